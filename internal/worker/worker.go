@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // Worker is one process that executes the functions of one app. After Start
@@ -47,10 +48,24 @@ type HTTPServer interface {
 
 	// ServeInvocation relays r to the worker and its answer to w. If nothing has
 	// been written to w yet when it fails, it returns the error (kinds as for
-	// Invoke) and the caller answers; after that it aborts the connection and
-	// returns an error with Committed true.
+	// Invoke) and the caller answers; after that it returns a [*CommittedError]
+	// and the caller must abort the client's connection. A client that went away
+	// is [ErrClientGone], which is nobody's failure.
 	ServeInvocation(w http.ResponseWriter, r *http.Request, inv *Invocation) error
 }
+
+// ErrClientGone says that the caller hung up before the answer was complete.
+var ErrClientGone = problem.New(problem.Unavailable, "the client went away")
+
+// CommittedError is a failure after part of the answer had been sent: no status
+// can be given any more.
+type CommittedError struct{ Err error }
+
+// Error gives the cause's text.
+func (e *CommittedError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *CommittedError) Unwrap() error { return e.Err }
 
 // Invocation is one run of a function.
 type Invocation struct {
@@ -62,11 +77,17 @@ type Invocation struct {
 	Input       any               // trigger value for other triggers: string, []byte or JSON value
 	Metadata    map[string]any    // binding data for other triggers
 	Identities  []Identity        // the caller as far as known
-	RetryCount  int
-	MaxRetries  int
-	HasRetry    bool   // the function has a retry policy
-	LastError   string // message of the failed attempt before this one
-	Started     time.Time
+	// StripKey says that the request carried an access key that was evaluated:
+	// header x-functions-key when present, else query parameter code. The worker
+	// must take it out before the function sees the request.
+	StripKey   bool
+	KeyName    string // name of the key that opened the function, "" for none
+	KeyLevel   string // its level as claims spell it: "Function", "System" or "Admin"
+	RetryCount int
+	MaxRetries int
+	HasRetry   bool   // the function has a retry policy
+	LastError  string // message of the failed attempt before this one
+	Started    time.Time
 }
 
 // Identity is an authenticated caller as functions see it (fact sheet keys §1.5).
