@@ -1,0 +1,161 @@
+package custom
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+const (
+	loopback          = "127.0.0.1"
+	executableSetting = "host.json customHandler.description.defaultExecutablePath"
+)
+
+// command is a process to start.
+type command struct {
+	path string // absolute or as found on the search path
+	args []string
+	dir  string
+	env  []string
+}
+
+// resolve finds the executable and puts the command line together: arguments,
+// the worker path if there is one, worker arguments. Nothing else is added.
+func resolve(root string, h *funcapp.CustomHandler, env map[string]string) (command, error) {
+	path, err := lookUp(root, h, pathVariable(env))
+	if err != nil {
+		return command{}, err
+	}
+	c := command{path: path, dir: h.WorkingDirectory}
+	if c.dir == "" {
+		c.dir = root
+	}
+	c.args = append(c.args, h.Arguments...)
+	if h.WorkerPath != "" {
+		c.args = append(c.args, h.WorkerPath)
+	}
+	c.args = append(c.args, h.WorkerArguments...)
+	return c, checkDirectory(c.dir)
+}
+
+func checkDirectory(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && info.IsDir() {
+		return nil
+	}
+	return problem.New(problem.Unavailable, "the custom handler's working directory "+dir+" is not a directory").
+		WithNext("create it or change host.json customHandler.description.workingDirectory")
+}
+
+// lookUp finds the executable: an absolute path as it is; else the file below
+// the worker directory or the app root when there is one; else, for a bare
+// name, the search path.
+func lookUp(root string, h *funcapp.CustomHandler, searchPath string) (string, error) {
+	if h.Executable == "" {
+		return "", problem.New(problem.Unavailable, executableSetting+" is empty").
+			WithNext("name the program that serves the functions")
+	}
+	candidates := candidates(root, h, searchPath)
+	for _, c := range candidates {
+		info, err := os.Stat(c)
+		if err != nil || info.IsDir() {
+			continue
+		}
+		if info.Mode()&0o111 == 0 {
+			return "", notExecutable(c)
+		}
+		return c, nil
+	}
+	return "", problem.New(problem.Unavailable, fmt.Sprintf("%s is %q, and there is no such program; tried %s",
+		executableSetting, h.Executable, strings.Join(candidates, ", "))).
+		WithNext("build the handler, or correct the path (relative to the app folder, or a program on PATH)")
+}
+
+func candidates(root string, h *funcapp.CustomHandler, searchPath string) []string {
+	if filepath.IsAbs(h.Executable) {
+		return []string{h.Executable}
+	}
+	var found []string
+	if h.WorkerDirectory != "" {
+		found = append(found, filepath.Join(rooted(root, h.WorkerDirectory), h.Executable))
+	}
+	if p := filepath.Join(root, h.Executable); len(found) == 0 || found[0] != p {
+		found = append(found, p)
+	}
+	if strings.ContainsRune(h.Executable, filepath.Separator) {
+		return found
+	}
+	for _, dir := range filepath.SplitList(searchPath) {
+		if filepath.IsAbs(dir) { // a relative entry would run whatever the working directory holds
+			found = append(found, filepath.Join(dir, h.Executable))
+		}
+	}
+	return found
+}
+
+func rooted(root, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(root, path)
+}
+
+func notExecutable(path string) error {
+	return problem.New(problem.Unavailable, fmt.Sprintf("%s: %s is not executable", executableSetting, path)).
+		WithNext("run chmod +x " + path)
+}
+
+// startError explains why the kernel refused to run the file.
+func startError(path string, err error) error {
+	e := problem.Wrap(problem.Unavailable, fmt.Sprintf("%s: cannot run %s", executableSetting, path), err)
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
+		return e.WithNext("it is not a program for this machine; a script needs a first line such as #!/usr/bin/env node")
+	case errors.Is(err, fs.ErrNotExist):
+		return e.WithNext("the interpreter or loader it asks for is missing on this machine")
+	case errors.Is(err, fs.ErrPermission):
+		return e.WithNext("the file or its folder does not permit running it (mode, owner or a noexec mount)")
+	}
+	return e
+}
+
+// environ gives base with the additions, which win, in a stable order.
+func environ(base, additions map[string]string) []string {
+	env := make([]string, 0, len(base)+len(additions))
+	for k, v := range base {
+		if _, replaced := additions[k]; !replaced {
+			env = append(env, k+"="+v)
+		}
+	}
+	for k, v := range additions {
+		env = append(env, k+"="+v)
+	}
+	sort.Strings(env)
+	return env
+}
+
+// choosePort gives the port the handler is to listen on: the fixed one if it is
+// free, or any free one. The port is not held, so another process can take it
+// before the handler does; the handler then fails to bind and says so.
+func choosePort(fixed int) (int, error) {
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", loopback, fixed))
+	if err != nil && fixed != 0 {
+		return 0, problem.Wrap(problem.Unavailable,
+			fmt.Sprintf("port %d from host.json customHandler.port is not free on %s", fixed, loopback), err).
+			WithNext("end the process that listens there, choose another port, or remove customHandler.port to get a free one")
+	}
+	if err != nil {
+		return 0, problem.Wrap(problem.Unavailable, "no free port on "+loopback+" for the custom handler", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
