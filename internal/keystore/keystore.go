@@ -42,6 +42,10 @@ type Document struct {
 	// Extra holds top-level members that this version does not know, as raw
 	// JSON by name; stores that can keep them do.
 	Extra map[string][]byte
+	// Stale is set by Load when some value is sealed with a key that is no
+	// longer the primary one. The values are good; the next Update seals them
+	// all anew. It is ignored on write.
+	Stale bool
 }
 
 // Revision identifies one stored state of a document. It is opaque; equal
