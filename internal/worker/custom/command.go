@@ -64,39 +64,61 @@ func lookUp(root string, h *funcapp.CustomHandler, searchPath string) (string, e
 		return "", problem.New(problem.Unavailable, executableSetting+" is empty").
 			WithNext("name the program that serves the functions")
 	}
-	candidates := candidates(root, h, searchPath)
-	for _, c := range candidates {
-		info, err := os.Stat(c)
-		if err != nil || info.IsDir() {
+	local := localCandidates(root, h)
+	for _, path := range local {
+		if !isFile(path) {
 			continue
 		}
-		if info.Mode()&0o111 == 0 {
-			return "", notExecutable(c)
+		if !isExecutable(path) {
+			return "", notExecutable(path)
 		}
-		return c, nil
+		return path, nil
+	}
+	listed := pathCandidates(h.Executable, searchPath)
+	for _, path := range listed {
+		if isFile(path) && isExecutable(path) {
+			return path, nil
+		}
 	}
 	return "", problem.New(problem.Unavailable, fmt.Sprintf("%s is %q, and there is no such program; tried %s",
-		executableSetting, h.Executable, strings.Join(candidates, ", "))).
+		executableSetting, h.Executable, strings.Join(append(local, listed...), ", "))).
 		WithNext("build the handler, or correct the path (relative to the app folder, or a program on PATH)")
 }
 
-func candidates(root string, h *funcapp.CustomHandler, searchPath string) []string {
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
+}
+
+func isExecutable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&0o111 != 0
+}
+
+func localCandidates(root string, h *funcapp.CustomHandler) []string {
 	if filepath.IsAbs(h.Executable) {
 		return []string{h.Executable}
 	}
+	below := filepath.Join(root, h.Executable)
+	if h.WorkerDirectory == "" {
+		return []string{below}
+	}
+	if p := filepath.Join(rooted(root, h.WorkerDirectory), h.Executable); p != below {
+		return []string{p, below}
+	}
+	return []string{below}
+}
+
+// pathCandidates lists where the search path may have a bare name. A relative
+// entry is skipped: it would run whatever the working directory holds.
+func pathCandidates(name, searchPath string) []string {
 	var found []string
-	if h.WorkerDirectory != "" {
-		found = append(found, filepath.Join(rooted(root, h.WorkerDirectory), h.Executable))
-	}
-	if p := filepath.Join(root, h.Executable); len(found) == 0 || found[0] != p {
-		found = append(found, p)
-	}
-	if strings.ContainsRune(h.Executable, filepath.Separator) {
-		return found
+	if strings.ContainsRune(name, filepath.Separator) {
+		return nil
 	}
 	for _, dir := range filepath.SplitList(searchPath) {
-		if filepath.IsAbs(dir) { // a relative entry would run whatever the working directory holds
-			found = append(found, filepath.Join(dir, h.Executable))
+		if filepath.IsAbs(dir) {
+			found = append(found, filepath.Join(dir, name))
 		}
 	}
 	return found

@@ -37,12 +37,14 @@ func readLines(r io.Reader, line func(string)) {
 	}
 }
 
-// console takes one line of output: it keeps the last ones of standard error
-// and logs all, for the one invocation in flight if there is exactly one.
+// console takes one line of output: it keeps the last ones and logs all,
+//
+//	for the one invocation in flight if there is exactly one.
 func (w *Worker) console(from stream, text string) {
 	if from == stderr {
-		w.tail.add(text)
+		w.errors.add(text)
 	}
+	w.said.add(text)
 	l := worker.LogLine{Source: "console"}
 	l.Level, l.Message = classify(from, text)
 	if inv := w.calls.only(); inv != nil {
@@ -100,7 +102,7 @@ func bracketLevel(s string) (level, message string, ok bool) {
 	return level, strings.TrimSpace(message), level != ""
 }
 
-// tail keeps the last lines of standard error. Safe for concurrent use.
+// tail keeps the last lines of an output. Safe for concurrent use.
 type tail struct {
 	mu   sync.Mutex
 	last []string

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/hop"
 )
 
 // Defaults of [Config].
@@ -40,9 +41,6 @@ type Config struct {
 	InitTimeout time.Duration // from start to the first HTTP answer; default 30 s
 	// MaxAnswerBytes bounds the JSON answer to an invocation; default 100 MiB.
 	MaxAnswerBytes int64
-	// NewRelay makes the client that forwards requests to an address
-	// (host:port); default [NewReverseProxy].
-	NewRelay func(addr string) Relay
 }
 
 // Worker runs a custom handler. See [worker.Worker] for the promises.
@@ -51,7 +49,8 @@ type Worker struct {
 	handler funcapp.CustomHandler
 	client  *http.Client
 	calls   calls
-	tail    tail
+	errors  tail // last lines of standard error
+	said    tail // last lines of both outputs
 	exited  chan struct{}
 
 	mu      sync.Mutex // guards the fields below until Start returned
@@ -59,7 +58,7 @@ type Worker struct {
 	stopped bool
 	proc    *process
 	addr    string // host:port the handler listens on
-	relay   Relay
+	relay   *hop.Client
 	exit    worker.Exit // written before exited is closed
 }
 
@@ -91,9 +90,6 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.Logs == nil {
 		cfg.Logs = func(worker.LogLine) {}
-	}
-	if cfg.NewRelay == nil {
-		cfg.NewRelay = NewReverseProxy
 	}
 	if cfg.ID == "" {
 		cfg.ID = newGUID()
@@ -130,7 +126,7 @@ func (w *Worker) launch() error {
 		return err
 	}
 	w.proc = proc
-	w.relay = w.cfg.NewRelay(w.addr)
+	w.relay = hop.New(w.addr)
 	go w.reap(proc)
 	return nil
 }
@@ -170,10 +166,10 @@ func (w *Worker) reap(p *process) {
 	<-p.done
 	p.finishOutput(w.cfg.Clock)
 	w.client.CloseIdleConnections()
-	closeRelay(w.relay)
+	w.relay.Close()
 	w.mu.Lock()
 	w.exit = p.exit
-	w.exit.LastLogs = w.tail.lines()
+	w.exit.LastLogs = w.errors.lines()
 	w.mu.Unlock()
 	close(w.exited)
 }
