@@ -5,7 +5,7 @@ package accesskey
 
 import "strings"
 
-// Kind says what an access key opens (fact sheet keys §1.1).
+// Kind says what an access key opens.
 type Kind uint8
 
 const (
@@ -19,7 +19,12 @@ const (
 var kindNames = [...]string{"none", "master", "host", "function", "system"}
 
 // String gives the kind's name as users write it.
-func (k Kind) String() string { return kindNames[k] }
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return kindNames[None]
+}
 
 // ParseKind reads a kind's name, ignoring case.
 func ParseKind(s string) (Kind, bool) {
