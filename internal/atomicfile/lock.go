@@ -1,0 +1,84 @@
+package atomicfile
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+)
+
+// Lock is an exclusive lock between handles and processes, held by an open file:
+// it ends with its holder, however that dies. The zero value is not usable; make
+// one with [NewLock]. A Lock belongs to one file and serves any number of
+// goroutines, one at a time.
+type Lock struct {
+	path string
+	turn chan struct{} // holds one token while nobody in this process has the lock
+}
+
+// NewLock gives the lock of the file at path, which is made when first needed.
+func NewLock(path string) *Lock {
+	l := &Lock{path: path, turn: make(chan struct{}, 1)}
+	l.turn <- struct{}{}
+	return l
+}
+
+// Acquire waits for the lock until ctx ends. The kernel queues waiting
+// processes, so none starves. release must be called exactly once.
+//
+// A waiting goroutine cannot be called back from the kernel. When ctx ends
+// first it stays behind, at most one per Lock because it keeps the turn, and
+// lets go as soon as the other process does.
+func (l *Lock) Acquire(ctx context.Context) (release func(), err error) {
+	select {
+	case <-l.turn:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		l.turn <- struct{}{}
+		return nil, err
+	}
+	release = func() {
+		_ = f.Close() // closing ends the lock
+		l.turn <- struct{}{}
+	}
+	return l.wait(ctx, f, release)
+}
+
+func (l *Lock) wait(ctx context.Context, f *os.File, release func()) (func(), error) {
+	err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return granted(release, err)
+	}
+	got := make(chan error, 1)
+	go func() { got <- flock(f, syscall.LOCK_EX) }()
+	select {
+	case err := <-got:
+		return granted(release, err)
+	case <-ctx.Done():
+		go func() { <-got; release() }()
+		return nil, ctx.Err()
+	}
+}
+
+// granted passes a lock on. A file system without locks grants it: processes
+// then still find out about each other by comparing before they replace.
+func granted(release func(), err error) (func(), error) {
+	if err != nil && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.ENOSYS) {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// flock retries when a signal interrupts the wait.
+func flock(f *os.File, how int) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), how)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
