@@ -1,0 +1,148 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var moment = time.Date(2026, 3, 4, 5, 6, 7, 89_000_000, time.UTC)
+
+func sampleEvent() RequestEvent {
+	return RequestEvent{
+		Time: moment, Status: 200, Method: "GET", Path: "/api/hello", Query: "name=World&code=" + canary,
+		App: "shop", Function: "Hello", KeyName: "default", KeyKind: "function",
+		Duration: 1234567 * time.Nanosecond, InvocationID: "5f0c", Bytes: 12, Remote: "127.0.0.1:5555",
+	}
+}
+
+func TestEventAsJSON(t *testing.T) {
+	e := sampleEvent()
+	e.Reason = "said \"no\"\n"
+	want := `{"time":"2026-03-04T05:06:07.089Z","msg":"request","status":200,"method":"GET",` +
+		`"path":"/api/hello?name=World&code=REDACTED","app":"shop","function":"Hello",` +
+		`"keyName":"default","keyKind":"function","ms":1.234,"invocation":"5f0c","bytes":12,` +
+		`"remote":"127.0.0.1:5555","reason":"said \"no\"\n","dropped":3}` + "\n"
+	if diff := cmp.Diff(want, string(appendEventJSON(nil, &e, 3))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEventAsText(t *testing.T) {
+	e := sampleEvent()
+	e.Time = time.Date(2026, 3, 4, 20, 15, 4, 0, time.Local)
+	e.Reason = "key is\nexpired"
+	want := `20:15:04 GET /api/hello?name=World&code=REDACTED 200 1.234ms 12B app=shop function=Hello ` +
+		`key=function/default invocation=5f0c remote=127.0.0.1:5555 reason="key is\nexpired" dropped=3` + "\n"
+	if diff := cmp.Diff(want, string(appendEventText(nil, &e, 3))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEventLeavesEmptyFieldsOut(t *testing.T) {
+	e := RequestEvent{Time: moment, Status: 404, Method: "GET", Path: "/"}
+	want := `{"time":"2026-03-04T05:06:07.089Z","msg":"request","status":404,"method":"GET","path":"/","ms":0.000,"bytes":0}` + "\n"
+	if diff := cmp.Diff(want, string(appendEventJSON(nil, &e, 0))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLongFieldsAreCutWithoutShowingSecrets(t *testing.T) {
+	e := RequestEvent{Time: moment, Query: strings.Repeat("x", maxField-12) + "&code=" + canary}
+	line := string(appendEventJSON(nil, &e, 0))
+	if len(line) > maxField+300 || strings.Contains(line, canary[:4]) {
+		t.Errorf("line of %d bytes: …%s", len(line), line[len(line)-80:])
+	}
+}
+
+func TestTimestampsAgreeWithTheStandardLibrary(t *testing.T) {
+	for _, at := range []time.Time{moment, {}, time.Unix(0, 0), time.Unix(253402300799, 999999999),
+		time.Date(2024, 2, 29, 23, 59, 59, 999_000_000, time.FixedZone("x", -9*3600))} {
+		if got, want := string(appendTimestamp(nil, at)), at.UTC().Format("2006-01-02T15:04:05.000Z"); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// asStored is what a JSON round trip makes of a field.
+func asStored(t *testing.T, s string) string {
+	t.Helper()
+	raw, err := json.Marshal(limit(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out string
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func FuzzEventJSON(f *testing.F) {
+	f.Add("GET", "/a?b", "code=1", "f\xff", "why\u2028\x00\"\\", int64(1), 200)
+	f.Add("", "", "", "", "\xed\xa0\x80", int64(-5), -1)
+	f.Fuzz(func(t *testing.T, method, path, query, function, reason string, ns int64, status int) {
+		e := RequestEvent{Time: time.Unix(ns, ns), Status: status, Method: method, Path: path, Query: query,
+			Function: function, Reason: reason, Duration: time.Duration(ns), Bytes: ns}
+		line := appendEventJSON(nil, &e, uint64(max(status, 0)))
+		var got struct {
+			Time                     time.Time
+			Method, Function, Reason string
+			Path                     *string
+			Status                   int
+			Bytes                    int64
+			MS                       float64
+		}
+		if err := json.Unmarshal(line, &got); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		if strings.Count(string(line), "\n") != 1 || got.Path == nil {
+			t.Errorf("not one whole line: %q", line)
+		}
+		want := [...]string{asStored(t, method), asStored(t, function), asStored(t, reason)}
+		if diff := cmp.Diff(want, [...]string{got.Method, got.Function, got.Reason}); diff != "" {
+			t.Error(diff)
+		}
+		if got.Status != status || got.Bytes != ns || got.MS < 0 {
+			t.Errorf("numbers changed: %q", line)
+		}
+	})
+}
+
+func FuzzEventText(f *testing.F) {
+	f.Add("GET", "/a\x1b[31m", "q=\u202e", "a\nb")
+	f.Fuzz(func(t *testing.T, method, path, query, reason string) {
+		e := RequestEvent{Method: method, Path: path, Query: query, Function: reason, KeyName: method, Reason: reason}
+		line := string(appendEventText(nil, &e, 0))
+		if !utf8.ValidString(line) || !strings.HasSuffix(line, "\n") {
+			t.Fatalf("bad line %q", line)
+		}
+		for _, r := range strings.TrimSuffix(line, "\n") {
+			if !unicode.IsPrint(r) {
+				t.Fatalf("%q in %q", r, line)
+			}
+		}
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := sampleEvent()
+	buf := make([]byte, 0, 4096)
+	b.Run("json", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = appendEventJSON(buf[:0], &e, 0)
+		}
+	})
+	b.Run("text", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = appendEventText(buf[:0], &e, 0)
+		}
+	})
+}
