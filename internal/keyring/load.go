@@ -1,0 +1,306 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// createTries bounds how often a document is looked for again after somebody
+// else seems to have created it first.
+const createTries = 3
+
+// errTaken leaves a document alone that somebody else created first.
+var errTaken = errors.New("the document exists by now")
+
+// fetched is what asking the store for a document came to.
+type fetched struct {
+	document keystore.Document
+	revision keystore.Revision
+	absent   bool // there is none and none can be created
+	created  bool
+	resealed bool
+}
+
+// read asks the store for a document, in its turn, and puts the answer in force.
+func (r *Ring) read(ctx context.Context, s *Scope, cause Cause) error {
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	events, err := r.readInTurn(ctx, s, cause)
+	s.give()
+	r.emit(events)
+	return err
+}
+
+func (r *Ring) readInTurn(ctx context.Context, s *Scope, cause Cause) ([]Event, error) {
+	inner, stop := r.bounded(ctx)
+	defer stop()
+	begun := r.cfg.Clock.Now()
+	got, err := r.fetch(inner, s)
+	took := r.cfg.Clock.Now().Sub(begun)
+	switch {
+	case err == nil && got.absent:
+		return r.acceptAbsent(s, cause, took), nil
+	case err == nil:
+		return r.accept(s, got, cause, took), nil
+	case ctx.Err() != nil: // nobody waits any more; that says nothing about the store
+		return nil, err
+	case inner.Err() != nil:
+		err = problem.Wrap(problem.Unavailable, fmt.Sprintf("no answer within %v", r.cfg.Limits.LoadTimeout), err)
+	}
+	return r.reject(s, err, cause, took), err
+}
+
+// fetch loads a document and, only if there is none and never was one as far as
+// this ring knows, creates it. Callers have the turn.
+func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
+	for range createTries {
+		doc, rev, err := r.cfg.Store.Load(ctx, s.doc)
+		switch {
+		case err == nil:
+			return r.reseal(ctx, s, fetched{document: doc, revision: rev}), nil
+		case !missing(err):
+			return fetched{}, err
+		case s.present:
+			return fetched{}, r.vanished(s, err)
+		case r.cfg.Store.Capabilities().ReadOnly:
+			return fetched{absent: true}, nil
+		}
+		got, err := r.create(ctx, s)
+		if !errors.Is(err, errTaken) && !errors.Is(err, keystore.ErrConflict) {
+			return got, err
+		}
+	}
+	return fetched{}, problem.New(problem.Conflict, s.label()+" are being created and removed by others at the same time")
+}
+
+// missing reports whether an error says for certain that there is no document.
+// Anything else that went wrong must never lead to new keys.
+func missing(err error) bool {
+	return errors.Is(err, keystore.ErrNotFound) && problem.KindOf(err) == keystore.ErrNotFound &&
+		!errors.Is(err, keystore.ErrUnavailable) && !errors.Is(err, keystore.ErrUndecryptable)
+}
+
+func (r *Ring) vanished(s *Scope, cause error) error {
+	return problem.Wrap(keystore.ErrNotFound, s.label()+" were there before", cause).
+		WithNext("put the document back, or change one of its keys to have all of them written again")
+}
+
+// create makes a document with generated keys unless somebody else does first.
+func (r *Ring) create(ctx context.Context, s *Scope) (fetched, error) {
+	doc, rev, err := r.cfg.Store.Update(ctx, s.doc, func(_ keystore.Document, exists bool) (keystore.Document, error) {
+		if exists {
+			return keystore.Document{}, errTaken
+		}
+		return r.fresh(s.doc)
+	})
+	if errors.Is(err, keystore.ErrReadOnly) {
+		return fetched{absent: true}, nil
+	}
+	return fetched{document: doc, revision: rev, created: true}, err
+}
+
+// fresh makes a document with generated keys: a default key, and for the host a
+// master key.
+func (r *Ring) fresh(doc keystore.Doc) (keystore.Document, error) {
+	var d keystore.Document
+	kind := accesskey.Function
+	if doc.IsHost() {
+		kind = accesskey.Host
+		if err := r.addMaster(&d.Keys); err != nil {
+			return d, err
+		}
+	}
+	value, err := r.generate(kind)
+	d.Keys.Keys = []accesskey.Key{{Name: accesskey.DefaultName, Value: value}}
+	return d, err
+}
+
+func (r *Ring) addMaster(set *accesskey.Set) error {
+	value, err := r.generate(accesskey.Master)
+	set.Master.Name, set.Master.Value = accesskey.MasterStoredName, value
+	return err
+}
+
+func (r *Ring) generate(kind accesskey.Kind) (string, error) {
+	value, err := r.cfg.Format.Generate(kind)
+	if err != nil {
+		return "", problem.Wrap(problem.Internal, "no key could be generated", err)
+	}
+	return value, nil
+}
+
+// reseal has a document rewritten whose values are sealed with an old key. The
+// keys are good either way, so failing is no reason not to use them.
+func (r *Ring) reseal(ctx context.Context, s *Scope, got fetched) fetched {
+	if !got.document.Stale || r.cfg.Store.Capabilities().ReadOnly {
+		return got
+	}
+	doc, rev, err := r.cfg.Store.Update(ctx, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
+		if !exists {
+			return old, errTaken
+		}
+		return tidy(old), nil
+	})
+	if err != nil {
+		r.cfg.Log.Warn(s.label()+" are sealed with an old key and could not be sealed anew", "store", r.store(), "error", err)
+		return got
+	}
+	return fetched{document: doc, revision: rev, resealed: true}
+}
+
+// accept puts a document in force. Callers have the turn.
+func (r *Ring) accept(s *Scope, got fetched, cause Cause, took time.Duration) []Event {
+	news := !s.present || s.revision != got.revision
+	var keys []stored
+	if news {
+		keys = r.digestsOf(s, got.document.Keys)
+	}
+	read, odd := r.inspect(s, got.document.Keys, cause)
+	read.Took = took
+	events := []Event{read}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wasKnown := s.known
+	s.known, s.present, s.fault = true, true, nil
+	if news {
+		s.document, s.revision, s.stored = got.document, got.revision, keys
+		r.publish()
+		events = append(events, r.newsEvents(s, got, cause, wasKnown)...)
+		events = append(events, odd...)
+	}
+	return append(events, r.assess(cause)...)
+}
+
+func (r *Ring) newsEvents(s *Scope, got fetched, cause Cause, wasKnown bool) []Event {
+	var events []Event
+	if got.created {
+		events = append(events, Event{
+			Type: DocumentCreated, Cause: cause, Level: slog.LevelInfo, Function: s.name,
+			Text: s.label() + " did not exist in " + r.store() + " and were generated",
+		})
+	}
+	if got.resealed {
+		events = append(events, Event{
+			Type: DocumentResealed, Cause: cause, Level: slog.LevelInfo, Function: s.name,
+			Text: s.label() + " in " + r.store() + " were sealed with an old key; they are sealed with the primary one now",
+		})
+	}
+	if cause == Local || wasKnown && !got.created {
+		events = append(events, s.changedEvent(cause))
+	}
+	if s.doc.IsHost() && got.document.Keys.Master.Value == "" {
+		events = append(events, Event{
+			Type: MasterMissing, Cause: cause, Level: slog.LevelWarn, Kind: accesskey.Master,
+			Text: "the host keys in " + r.store() + " have no master key; none was generated",
+		})
+	}
+	return events
+}
+
+// inspect counts keys by format and names the odd ones: those that can never
+// match and, in a strict mode, those that are not identifiable.
+func (r *Ring) inspect(s *Scope, set accesskey.Set, cause Cause) (read Event, odd []Event) {
+	read = Event{Type: DocumentRead, Cause: cause, Level: levelQuiet, Function: s.name}
+	ignored := len(set.System) + len(set.Keys)
+	for kind, key := range effective(s.doc, set) {
+		if kind != accesskey.Master {
+			ignored--
+		}
+		if len(key.Value) > MaxValue {
+			ignored++
+		}
+		if r.cfg.Format.Identifiable(kind, key.Value) {
+			read.Identifiable++
+			continue
+		}
+		read.NotIdentifiable++
+		if r.cfg.Mode != Default {
+			odd = append(odd, weakEvent(r.cfg.Mode, s, kind, key.Name, cause))
+		}
+	}
+	if ignored > 0 {
+		odd = append(odd, Event{
+			Type: KeysIgnored, Cause: cause, Level: slog.LevelWarn, Function: s.name,
+			Text: fmt.Sprintf("%d of %s in %s never match: without name or value, longer than %d bytes, or with a name that occurs before",
+				ignored, s.label(), r.store(), MaxValue),
+		})
+	}
+	return read, odd
+}
+
+// acceptAbsent notes that there is no document and that none can be created:
+// nothing is in force for it, which is reported once.
+func (r *Ring) acceptAbsent(s *Scope, cause Cause, took time.Duration) []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events := []Event{{Type: DocumentRead, Cause: cause, Level: levelQuiet, Function: s.name, Took: took}}
+	if !s.known {
+		events = append(events, Event{
+			Type: DocumentMissing, Cause: cause, Level: slog.LevelWarn, Function: s.name, Text: r.missingText(s),
+		})
+	}
+	s.known, s.fault = true, nil
+	r.publish()
+	return append(events, r.assess(cause)...)
+}
+
+// reject notes a failed read. What was in force stays in force.
+func (r *Ring) reject(s *Scope, err error, cause Cause, took time.Duration) []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	level, tries := slog.LevelError, 1
+	if s.fault != nil {
+		tries = s.fault.tries + 1
+		if s.fault.err.Error() == err.Error() {
+			level = levelQuiet
+		}
+	}
+	s.fault = &fault{err: err, tries: tries, retry: r.cfg.Clock.Now().Add(r.backoff(tries))}
+	h := r.faulty(s)
+	events := []Event{{
+		Type: DocumentFailed, Cause: cause, Level: level, Function: s.name,
+		Text: h.Reason, Health: h, Took: took, Err: err,
+	}}
+	r.wake()
+	return append(events, r.assess(cause)...)
+}
+
+// backoff gives the wait after the n-th failure in a row.
+func (r *Ring) backoff(tries int) time.Duration {
+	wait := r.cfg.Limits.RetryFirst
+	for range tries - 1 {
+		if wait *= 2; wait >= r.cfg.Limits.RetryMost {
+			break
+		}
+	}
+	return min(wait, r.cfg.Limits.RetryMost)
+}
+
+// bounded gives a context that also ends after the load timeout, by the ring's
+// clock. stop releases it.
+func (r *Ring) bounded(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	timer := r.cfg.Clock.NewTimer(r.cfg.Limits.LoadTimeout)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-timer.C():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		timer.Stop()
+		cancel()
+		<-ended
+	}
+}
