@@ -81,7 +81,8 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 
 func TestHandlesAreTheSameForTheSameNames(t *testing.T) {
 	m := NewMetrics("")
-	if m.App("a") != m.App("a") || m.Function("a", "f") != m.App("a").Function("f") || m.App("a") == m.App("b") {
+	a := m.App("a")
+	if again := m.App("a"); again != a || m.Function("a", "f") != a.Function("f") || m.App("b") == a {
 		t.Error("handles differ")
 	}
 }
