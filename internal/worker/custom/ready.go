@@ -1,10 +1,11 @@
 package custom
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -61,20 +62,23 @@ func (w *Worker) poll(ctx context.Context) error {
 	}
 }
 
-// answers reports whether the handler gives any HTTP answer.
+// answers reports whether the handler gives any HTTP answer. It speaks for
+// itself, not through net/http's client, whose pool complains on our standard
+// error about servers that talk first.
 func (w *Worker) answers(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/", nil)
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", w.addr)
 	if err != nil {
 		return false
 	}
-	req.Header.Set("User-Agent", w.userAgent())
-	resp, err := w.client.Do(req)
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nConnection: close\r\n\r\n", w.addr, w.userAgent())
 	if err != nil {
 		return false
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
-	_ = resp.Body.Close()
-	return true
+	_, err = http.ReadResponse(bufio.NewReader(conn), nil) // the head is enough; the body may never end
+	return err == nil
 }
 
 // startFailure says why the handler never took work.
