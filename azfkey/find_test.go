@@ -98,7 +98,7 @@ func TestFindGivesEveryKeyInOrder(t *testing.T) {
 }
 
 func TestFinderFindsKeysSplitAnywhere(t *testing.T) {
-	text := []byte("a=" + sample + " \\u003d" + other + ", x" + sample + "\n" + other[:unpaddedLen])
+	text := []byte("a=" + sample + "x " + sample + " \\u003d" + other + ", x" + sample + "\n" + other[:unpaddedLen])
 	want := found(Find(text))
 	for size := 1; size <= len(text); size++ {
 		if got := found(feed(text, func() int { return size })); got != want {
