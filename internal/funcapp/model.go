@@ -82,7 +82,7 @@ type Binding struct {
 	DataType    string // "", "string", "binary" or "stream"
 	Cardinality string // "", "one" or "many"
 	Connection  string
-	Properties  map[string]any // all other members by lower-cased name
+	Properties  map[string]any // all other members by lower-cased name; numbers are json.Number
 	HTTP        *HTTPTrigger   // set for type httpTrigger only
 }
 
@@ -183,6 +183,7 @@ type LocalSettings struct {
 	Address           string // Host.LocalHttpAddress
 	CORS              []string
 	CORSCredentials   bool
+	Notes             []string // worth a warning, not faults
 }
 
 // IsTrigger reports whether the binding starts its function: its type ends in
