@@ -111,16 +111,27 @@ func SyncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
-// Sweep removes temporary files that dead writers left in dir. Only a caller
-// who keeps all other writers out, with [Lock], may do so.
-func Sweep(dir string) error {
+// Sweep removes temporary files that dead writers left in dir for the files
+// that mine accepts the names of. Only a caller who keeps all other writers of
+// those files out, with [Lock], may do so.
+func Sweep(dir string, mine func(name string) bool) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), tempSuffix) && e.Type().IsRegular() {
+		if target, ok := tempFor(e.Name()); ok && e.Type().IsRegular() && mine(target) {
 			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
 		}
 	}
 	return err
+}
+
+// tempFor gives the name of the file a temporary file was meant for.
+func tempFor(name string) (string, bool) {
+	name, ok := strings.CutSuffix(name, tempSuffix)
+	i := strings.LastIndexByte(name, '.')
+	if !ok || i <= 0 || name[0] != '.' {
+		return "", false
+	}
+	return name[1:i], true
 }
 
 // MakeDir makes dir (mode 0700) and what is missing above it.

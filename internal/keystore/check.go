@@ -89,7 +89,7 @@ func Normal(doc Doc, d Document) (Document, error) {
 	if err := normalKeys(doc, &d.Keys); err != nil {
 		return Document{}, err
 	}
-	if err := normalExtra(doc, "the document", d.Extra, reservedTop); err != nil {
+	if err := normalExtra(doc, "the document", d.Extra, reservedTop(doc)); err != nil {
 		return Document{}, err
 	}
 	return d, nil
@@ -141,14 +141,20 @@ func normalList(doc Doc, what string, keys []accesskey.Key) error {
 	return nil
 }
 
-// Members the stored form uses itself, in any version of it, lower-cased.
+// Members the stored form uses itself, lower-cased. A function document must not
+// have a "key" either: it would be taken for one of the older version.
 var (
-	reservedTop = []string{
-		"masterkey", "functionkeys", "systemkeys", "keys", "functionkey", "key",
-		"hostname", "instanceid", "source", "decryptionkeyid",
-	}
-	reservedKey = []string{"name", "value", "encrypted"}
+	reservedHost     = []string{"masterkey", "functionkeys", "systemkeys", "hostname", "instanceid", "source", "decryptionkeyid"}
+	reservedFunction = []string{"keys", "key", "hostname", "instanceid", "source", "decryptionkeyid"}
+	reservedKey      = []string{"name", "value", "encrypted"}
 )
+
+func reservedTop(doc Doc) []string {
+	if doc.IsHost() {
+		return reservedHost
+	}
+	return reservedFunction
+}
 
 func normalExtra(doc Doc, owner string, extra map[string][]byte, reserved []string) error {
 	for name, raw := range extra {

@@ -187,7 +187,7 @@ func (s *Sealer) Rotate(ctx context.Context) error {
 		return problem.Wrap(problem.Unavailable, "the encryption folder "+s.dir+" cannot be locked", err)
 	}
 	defer release()
-	_ = atomicfile.Sweep(s.dir) // leftovers do no harm, so failing to remove them doesn't either
+	_ = atomicfile.Sweep(s.dir, func(name string) bool { return name == KeysetFile || name == KEKFile }) // leftovers do no harm, so failing to remove them doesn't either
 	if err := s.load(); errors.Is(err, fs.ErrNotExist) {
 		return problem.Wrap(problem.Undecryptable, "the keyset "+s.path(KeysetFile)+" is gone", err)
 	} else if err != nil {
