@@ -1,0 +1,75 @@
+# Latchkey. Needs Go and git; everything else comes through the Go module cache.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+FUZZTIME ?= 60s
+TIMEOUT  ?= 10m
+PKG      ?= ./...
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X github.com/latchkey/latchkey/internal/cli.version=$(VERSION)
+# The version is stamped above, so that building works without git as well.
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+RELEASES := linux/amd64 linux/arm64
+
+.PHONY: help
+help: ## Show what there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build hello ## Build and run the example app, keys enforced
+	bin/latchkey start examples/hello-go
+
+.PHONY: build
+build: ## Build bin/latchkey (static)
+	$(BUILD) -o bin/latchkey ./cmd/latchkey
+
+.PHONY: hello
+hello: ## Build the example's handler
+	cd examples/hello-go && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/handler .
+
+.PHONY: test
+test: ## Run all tests, with the race detector where a C compiler is present
+	@if echo '#include <stdlib.h>' | $$($(GO) env CC) -E -xc - >/dev/null 2>&1; then \
+	  echo "$(GO) test -race -timeout $(TIMEOUT) $(PKG)"; \
+	  CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(PKG); \
+	else \
+	  echo "no working C compiler ($$($(GO) env CC)): testing without the race detector"; \
+	  CGO_ENABLED=0 $(GO) test -timeout $(TIMEOUT) $(PKG); \
+	fi
+
+.PHONY: lint
+lint: ## Check formatting, vet, staticcheck, go.mod and the shape of the sources
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then \
+	  echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 ./internal
+
+.PHONY: bench
+bench: ## Measure against the bare handler and peers
+	$(GO) run ./bench
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (60s)
+	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*\(' . | \
+	sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*)\(.*|\1 \2|' | sort | \
+	while read -r dir target; do \
+	  echo "== $$dir $$target"; \
+	  $(GO) test "$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) </dev/null; \
+	done
+
+.PHONY: release
+release: ## Build static binaries for Linux into dist/, with checksums
+	rm -rf dist && mkdir dist
+	for platform in $(RELEASES); do \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(BUILD) -o "dist/latchkey-$(VERSION)-$${platform%/*}-$${platform#*/}" ./cmd/latchkey; \
+	done
+	cd dist && sha256sum latchkey-* > sha256sums
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist examples/*/bin
