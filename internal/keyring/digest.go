@@ -6,8 +6,9 @@ import (
 	"encoding/binary"
 )
 
-// MaxValue is the longest key value in bytes. Longer stored values never match
-// and longer presented ones are refused before any work is done on them.
+// MaxValue is the longest value, in bytes, that is looked up. Longer presented
+// values are refused before any work is done on them; longer stored ones, which
+// cannot be set here (accesskey.MaxValueLen) but by other hands, never match.
 const MaxValue = 4096
 
 const (

@@ -10,20 +10,9 @@ import (
 type identifiable struct{}
 
 func (identifiable) Generate(kind accesskey.Kind) (string, error) {
-	return azfkey.Generate(seedOf(kind))
+	return azfkey.Generate(kind.Seed())
 }
 
 func (identifiable) Identifiable(kind accesskey.Kind, value string) bool {
-	return azfkey.Check(value, seedOf(kind))
-}
-
-func seedOf(kind accesskey.Kind) azfkey.Kind {
-	switch kind {
-	case accesskey.Master:
-		return azfkey.Master
-	case accesskey.System:
-		return azfkey.System
-	default:
-		return azfkey.Function
-	}
+	return kind.Identifiable(value)
 }

@@ -61,7 +61,11 @@ func (r *Ring) assess(cause Cause) []Event {
 	if now.State == was.State && now.Reason == was.Reason {
 		return nil
 	}
-	return []Event{now.event(cause)}
+	e := now.event(cause)
+	if now.State == OK && was.State == Unavailable && was.RetryAt.IsZero() {
+		e.Level = levelQuiet // the first read went well, which is no news
+	}
+	return []Event{e}
 }
 
 func (h Health) event(cause Cause) Event {

@@ -60,28 +60,6 @@ func indexOf(keys []accesskey.Key, name string) int {
 	return slices.IndexFunc(keys, func(k accesskey.Key) bool { return strings.EqualFold(k.Name, name) })
 }
 
-// put gives keys with the value of a name set, in place where the name exists,
-// at the end where it doesn't. The name is written as it was asked for now.
-func put(keys []accesskey.Key, name, value string) (out []accesskey.Key, created bool) {
-	out = distinct(keys)
-	at := indexOf(out, name)
-	if at < 0 {
-		return append(out, accesskey.Key{Name: name, Value: value}), true
-	}
-	out[at].Name, out[at].Value = name, value
-	return out, false
-}
-
-// drop gives keys without a name, and whether it was there.
-func drop(keys []accesskey.Key, name string) (out []accesskey.Key, found bool) {
-	out = distinct(keys)
-	at := indexOf(out, name)
-	if at < 0 {
-		return out, false
-	}
-	return slices.Delete(out, at, at+1), true
-}
-
 // merge lays first over second: keys of second whose name first has, in the
 // same case, are left out.
 func merge(first, second []accesskey.Key) []accesskey.Key {

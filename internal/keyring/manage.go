@@ -35,7 +35,7 @@ func (r *Ring) List(ctx context.Context, sec Section) ([]accesskey.Key, error) {
 // Get gives one key by name, ignoring case; problem.NotFound if there is none.
 // The master key is also found among the system keys, as [accesskey.MasterName].
 func (r *Ring) Get(ctx context.Context, sec Section, name string) (accesskey.Key, error) {
-	if strings.EqualFold(name, accesskey.MasterName) && sec.Kind == accesskey.System {
+	if accesskey.IsMasterName(name) && sec.Kind == accesskey.System {
 		sec = MasterKey()
 	}
 	if sec.Kind == accesskey.Master {
@@ -50,7 +50,7 @@ func (r *Ring) Get(ctx context.Context, sec Section, name string) (accesskey.Key
 	}
 	at := indexOf(keys, name)
 	if at < 0 {
-		return accesskey.Key{}, errNoKey(name)
+		return accesskey.Key{}, errNoKey()
 	}
 	return keys[at], nil
 }
@@ -123,7 +123,7 @@ func (r *Ring) assign(ctx context.Context, sec Section, s *Scope, name, value st
 // problem.NotFound if there is none of that name, ignoring case; problem.Invalid
 // for the master key, which can only be replaced.
 func (r *Ring) Delete(ctx context.Context, sec Section, name string) error {
-	if sec.Kind == accesskey.Master || strings.EqualFold(name, accesskey.MasterName) {
+	if sec.Kind == accesskey.Master || accesskey.IsMasterName(name) {
 		return problem.New(problem.Invalid, "Cannot delete System Key.") // the stock host's words
 	}
 	s, err := r.scopeOf(sec)
@@ -131,8 +131,12 @@ func (r *Ring) Delete(ctx context.Context, sec Section, name string) error {
 		return err
 	}
 	edit := func(set *accesskey.Set, existed bool) error {
-		if !existed || !sec.remove(set, name) {
-			return errNoKey(name)
+		removed := false
+		if existed {
+			*set, removed = set.Remove(sec.Kind, name)
+		}
+		if !removed {
+			return errNoKey()
 		}
 		return nil
 	}
@@ -146,7 +150,7 @@ func (r *Ring) EnsureSystemKey(ctx context.Context, extension string) (key acces
 		return accesskey.Key{}, false, problem.New(problem.Invalid, "an extension needs a name")
 	}
 	sec, name := SystemKeys(), strings.ToLower(extension)+"_extension"
-	if err := checkName(name); err != nil {
+	if err := accesskey.ValidateName(name); err != nil {
 		return accesskey.Key{}, false, err
 	}
 	if key, err = r.Get(ctx, sec, name); err == nil || problem.KindOf(err) != problem.NotFound {
@@ -280,20 +284,19 @@ func tidy(d keystore.Document) keystore.Document {
 }
 
 func (r *Ring) checkValue(kind accesskey.Kind, value string) error {
-	switch {
-	case value == "":
-		return problem.New(problem.Invalid, "Invalid key value") // the stock host's words
-	case len(value) > MaxValue:
-		return problem.New(problem.Invalid, fmt.Sprintf("a key value cannot be longer than %d bytes", MaxValue))
-	case r.cfg.Mode == Enabled && !r.cfg.Format.Identifiable(kind, value):
+	if err := accesskey.ValidateValue(value); err != nil {
+		return err
+	}
+	if r.cfg.Mode == Enabled && !r.cfg.Format.Identifiable(kind, value) {
 		return problem.New(problem.Invalid, fmt.Sprintf("the value is not an identifiable %s key, which StrictHISModeEnabled asks for", kind)).
 			WithNext("leave the value out to have one generated")
 	}
 	return nil
 }
 
-func errNoKey(name string) error {
-	return problem.New(problem.NotFound, fmt.Sprintf("there is no key '%s'", name))
+// errNoKey leaves the name out: people do put the key where the name belongs.
+func errNoKey() error {
+	return problem.New(problem.NotFound, "there is no key of that name")
 }
 
 func keyEvent(t EventType, sec Section, s *Scope, name, what string) Event {

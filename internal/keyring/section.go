@@ -3,7 +3,6 @@ package keyring
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -30,9 +29,6 @@ func FunctionKeys(function string) Section {
 	return Section{Kind: accesskey.Function, Function: function}
 }
 
-// maxName bounds key names in bytes; they end up in file, secret and log entries.
-const maxName = 256
-
 // scopeOf gives the document a section lives in.
 func (r *Ring) scopeOf(sec Section) (*Scope, error) {
 	switch sec.Kind {
@@ -54,7 +50,7 @@ func (r *Ring) aim(sec Section, name string) (Section, *Scope, error) {
 	if err != nil {
 		return sec, nil, err
 	}
-	reserved := strings.EqualFold(name, accesskey.MasterName)
+	reserved := accesskey.IsMasterName(name)
 	switch {
 	case sec.Kind == accesskey.Master:
 		return sec, s, checkMasterName(name)
@@ -63,26 +59,14 @@ func (r *Ring) aim(sec Section, name string) (Section, *Scope, error) {
 	case reserved:
 		return MasterKey(), s, nil
 	}
-	return sec, s, checkName(name)
+	return sec, s, accesskey.ValidateName(name)
 }
 
 func checkMasterName(name string) error {
-	if name == "" || strings.EqualFold(name, accesskey.MasterName) || strings.EqualFold(name, accesskey.MasterStoredName) {
+	if name == "" || accesskey.IsMasterName(name) || strings.EqualFold(name, accesskey.MasterStoredName) {
 		return nil
 	}
 	return problem.New(problem.Invalid, "the master key cannot have another name")
-}
-
-func checkName(name string) error {
-	switch {
-	case name == "":
-		return problem.New(problem.Invalid, "a key needs a name")
-	case len(name) > maxName:
-		return problem.New(problem.Invalid, fmt.Sprintf("a key name cannot be longer than %d bytes", maxName))
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return problem.New(problem.Invalid, "a key name cannot contain control characters")
-	}
-	return nil
 }
 
 // list gives the keys of a section in a set.
@@ -99,31 +83,18 @@ func (sec Section) list(set accesskey.Set) []accesskey.Key {
 	}
 }
 
-// set gives set with a key of the section set to a value.
+// set puts a key of the section into set, which must not be shared. The master
+// key is never created, as there always is one.
 func (sec Section) set(set *accesskey.Set, name, value string) (key accesskey.Key, created bool) {
-	switch sec.Kind {
-	case accesskey.Master:
-		set.Master.Name, set.Master.Value = accesskey.MasterStoredName, value
-		key := set.Master
-		key.Name = accesskey.MasterName
-		return key, false
-	case accesskey.System:
-		set.System, created = put(set.System, name, value)
-		return set.System[indexOf(set.System, name)], created
-	default:
-		set.Keys, created = put(set.Keys, name, value)
-		return set.Keys[indexOf(set.Keys, name)], created
+	if sec.Kind == accesskey.Master {
+		name = accesskey.MasterStoredName
 	}
-}
-
-// remove takes a key of the section out of set.
-func (sec Section) remove(set *accesskey.Set, name string) (found bool) {
-	if sec.Kind == accesskey.System {
-		set.System, found = drop(set.System, name)
-		return found
+	*set, created = set.Put(sec.Kind, accesskey.Key{Name: name, Value: value})
+	key, _ = set.Find(sec.Kind, name)
+	if sec.Kind == accesskey.Master {
+		key.Name, created = accesskey.MasterName, false
 	}
-	set.Keys, found = drop(set.Keys, name)
-	return found
+	return key, created
 }
 
 // changeText has the stock host's words for a change to a key.
