@@ -18,13 +18,13 @@ const (
 	KeyMissing                       // no key was presented
 	KeyUnknown                       // no such key
 	KeyInsufficient                  // a key, but not one that reaches this far
-	KeyInactive                      // a key that is disabled, expired or not valid yet
+	KeyThrottled                     // not looked at: its source has presented too many wrong keys
 	KeyStoreFailed                   // the keys could not be read
 	keyResults                       // how many there are
 )
 
 var keyResultNames = [keyResults]string{
-	"accepted", "not_needed", "missing", "unknown", "insufficient", "inactive", "store_failed",
+	"accepted", "not_needed", "missing", "unknown", "insufficient", "throttled", "store_failed",
 }
 
 // String gives the result as the metric's label shows it.
