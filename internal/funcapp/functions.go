@@ -41,11 +41,11 @@ func (l *loader) function(dir, folder string) Function {
 		return f
 	}
 	f.Config = doc.text
-	if root := r.section(doc.root, "the file's content"); root != nil {
-		l.describeFunction(r, &f, root)
-	} else if doc.root.absent() {
+	if doc.root.kind != objectNode {
 		r.at(doc.root, "", "the file's content must be an object")
+		return f
 	}
+	l.describeFunction(r, &f, doc.root)
 	return f
 }
 

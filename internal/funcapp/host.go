@@ -37,8 +37,10 @@ func (l *loader) host() (present bool) {
 			return present
 		}
 		l.app.Host.Raw = doc.text
-		if root = r.section(doc.root, "the file's content"); root == nil {
-			root = &node{kind: objectNode, line: 1}
+		if root = doc.root; root.kind != objectNode {
+			r.at(root, `write {"version": "2.0"}`, "the file's content must be an object")
+			l.hostUnread = true
+			return present
 		}
 		checkVersion(r, root)
 	}

@@ -1,6 +1,7 @@
 package funcapp
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -105,7 +106,16 @@ func (l *loader) finish() {
 		if f.Retry == nil {
 			f.Retry = l.app.Host.Retry
 		}
+		sortFaults(f.Faults)
 	}
+	sortFaults(l.app.Faults)
+}
+
+// sortFaults puts faults in the order of their places.
+func sortFaults(list []Fault) {
+	slices.SortStableFunc(list, func(a, b Fault) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
 }
 
 // disabled looks for the app settings that switch a function off.
