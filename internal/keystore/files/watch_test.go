@@ -1,0 +1,97 @@
+package files_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/keystoretest"
+)
+
+func watching(t *testing.T, s keystore.Watcher) (<-chan keystore.Doc, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	heard := make(chan keystore.Doc, 1000)
+	done, err := s.Watch(ctx, func(d keystore.Doc) { heard <- d })
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); <-done })
+	return heard, ctx
+}
+
+func wantHeard(t *testing.T, ctx context.Context, heard <-chan keystore.Doc, want keystore.Doc) {
+	t.Helper()
+	for {
+		select {
+		case d := <-heard:
+			if d == want {
+				return
+			}
+		case <-ctx.Done():
+			t.Fatalf("never heard of %q", want)
+		}
+	}
+}
+
+func TestWatchSurvivesTheFolderGoingAndComing(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "a")
+	dir := filepath.Join(root, "b", "secrets")
+	s := open(dir, nil)
+	heard, ctx := watching(t, s)
+	for range 3 {
+		put(t, s, "fn", keystoretest.Function("1"))
+		wantHeard(t, ctx, heard, "")
+		put(t, s, "fn", keystoretest.Function("2"))
+		wantHeard(t, ctx, heard, "fn")
+		if err := os.RemoveAll(root); err != nil {
+			t.Fatal(err)
+		}
+		wantHeard(t, ctx, heard, "")
+	}
+}
+
+func TestWatchNoticesAFolderMovedAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "secrets")
+	s := open(dir, nil)
+	put(t, s, "fn", keystoretest.Function("1"))
+	heard, ctx := watching(t, s)
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	wantHeard(t, ctx, heard, "")
+	put(t, s, "fn", keystoretest.Function("2"))
+	wantHeard(t, ctx, heard, "")
+	put(t, s, "fn", keystoretest.Function("3"))
+	wantHeard(t, ctx, heard, "fn")
+}
+
+func TestWatchNoticesAMountedVolumeBeingSwapped(t *testing.T) {
+	dir := t.TempDir()
+	for _, version := range []string{"v1", "v2"} {
+		write(t, filepath.Join(dir, version, "fn.json"), functionJSON(version))
+	}
+	swap := func(version string) {
+		if err := os.Symlink(version, filepath.Join(dir, "..tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap("v1")
+	if err := os.Symlink("..data/fn.json", filepath.Join(dir, "fn.json")); err != nil {
+		t.Fatal(err)
+	}
+	s := open(dir, nil)
+	heard, ctx := watching(t, s)
+	swap("v2")
+	wantHeard(t, ctx, heard, "")
+	if d, _, err := s.Load(ctx, "fn"); err != nil || d.Keys.Keys[0].Value != "v2" {
+		t.Errorf("%v, %v", d, err)
+	}
+}
