@@ -61,7 +61,7 @@ func climbs(segment string) bool {
 	if text == "." || text == ".." {
 		return true
 	}
-	if strings.IndexByte(text, '.') < 0 || strings.IndexAny(text, `/\`) < 0 {
+	if !strings.Contains(text, ".") || !strings.ContainsAny(text, `/\`) {
 		return false
 	}
 	for p := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == '/' || c == '\\' }) {
