@@ -85,16 +85,22 @@ func (r *recorder) of(t keyring.EventType) []keyring.Event {
 // await waits for an event that ok accepts, new or old.
 func (r *recorder) await(t *testing.T, what string, ok func(keyring.Event) bool) {
 	t.Helper()
+	r.awaitAll(t, what, func(all []keyring.Event) bool { return slices.ContainsFunc(all, ok) })
+}
+
+// awaitAll waits until ok accepts all events so far.
+func (r *recorder) awaitAll(t *testing.T, what string, ok func([]keyring.Event) bool) {
+	t.Helper()
 	late := time.After(20 * time.Second)
 	for {
 		events, more := r.all()
-		if slices.ContainsFunc(events, ok) {
+		if ok(events) {
 			return
 		}
 		select {
 		case <-more:
 		case <-late:
-			t.Fatalf("no event: %s; have %v", what, events)
+			t.Fatalf("still waiting: %s; have %v", what, events)
 		}
 	}
 }
