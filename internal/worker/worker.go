@@ -87,7 +87,10 @@ type Invocation struct {
 	MaxRetries int
 	HasRetry   bool   // the function has a retry policy
 	LastError  string // message of the failed attempt before this one
-	Started    time.Time
+	// Timeout bounds ServeInvocation, from its call to the end of the answer; 0 is
+	// no bound. Invoke is bounded by its context.
+	Timeout time.Duration
+	Started time.Time
 }
 
 // Identity is an authenticated caller as functions see it (fact sheet keys §1.5).

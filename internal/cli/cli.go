@@ -1,0 +1,147 @@
+// Package cli owns the command line: commands, flags, output forms, exit codes
+// and how errors are put to a person. Commands get everything from an injected
+// Env and reach the rest of the program through package server. It holds no
+// rules about apps or keys of its own.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// Exit codes, the same for all commands.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitNotFound = 3
+	exitDenied   = 4
+)
+
+// version is stamped by the linker.
+var version = "dev"
+
+// Env is everything a command may touch of the world around it.
+type Env struct {
+	Args    []string // without the program's name
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Environ []string
+	// Terminal reports whether standard output is a terminal.
+	Terminal bool
+	// Prompt reports whether a person can be asked on standard input.
+	Prompt bool
+	// Context ends when the program is asked to end.
+	Context context.Context
+}
+
+// System gives the process's own environment. The context ends with SIGINT or
+// SIGTERM; a second signal ends the process.
+func System() Env {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return Env{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
+		Terminal: term.IsTerminal(int(os.Stdout.Fd())), Prompt: term.IsTerminal(int(os.Stdin.Fd())), Context: ctx,
+	}
+}
+
+// Main runs one command and gives the exit code.
+func Main(env Env) int {
+	root := newRoot(&env)
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(env.Context)
+	if err == nil {
+		return exitOK
+	}
+	return report(env.Stderr, err)
+}
+
+// usageError marks errors of the command line itself.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// quietError ends a command with a code and nothing more to say.
+type quietError struct{ code int }
+
+func (e quietError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// report prints an error with what to do next and gives its exit code.
+func report(w io.Writer, err error) int {
+	var quiet quietError
+	if errors.As(err, &quiet) {
+		return quiet.code
+	}
+	fmt.Fprintf(w, "latchkey: %v\n", err)
+	if next := problem.NextOf(err); next != "" {
+		fmt.Fprintf(w, "  next: %s\n", next)
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintln(w, "  next: run latchkey --help, or the command with --help")
+		return exitUsage
+	}
+	switch problem.KindOf(err) {
+	case problem.NotFound:
+		return exitNotFound
+	case problem.Denied, problem.Unauthenticated:
+		return exitDenied
+	}
+	return exitFailed
+}
+
+func newRoot(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "latchkey",
+		Short: "Run function apps behind access keys, the way Azure Functions does",
+		Long: "Latchkey runs function apps on any machine with the security model of Azure\n" +
+			"Functions: access keys are enforced, kept sealed, and never change by themselves.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newStart(env), newVersion(env))
+	markUsage(root)
+	return root
+}
+
+// markUsage makes wrong arguments of every command a usage error.
+func markUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		markUsage(sub)
+	}
+}
+
+func newVersion(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(*cobra.Command, []string) { fmt.Fprintln(env.Stdout, "latchkey "+version) },
+	}
+}

@@ -1,0 +1,164 @@
+package access
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/keyring"
+)
+
+// Gate decides about requests to one app. Its fields are set before use and not
+// changed after; it is safe for concurrent use.
+type Gate struct {
+	Keys       *keyring.Ring
+	TrustProxy bool // WEBSITE_AUTH_ENABLED: a proxy in front sets x-ms-client-principal
+	Isolation  Isolation
+}
+
+// Check decides about the key a request presents; scope is the function's, nil
+// where there is none.
+func (g *Gate) Check(r *http.Request, scope *keyring.Scope) keyring.Decision {
+	presented := Presented(r)
+	if presented == "" {
+		return keyring.Decision{}
+	}
+	return g.Evaluate(r.Context(), presented, scope, r.RemoteAddr)
+}
+
+// Evaluate decides about a key presented by a remote address.
+func (g *Gate) Evaluate(ctx context.Context, presented string, scope *keyring.Scope, remote string) keyring.Decision {
+	return g.Keys.Authorize(ctx, keyring.Request{Key: presented, Function: scope, Source: source(remote)})
+}
+
+// source gives the address a request comes from; the zero Addr when it has none.
+func source(remote string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// Isolation is the admin isolation of a function app on App Service
+// (keys §1.8): with it, requests to the runtime API must come through the
+// platform. Where it is on but the platform is absent, nothing gets through.
+type Isolation struct {
+	Enabled    bool     // FUNCTIONS_ADMIN_ISOLATION_ENABLED=1
+	AppService bool     // WEBSITE_INSTANCE_ID is set: the platform's headers can be trusted
+	Allowed    []string // path prefixes open to internal requests; nil is all
+}
+
+// Internal reports whether a request comes from inside the platform, past its
+// front end, for a path that internal requests may use.
+func (i Isolation) Internal(r *http.Request) bool {
+	return i.AppService && r.Header.Get("X-Arr-Log-Id") == "" && i.pathAllowed(r.URL.Path)
+}
+
+// Platform reports whether isolation lets a request with a sufficient key pass.
+func (i Isolation) Platform(r *http.Request) bool {
+	if !i.Enabled {
+		return true
+	}
+	return i.AppService && strings.EqualFold(r.Header.Get("X-Ms-Platform-Internal"), "true")
+}
+
+// pathAllowed compares whole segments, ignoring case.
+func (i Isolation) pathAllowed(path string) bool {
+	if i.Allowed == nil {
+		return true
+	}
+	path = strings.ToLower(strings.TrimSuffix(path, "/")) + "/"
+	for _, prefix := range i.Allowed {
+		prefix = strings.ToLower(strings.Trim(prefix, "/"))
+		if prefix != "" && strings.HasPrefix(path, "/"+prefix+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// Verdict is the answer to a policy.
+type Verdict uint8
+
+const (
+	Allowed      Verdict = iota
+	Unknown              // 401: no key, or none we know
+	Insufficient         // 403: a known key that does not reach this far
+	Throttled            // 429: too many wrong keys from this source
+	Undecided            // 500: the keys cannot be read
+)
+
+// Admin is the policy of the runtime API: the master key, and isolation met.
+func (g *Gate) Admin(r *http.Request) (Verdict, keyring.Decision) {
+	d := g.Check(r, nil)
+	v := verdict(d, d.Level == keyring.AdminLevel && g.Isolation.Platform(r), g.known(r))
+	return v, d
+}
+
+// AdminOrInternal also lets requests from inside the platform pass.
+func (g *Gate) AdminOrInternal(r *http.Request) (Verdict, keyring.Decision) {
+	if g.Isolation.Internal(r) {
+		return Allowed, keyring.Decision{}
+	}
+	return g.Admin(r)
+}
+
+// Webhook is the policy of an extension's webhook: its own system key, the
+// master key, or a request from inside the platform.
+func (g *Gate) Webhook(r *http.Request, extension string) (Verdict, keyring.Decision) {
+	if g.Isolation.Internal(r) {
+		return Allowed, keyring.Decision{}
+	}
+	d := g.Check(r, nil)
+	ok := d.Level == keyring.AdminLevel ||
+		(d.Level == keyring.SystemLevel && strings.EqualFold(d.Name, SystemKeyName(extension)))
+	return verdict(d, ok, g.known(r)), d
+}
+
+// SystemKeyName gives the name of the system key of an extension's webhook.
+func SystemKeyName(extension string) string { return strings.ToLower(extension) + "_extension" }
+
+// known reports whether the caller has an identity other than a key, which turns
+// a 401 on the runtime API into a 403.
+func (g *Gate) known(r *http.Request) bool {
+	_, ok := g.proxied(r)
+	return ok
+}
+
+func verdict(d keyring.Decision, allowed, known bool) Verdict {
+	switch {
+	case allowed:
+		return Allowed
+	case d.Unavailable():
+		return Undecided
+	case d.Throttled:
+		return Throttled
+	case d.Level == keyring.Anonymous && !known:
+		return Unknown
+	}
+	return Insufficient
+}
+
+// Refuse answers a request that a policy turned down. Bodies are empty: a
+// stranger learns nothing.
+func Refuse(w http.ResponseWriter, v Verdict, d keyring.Decision) {
+	switch v {
+	case Unknown:
+		w.Header().Set("Www-Authenticate", "Bearer")
+		w.WriteHeader(http.StatusUnauthorized)
+	case Insufficient:
+		w.WriteHeader(http.StatusForbidden)
+	case Throttled:
+		TooMany(w, d)
+	default:
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+// TooMany answers a source that has presented too many wrong keys.
+func TooMany(w http.ResponseWriter, d keyring.Decision) {
+	w.Header().Set("Retry-After", retrySeconds(d.RetryAfter))
+	w.WriteHeader(http.StatusTooManyRequests)
+}

@@ -1,0 +1,107 @@
+package access
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/worker"
+)
+
+// Claim types the functions host gives to callers with a key (keys §1.5).
+const (
+	claimLevel  = "http://schemas.microsoft.com/2017/07/functions/claims/authlevel"
+	claimKeyID  = "http://schemas.microsoft.com/2017/07/functions/claims/keyid"
+	claimInvoke = "http://schemas.microsoft.com/2017/07/functions/claims/invoke"
+
+	claimName = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"
+	claimRole = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
+)
+
+// maxPrincipal bounds the header of an authentication proxy, in bytes.
+const maxPrincipal = 32 << 10
+
+// Identities gives the caller as functions see it: the identity a trusted proxy
+// vouches for, if any, ahead of the one the key stands for.
+func (g *Gate) Identities(r *http.Request, d keyring.Decision) []worker.Identity {
+	var ids []worker.Identity
+	if id, ok := g.proxied(r); ok {
+		ids = append(ids, id)
+	}
+	if d.Level != keyring.Anonymous {
+		ids = append(ids, keyIdentity(d))
+	}
+	return ids
+}
+
+func keyIdentity(d keyring.Decision) worker.Identity {
+	return worker.Identity{
+		AuthenticationType: "WebJobsAuthLevel",
+		NameClaimType:      claimName,
+		RoleClaimType:      claimRole,
+		Claims: []worker.Claim{
+			{Type: claimLevel, Value: d.Level.String()},
+			{Type: claimKeyID, Value: d.Name},
+			{Type: claimInvoke, Value: "true"},
+		},
+	}
+}
+
+// principal is the JSON an authentication proxy sends, base64-encoded.
+type principal struct {
+	AuthType  string `json:"auth_typ"`
+	NameType  string `json:"name_typ"`
+	RoleType  string `json:"role_typ"`
+	ClaimList []struct {
+		Type  string `json:"typ"`
+		Value string `json:"val"`
+	} `json:"claims"`
+}
+
+// proxied reads x-ms-client-principal, only where the settings say that a proxy
+// in front sets it; anybody could send it otherwise.
+func (g *Gate) proxied(r *http.Request) (worker.Identity, bool) {
+	text := r.Header.Get("X-Ms-Client-Principal")
+	if !g.TrustProxy || text == "" || len(text) > maxPrincipal {
+		return worker.Identity{}, false
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return worker.Identity{}, false
+	}
+	var p principal
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return worker.Identity{}, false
+	}
+	id := worker.Identity{AuthenticationType: p.AuthType, NameClaimType: p.NameType, RoleClaimType: p.RoleType}
+	for _, c := range p.ClaimList {
+		if !reserved(c.Type) {
+			id.Claims = append(id.Claims, worker.Claim{Type: c.Type, Value: c.Value})
+		}
+	}
+	return id, true
+}
+
+// reserved names the claims only this host may make: a proxy that passes on
+// what its users say must not hand out levels.
+func reserved(claim string) bool {
+	return strings.EqualFold(claim, claimLevel) || strings.EqualFold(claim, claimKeyID) || strings.EqualFold(claim, claimInvoke)
+}
+
+// principalHeaders are set by an authentication proxy and by nobody else.
+var principalHeaders = [...]string{
+	"X-Ms-Client-Principal", "X-Ms-Client-Principal-Id", "X-Ms-Client-Principal-Name", "X-Ms-Client-Principal-Idp",
+}
+
+// DropForged takes identity headers out of a request unless a proxy that sets
+// them is trusted, so that functions which read them cannot be fooled.
+func (g *Gate) DropForged(r *http.Request) {
+	if g.TrustProxy {
+		return
+	}
+	for _, name := range principalHeaders {
+		delete(r.Header, name)
+	}
+}

@@ -1,0 +1,100 @@
+package funchost
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/route"
+	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/web"
+)
+
+// exchange is one request and its answer. Exchanges are pooled: nothing may keep
+// one after end.
+type exchange struct {
+	web.Recorder
+	f       *Front
+	r       *http.Request
+	started time.Time
+
+	endpoint   *endpoint // nil until a route matched
+	decision   keyring.Decision
+	invocation [36]byte // GUID text; zero until the function was invoked
+	params     [8]route.Param
+	reason     string // for the operator
+}
+
+func (x *exchange) begin(f *Front, w http.ResponseWriter, r *http.Request) {
+	x.Reset(w)
+	x.f, x.r, x.started = f, r, f.cfg.Clock.Now()
+	f.cfg.Metrics.Enter()
+}
+
+// end writes the request's line and counts it. It also runs when the handler
+// panics, which it lets the server see.
+func (x *exchange) end() {
+	f := x.f
+	f.cfg.Metrics.Leave()
+	took := f.cfg.Clock.Now().Sub(x.started)
+	if x.endpoint != nil {
+		x.endpoint.metrics.Observe(x.Status(), took)
+	} else {
+		f.cfg.Metrics.Function("").Observe(x.Status(), took)
+	}
+	if f.cfg.Requests != nil {
+		f.cfg.Requests.Log(x.event(took))
+	}
+	*x = exchange{}
+	f.pool.Put(x)
+}
+
+func (x *exchange) event(took time.Duration) telemetry.RequestEvent {
+	e := telemetry.RequestEvent{
+		Time: x.started, Status: x.Status(), Method: x.r.Method, Path: x.r.URL.Path, Query: x.r.URL.RawQuery,
+		App: x.f.cfg.App, Duration: took, Bytes: x.Bytes(), Remote: x.r.RemoteAddr, Reason: x.reason,
+	}
+	if x.endpoint != nil {
+		e.Function = x.endpoint.function.Name
+	}
+	if x.decision.Name != "" {
+		e.KeyName, e.KeyKind = x.decision.Name, x.decision.Kind.String()
+	}
+	if x.invocation[0] != 0 {
+		e.InvocationID = string(x.invocation[:])
+	}
+	return e
+}
+
+// refuse answers without a body and remembers why, for the operator.
+func (x *exchange) refuse(status int, reason string) {
+	x.reason = reason
+	x.WriteHeader(status)
+}
+
+// newInvocation makes the id of an invocation: a random (version 4) GUID. It
+// identifies, it does not protect, so the runtime's fast generator serves.
+func (x *exchange) newInvocation() string {
+	hi, lo := rand.Uint64(), rand.Uint64()
+	hi = hi&^0xf000 | 0x4000
+	lo = lo&^(0xc<<60) | 0x8<<60
+	b := x.invocation[:0]
+	b = appendHex(b, hi>>32, 8)
+	b = append(b, '-')
+	b = appendHex(b, hi>>16&0xffff, 4)
+	b = append(b, '-')
+	b = appendHex(b, hi&0xffff, 4)
+	b = append(b, '-')
+	b = appendHex(b, lo>>48, 4)
+	b = append(b, '-')
+	appendHex(b, lo&(1<<48-1), 12)
+	return string(x.invocation[:])
+}
+
+func appendHex(b []byte, v uint64, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[v>>shift&15])
+	}
+	return b
+}

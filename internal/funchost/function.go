@@ -1,0 +1,211 @@
+package funchost
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/latchkey/latchkey/internal/funchost/access"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/route"
+	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/web"
+	"github.com/latchkey/latchkey/internal/worker"
+)
+
+// serveFunction serves everything that is not the runtime API: it finds the
+// function, lets the caller in or not, and invokes it.
+func (x *exchange) serveFunction() {
+	live, err := x.f.cfg.Instance.Enter(x.r.Context(), patience)
+	if err != nil {
+		x.notServing(err)
+		return
+	}
+	defer live.Leave()
+	s := x.f.current(live.Model)
+	x.decorate(s)
+	entry, params := s.model.Routes.Match(x.r.Method, x.r.URL.EscapedPath(), x.params[:0])
+	if entry == nil {
+		x.noRoute()
+		return
+	}
+	x.endpoint = s.endpoints[entry.Function]
+	if !x.admit() {
+		return
+	}
+	if err := x.invoke(live, s, params); err != nil {
+		x.fail(err)
+	}
+}
+
+// decorate arranges for the headers host.json adds to every answer.
+func (x *exchange) decorate(s *site) {
+	x.BeforeHead = s.onHead
+	if s.hsts != nil && x.r.TLS != nil && !s.hsts.excluded[hostOnly(x.r.Host)] {
+		x.Header().Set("Strict-Transport-Security", s.hsts.value)
+	}
+}
+
+func (x *exchange) notServing(err error) {
+	x.reason = err.Error()
+	if errors.Is(err, worker.ErrClientGone) {
+		x.WriteHeader(statusClientGone)
+		return
+	}
+	if x.f.cfg.Instance.Status().State == instance.Offline {
+		x.offlinePage()
+		return
+	}
+	web.WriteProblem(x, err)
+}
+
+func (x *exchange) offlinePage() {
+	x.Header().Set("Content-Type", "text/html; charset=utf-8")
+	x.Header().Set("Cache-Control", "no-store")
+	x.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = x.Write(x.f.cfg.Instance.OfflinePage())
+}
+
+func (x *exchange) noRoute() {
+	if x.r.URL.Path != "/" || (x.r.Method != http.MethodGet && x.r.Method != http.MethodHead) {
+		x.refuse(http.StatusNotFound, "no function has this route and method")
+		return
+	}
+	if !x.f.cfg.HomePage {
+		x.WriteHeader(http.StatusNoContent)
+		return
+	}
+	x.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = x.Write(homePage)
+}
+
+var homePage = []byte("<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Your function app is running</title>\n" +
+	"<h1>Your function app is up and running</h1>\n")
+
+// admit decides whether the caller may have the function, and answers if not.
+// The order of the checks is the stock host's: a disabled function is only told
+// from an enabled one to those who hold a key to it.
+func (x *exchange) admit() bool {
+	e := x.endpoint
+	presented := access.Presented(x.r)
+	if presented != "" {
+		x.decision = x.f.cfg.Gate.Evaluate(x.r.Context(), presented, e.scope, x.r.RemoteAddr)
+	}
+	d := x.decision
+	if e.level != keyring.Anonymous {
+		switch {
+		case d.Unavailable():
+			x.count(telemetry.KeyStoreFailed)
+			x.refuse(http.StatusInternalServerError, "the keys cannot be read")
+			return false
+		case d.Throttled:
+			x.count(telemetry.KeyUnknown)
+			x.reason = "too many wrong keys from this address"
+			access.TooMany(x, d)
+			return false
+		case e.nobody || !satisfied(e.level, d):
+			x.count(refusal(d))
+			x.refuse(http.StatusUnauthorized, "key: "+d.Reason.String())
+			return false
+		}
+	}
+	if e.function.Disabled && d.Level != keyring.AdminLevel {
+		x.refuse(http.StatusNotFound, "the function is disabled")
+		return false
+	}
+	x.count(acceptance(e))
+	return true
+}
+
+func (x *exchange) count(r telemetry.KeyResult) { x.f.cfg.Metrics.KeyDecision(r) }
+
+func acceptance(e *endpoint) telemetry.KeyResult {
+	if e.level == keyring.Anonymous {
+		return telemetry.KeyNotNeeded
+	}
+	return telemetry.KeyAccepted
+}
+
+func refusal(d keyring.Decision) telemetry.KeyResult {
+	switch {
+	case d.Level != keyring.Anonymous || d.Reason == keyring.OtherFunction:
+		return telemetry.KeyInsufficient
+	case d.Reason == keyring.NoKey:
+		return telemetry.KeyMissing
+	}
+	return telemetry.KeyUnknown
+}
+
+// statusClientGone is logged for callers that hung up; nobody receives it.
+const statusClientGone = 499
+
+// fail answers an invocation that failed. The stock host says 500 whatever the
+// cause; the log says which.
+func (x *exchange) fail(err error) {
+	x.reason = err.Error()
+	var committed *worker.CommittedError
+	switch {
+	case errors.As(err, &committed):
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	case errors.Is(err, worker.ErrClientGone):
+		x.WriteHeader(statusClientGone)
+	case errors.Is(err, errTooManyRequests):
+		scaleOut(x.Header())
+		x.WriteHeader(http.StatusTooManyRequests)
+	case errors.Is(err, problem.TooLarge):
+		x.Header().Set("Connection", "close")
+		x.WriteHeader(http.StatusRequestEntityTooLarge)
+	case errors.Is(err, problem.Invalid):
+		x.WriteHeader(http.StatusBadRequest)
+	default:
+		x.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+// invoke runs the function once a place is free.
+func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) error {
+	if x.r.ContentLength > x.f.cfg.MaxBody {
+		return problem.New(problem.TooLarge, "the request body is larger than "+strconv.FormatInt(x.f.cfg.MaxBody, 10)+" bytes")
+	}
+	if x.r.ContentLength < 0 {
+		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, x.f.cfg.MaxBody)
+	}
+	if err := s.throttle.enter(x.r.Context()); err != nil {
+		return err
+	}
+	defer s.throttle.leave()
+	inv := x.newInvocationFor(s)
+	if live.HTTP != nil && live.HTTP.Forwards(inv.Function) {
+		return live.HTTP.ServeInvocation(x, x.r, inv)
+	}
+	inv.RouteParams = paramMap(params)
+	return x.run(live.Worker, inv)
+}
+
+// newInvocationFor makes the invocation. The request loses what the function
+// must not see: the key that opened it and identities nobody vouches for.
+func (x *exchange) newInvocationFor(s *site) *worker.Invocation {
+	x.f.cfg.Gate.DropForged(x.r)
+	inv := &worker.Invocation{
+		ID:       x.newInvocation(),
+		Function: x.endpoint.function,
+		Request:  x.r,
+		Timeout:  s.timeout,
+		Started:  x.started,
+	}
+	if x.decision.Level != keyring.Anonymous {
+		inv.StripKey = true
+		inv.KeyName, inv.KeyLevel = x.decision.Name, x.decision.Level.String()
+	}
+	return inv
+}
+
+func paramMap(params []route.Param) map[string]string {
+	m := make(map[string]string, len(params))
+	for _, p := range params {
+		m[p.Name] = p.Value
+	}
+	return m
+}

@@ -1,0 +1,131 @@
+package funchost
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/worker"
+)
+
+// run invokes a function that gets its request as data, again as its retry
+// policy says, and writes what it returned.
+func (x *exchange) run(w worker.Worker, inv *worker.Invocation) error {
+	body, err := x.readBody()
+	if err != nil {
+		return err
+	}
+	inv.Body = body
+	inv.Identities = x.f.cfg.Gate.Identities(x.r, x.decision)
+	retry := inv.Function.Retry
+	inv.HasRetry = retry != nil
+	if retry != nil {
+		inv.MaxRetries = retry.MaxRetryCount
+	}
+	for {
+		res, err := x.attempt(w, inv)
+		if err == nil {
+			x.writeResult(res)
+			return nil
+		}
+		if !mayRetry(retry, inv, err) {
+			return err
+		}
+		x.f.cfg.Log.Warn("retrying", "function", inv.Function.Name, "invocation", inv.ID, "attempt", inv.RetryCount+1, "reason", err)
+		if err := clock.Sleep(x.r.Context(), x.f.cfg.Clock, retryDelay(retry, inv.RetryCount)); err != nil {
+			return worker.ErrClientGone
+		}
+		inv.RetryCount++
+		inv.LastError = err.Error()
+		inv.ID = x.newInvocation()
+	}
+}
+
+func (x *exchange) attempt(w worker.Worker, inv *worker.Invocation) (*worker.Result, error) {
+	ctx := x.r.Context()
+	if inv.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, inv.Timeout)
+		defer cancel()
+	}
+	res, err := w.Invoke(ctx, inv)
+	if err != nil && x.r.Context().Err() != nil {
+		return nil, worker.ErrClientGone
+	}
+	return res, err
+}
+
+func mayRetry(p *funcapp.Retry, inv *worker.Invocation, err error) bool {
+	if p == nil || errors.Is(err, worker.ErrClientGone) || errors.Is(err, problem.Invalid) {
+		return false
+	}
+	return p.MaxRetryCount < 0 || inv.RetryCount < p.MaxRetryCount
+}
+
+// retryDelay is the wait before the next attempt after the given number.
+func retryDelay(p *funcapp.Retry, attempt int) time.Duration {
+	if p.MinimumInterval == 0 && p.MaximumInterval == 0 {
+		return p.DelayInterval
+	}
+	d := max(p.MinimumInterval, time.Millisecond)
+	for range attempt {
+		if d >= p.MaximumInterval {
+			break
+		}
+		d *= 2
+	}
+	return min(d, p.MaximumInterval)
+}
+
+// readBody reads the whole body; the front has bounded it.
+func (x *exchange) readBody() ([]byte, error) {
+	if x.r.ContentLength == 0 {
+		return nil, nil
+	}
+	body, err := io.ReadAll(x.r.Body)
+	if err == nil {
+		return body, nil
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, problem.Wrap(problem.TooLarge, "the request body is too large", err)
+	}
+	return nil, worker.ErrClientGone
+}
+
+// writeResult answers with what the function returned; 204 when it gave nothing.
+func (x *exchange) writeResult(res *worker.Result) {
+	if res == nil || res.HTTP == nil {
+		x.WriteHeader(http.StatusNoContent)
+		return
+	}
+	h := x.Header()
+	for name, values := range res.HTTP.Header {
+		h[name] = values
+	}
+	if bodyAllowed(res.HTTP.Status) {
+		h["Content-Length"] = []string{strconv.Itoa(len(res.HTTP.Body))}
+	}
+	x.WriteHeader(res.HTTP.Status)
+	if x.r.Method != http.MethodHead && bodyAllowed(res.HTTP.Status) {
+		_, _ = x.Write(res.HTTP.Body)
+	}
+}
+
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+func hostOnly(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		return h
+	}
+	return host
+}

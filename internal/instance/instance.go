@@ -1,0 +1,208 @@
+// Package instance owns one running app: reading its folder, starting and
+// replacing its worker, restarting when files change, going offline, draining.
+// It publishes what is being served as an immutable [Live] value and its state
+// as a [Status]. It does not know keys, routes' callers or HTTP dialects.
+package instance
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/worker"
+)
+
+// Config says what an instance is made of.
+type Config struct {
+	Root  string // absolute path of the app folder
+	Clock clock.Clock
+	Log   *slog.Logger
+
+	// Load reads the app anew at each (re)start. It must not write to the folder.
+	Load func() (*Model, error)
+	// NewWorker makes a worker that has not been started.
+	NewWorker func(*Model) (worker.Worker, error)
+
+	Watch       bool          // restart when files of the app change
+	StopTimeout time.Duration // for draining and for stopping a worker; default 10 s
+	InitTimeout time.Duration // for a worker to take work; default 60 s
+
+	OnModel   func(*Model) // called whenever a model has been loaded, before it serves
+	OnRestart func()       // called whenever a worker is started again after a crash
+}
+
+// Instance runs one app. Run is called once; all other methods may be called
+// from any goroutine at any time.
+type Instance struct {
+	cfg Config
+
+	live  atomic.Pointer[Live]  // nil while nothing can be served
+	model atomic.Pointer[Model] // newest loaded model, kept through errors
+
+	mu      sync.Mutex
+	status  Status
+	changed chan struct{} // closed and replaced when status or live changes
+
+	restarts chan restart // at most one pending request
+	draining atomic.Bool
+	running  sync.WaitGroup // background stops of replaced workers
+}
+
+type restart struct{ reason string }
+
+// New makes an instance that is not running yet.
+func New(cfg Config) *Instance {
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = 10 * time.Second
+	}
+	if cfg.InitTimeout == 0 {
+		cfg.InitTimeout = 60 * time.Second
+	}
+	return &Instance{
+		cfg:      cfg,
+		status:   Status{State: Default, Since: cfg.Clock.Now()},
+		changed:  make(chan struct{}),
+		restarts: make(chan restart, 1),
+	}
+}
+
+// Model gives the newest model that was loaded, also while the app is in error
+// or offline; nil before the first load.
+func (i *Instance) Model() *Model { return i.model.Load() }
+
+// Restart asks for a restart; it returns at once. Requests that come while one
+// is pending are merged.
+func (i *Instance) Restart(reason string) {
+	select {
+	case i.restarts <- restart{reason}:
+	default:
+	}
+}
+
+// Enter gives what is being served and counts the caller in until it calls
+// Leave. While the worker is starting it waits, at most for patience or until
+// ctx ends. It returns problem.Unavailable when nothing can be served: at once
+// in state Error, Offline and Stopping, after the wait otherwise.
+func (i *Instance) Enter(ctx context.Context, patience time.Duration) (*Live, error) {
+	if l := i.live.Load(); l != nil && l.enter() {
+		return l, nil
+	}
+	return i.await(ctx, patience)
+}
+
+func (i *Instance) await(ctx context.Context, patience time.Duration) (*Live, error) {
+	timer := i.cfg.Clock.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		i.mu.Lock()
+		changed, state := i.changed, i.status.State
+		i.mu.Unlock()
+		if l := i.live.Load(); l != nil && l.enter() {
+			return l, nil
+		}
+		if !state.mayRecoverSoon() {
+			return nil, errNotRunning
+		}
+		select {
+		case <-changed:
+		case <-timer.C():
+			return nil, errNotRunning
+		case <-ctx.Done():
+			return nil, worker.ErrClientGone
+		}
+	}
+}
+
+// errNotRunning carries the host's own words (keys §1.7).
+var errNotRunning = problem.New(problem.Unavailable, "Function host is not running.")
+
+// AwaitState waits until the instance is in one of the states or ctx ends.
+func (i *Instance) AwaitState(ctx context.Context, states ...State) (Status, error) {
+	for {
+		i.mu.Lock()
+		changed, status := i.changed, i.status
+		i.mu.Unlock()
+		for _, s := range states {
+			if status.State == s {
+				return status, nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return status, ctx.Err()
+		}
+	}
+}
+
+// Status gives the current state.
+func (i *Instance) Status() Status {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.status
+}
+
+// set publishes a new state together with what is served in it.
+func (i *Instance) set(state State, live *Live, errs ...string) {
+	old := i.live.Swap(live)
+	i.mu.Lock()
+	if i.status.State != state || len(errs) > 0 {
+		i.status = Status{State: state, Errors: errs, Since: i.cfg.Clock.Now()}
+	}
+	close(i.changed)
+	i.changed = make(chan struct{})
+	i.mu.Unlock()
+	if old != nil && old != live {
+		old.close()
+	}
+}
+
+// Workers gives the process ids of the workers now serving.
+func (i *Instance) Workers() []int {
+	if l := i.live.Load(); l != nil {
+		return []int{l.Worker.PID()}
+	}
+	return nil
+}
+
+// Faults gives the faults of the newest model: of the app and of its functions.
+func (m *Model) Faults() []funcapp.Fault {
+	faults := append([]funcapp.Fault(nil), m.App.Faults...)
+	for i := range m.Functions {
+		faults = append(faults, m.Functions[i].Faults...)
+	}
+	return faults
+}
+
+// Drain stops the app's listeners; requests go on being served, so that a load
+// balancer can move its callers away. There are no listeners without triggers
+// that poll; the state is kept for those who ask.
+func (i *Instance) Drain() { i.draining.Store(true) }
+
+// Draining reports whether Drain was called since the last Resume.
+func (i *Instance) Draining() bool { return i.draining.Load() }
+
+// Resume ends draining by a restart. It returns problem.Conflict unless the app
+// is running, and does nothing if it is not draining.
+func (i *Instance) Resume() error {
+	if s := i.Status().State; s != Running {
+		return problem.New(problem.Conflict, "the host is in state "+string(s))
+	}
+	if i.draining.CompareAndSwap(true, false) {
+		i.Restart("resumed")
+	}
+	return nil
+}
+
+// Outstanding gives the number of invocations in progress.
+func (i *Instance) Outstanding() int {
+	if l := i.live.Load(); l != nil {
+		return l.Outstanding()
+	}
+	return 0
+}

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/codec"
+	"github.com/latchkey/latchkey/internal/keystore/files"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/seal"
+	"github.com/latchkey/latchkey/internal/seal/dataprotection"
+	"github.com/latchkey/latchkey/internal/seal/keyset"
+)
+
+const (
+	storageTypeSetting = "AzureWebJobsSecretStorageType"
+	secretsPathSetting = "FUNCTIONS_SECRETS_PATH"
+	kekSetting         = "LATCHKEY_KEK"
+)
+
+// keyPlace says where an app's keys are and how they are sealed.
+type keyPlace struct {
+	dir     string // of the key documents
+	sealDir string // of Latchkey's own keyset
+	shared  bool   // the folder is one a stock host uses too
+}
+
+func placeOf(dataDir string, s settings) keyPlace {
+	p := keyPlace{dir: filepath.Join(dataDir, "secrets"), sealDir: filepath.Join(dataDir, "seal")}
+	if shared := s.get(secretsPathSetting); shared != "" {
+		p.dir, p.shared = shared, true
+	}
+	return p
+}
+
+// openStore opens the key store the settings ask for. A store this version does
+// not have is refused: falling back to another would mean other keys.
+func openStore(ctx context.Context, dataDir string, s settings) (keystore.Store, keyPlace, error) {
+	kind := strings.ToLower(s.get(storageTypeSetting))
+	place := placeOf(dataDir, s)
+	if kind != "" && kind != "files" {
+		return nil, place, problem.New(problem.Unsupported,
+			fmt.Sprintf("setting %s asks for key store %q, which this version does not have", storageTypeSetting, s.get(storageTypeSetting))).
+			WithNext("set " + storageTypeSetting + " to files, or remove it")
+	}
+	sealer, err := openSealer(ctx, place, s)
+	if err != nil {
+		return nil, place, err
+	}
+	store := files.New(files.Config{
+		Dir: place.dir,
+		Codec: codec.New(codec.Config{
+			Sealer: sealer, HostName: s.get("WEBSITE_HOSTNAME"), InstanceID: s.get("WEBSITE_INSTANCE_ID"),
+		}),
+	})
+	return store, place, nil
+}
+
+// openSealer chooses how values are sealed. With AzureWebEncryptionKey it is the
+// stock host's format; in a folder shared with a stock host, which could not
+// read ours and would answer by making new keys, nothing; otherwise ours. What
+// another of these formats sealed before can still be opened.
+func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error) {
+	compatible, err := dataprotection.FromEnviron(s.environ())
+	if err != nil {
+		return nil, err
+	}
+	var chain seal.Chain
+	if compatible != nil {
+		chain = append(chain, compatible)
+	} else if p.shared {
+		chain = append(chain, seal.None{})
+	}
+	if len(chain) > 0 && !exists(filepath.Join(p.sealDir, keyset.KeysetFile)) {
+		return chain, nil
+	}
+	own, err := keyset.Open(ctx, p.sealDir, s.get(kekSetting))
+	if err != nil {
+		return nil, err
+	}
+	return append(chain, own), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// Keys is an app's keyring opened without running the app.
+type Keys struct {
+	*keyring.Ring
+	App         string
+	SecretsPath string
+	Store       keystore.Store
+}
+
+// OpenKeys opens the keys of the app in cfg.Dir directly in their store. It
+// returns problem.Unsupported for a store this version does not have, and the
+// sealer's errors. The keys themselves are read when they are asked for.
+func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s, _, _, _ := readSettings(cfg.Dir, cfg.Environ)
+	store, place, err := openStore(ctx, cfg.DataDir, s)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := newRing(store, s, cfg.Clock, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{Ring: ring, App: appName(cfg.Dir, s), SecretsPath: place.dir, Store: store}, nil
+}
+
+func newRing(store keystore.Store, s settings, c clock.Clock, log *slog.Logger, onEvent func(keyring.Event)) (*keyring.Ring, error) {
+	return keyring.New(keyring.Config{
+		Store: store, Clock: c, Log: log, OnEvent: onEvent,
+		Mode: keyring.ParseMode(s.get("AzureWebJobsFeatureFlags")),
+	})
+}
