@@ -64,13 +64,13 @@ type watch struct {
 }
 
 // attach watches the folder, or the nearest existing one above it, and that
-// one's parent, where its going and coming back shows. It looks again until
+// one's parent, where it shows when the name comes to mean another folder. It looks again until
 // nothing came into being meanwhile. Adding a folder twice is harmless.
 func (w *watch) attach() error {
 	for {
 		at := nearest(w.dir)
 		err := w.fw.Add(at)
-		_ = w.fw.Add(filepath.Dir(at)) // without it only a folder's return goes unnoticed
+		_ = w.fw.Add(filepath.Dir(at)) // without it only a link put elsewhere goes unnoticed
 		if nearest(w.dir) == at {
 			w.here = at == w.dir && err == nil
 			return err
@@ -134,13 +134,12 @@ func (w *watch) note(e fsnotify.Event) {
 	if e.Name != w.dir && !strings.HasPrefix(w.dir, e.Name+string(filepath.Separator)) {
 		return
 	}
-	was := w.here
-	gone := e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
-	if gone && e.Name == w.dir {
-		_ = w.fw.Remove(w.dir) // a folder moved away would else still be watched
+	was, swapped := w.here, e.Op&(fsnotify.Create|fsnotify.Remove|fsnotify.Rename) != 0
+	if swapped && e.Name == w.dir {
+		_ = w.fw.Remove(w.dir) // if the name is a link, its old target would stay watched
 	}
 	_ = w.attach() // what cannot be watched now is tried at the next event
-	if was != w.here || gone || e.Has(fsnotify.Create) {
+	if was != w.here || swapped {
 		w.pending[""] = struct{}{}
 	}
 }

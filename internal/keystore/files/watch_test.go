@@ -95,3 +95,27 @@ func TestWatchNoticesAMountedVolumeBeingSwapped(t *testing.T) {
 		t.Errorf("%v, %v", d, err)
 	}
 }
+
+func TestWatchNoticesALinkedFolderPutElsewhere(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "secrets")
+	for _, version := range []string{"v1", "v2"} {
+		write(t, filepath.Join(root, version, "fn.json"), functionJSON(version))
+	}
+	link := func(version string) {
+		temp := filepath.Join(root, "temp")
+		if err := os.Symlink(version, temp); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(temp, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("v1")
+	s := open(dir, nil)
+	heard, ctx := watching(t, s)
+	link("v2")
+	wantHeard(t, ctx, heard, "")
+	put(t, s, "fn", keystoretest.Function("1"))
+	wantHeard(t, ctx, heard, "fn")
+}
