@@ -57,6 +57,7 @@ func play(mode string) {
 		serve()
 	case "parent-exit":
 		startChild()
+		awaitSignal("waiting to leave my child")
 		os.Exit(5)
 	case "child":
 		connect()
@@ -172,7 +173,7 @@ func serve() {
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/text", http.StatusFound) })
 	mux.HandleFunc("/say", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(os.Stderr, "warning: said something")
-		awaitSignal("said")
+		awaitSignal("listening for a signal")
 		reply(w, map[string]any{})
 	})
 	err := http.ListenAndServe("127.0.0.1:"+os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT"), mux)
