@@ -2,7 +2,7 @@ package custom
 
 import "github.com/latchkey/latchkey/internal/worker"
 
-// claimed are the types of the claims that an access key makes, and the rest of
+// The types of the claims that an access key makes, and the rest of
 // how .NET spells a claim.
 const (
 	keyIdentityType  = "WebJobsAuthLevel"
