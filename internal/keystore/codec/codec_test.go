@@ -270,6 +270,18 @@ func TestValuesOfAnOlderKeyAreStaleUntilRewritten(t *testing.T) {
 	}
 }
 
+func TestASealedEmptyValueIsDamage(t *testing.T) {
+	s := ring(t, siteKey)
+	sealed, err := s.Seal("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `{"keys":[{"name":"a","value":"` + sealed + `","encrypted":true}]}`
+	if d, err := codec.New(codec.Config{Sealer: s}).Decode("fn", []byte(text)); !errors.Is(err, keystore.ErrUndecryptable) {
+		t.Errorf("%v, %v", d, err)
+	}
+}
+
 func TestSealedValuesAreBoundToTheirPlace(t *testing.T) {
 	c := codec.New(codec.Config{Sealer: ownKeyset(t)})
 	data := string(encode(t, c, "fn", keystore.Document{Keys: accesskey.Set{Keys: []accesskey.Key{{Name: "a", Value: "v"}}}}))

@@ -135,9 +135,6 @@ func (w *watch) note(e fsnotify.Event) {
 		return
 	}
 	was, swapped := w.here, e.Op&(fsnotify.Create|fsnotify.Remove|fsnotify.Rename) != 0
-	if swapped && e.Name == w.dir {
-		_ = w.fw.Remove(w.dir) // if the name is a link, its old target would stay watched
-	}
 	_ = w.attach() // what cannot be watched now is tried at the next event
 	if was != w.here || swapped {
 		w.pending[""] = struct{}{}

@@ -116,6 +116,17 @@ func TestWatchNoticesALinkedFolderPutElsewhere(t *testing.T) {
 	heard, ctx := watching(t, s)
 	link("v2")
 	wantHeard(t, ctx, heard, "")
+	for len(heard) > 0 {
+		<-heard
+	}
+	write(t, filepath.Join(root, "v1", "abandoned.json"), functionJSON("x"))
 	put(t, s, "fn", keystoretest.Function("1"))
-	wantHeard(t, ctx, heard, "fn")
+	for d := range heard { // names come in order, so "abandoned" would come first
+		if d == "abandoned" {
+			t.Fatal("the link's old target is still watched")
+		}
+		if d == "fn" {
+			return
+		}
+	}
 }
