@@ -132,6 +132,7 @@ var testOnly = []string{"internal/testkit", "internal/keystore/keystoretest", "i
 var homes = map[string][]string{
 	"github.com/prometheus/":     {"internal/telemetry"},
 	"github.com/spf13/":          {"internal/cli"},
+	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity"},
 	"github.com/tink-crypto/":    {"internal/seal/"},
 	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/"},
 	"k8s.io/":                    {"internal/keystore/", "internal/state/", "internal/engine/"},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/funchost/access"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/route"
 	"github.com/latchkey/latchkey/internal/telemetry"
@@ -21,6 +22,7 @@ type exchange struct {
 
 	endpoint   *endpoint // nil until a route matched
 	decision   keyring.Decision
+	token      access.SiteToken
 	invocation [36]byte // GUID text; zero until the function was invoked
 	params     [8]route.Param
 	reason     string // for the operator

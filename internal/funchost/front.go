@@ -59,8 +59,10 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.end()
 	switch area(r.URL.Path) {
 	case areaAdmin:
+		x.decorateRuntime()
 		f.cfg.Admin.ServeHTTP(x, r)
 	case areaRuntime:
+		x.decorateRuntime()
 		f.cfg.Runtime.ServeHTTP(x, r)
 	default:
 		x.serveFunction()

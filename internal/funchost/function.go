@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/latchkey/latchkey/internal/funchost/access"
 	"github.com/latchkey/latchkey/internal/instance"
@@ -45,6 +46,14 @@ func (x *exchange) decorate(s *site) {
 	x.BeforeHead = s.onHead
 	if s.hsts != nil && x.r.TLS != nil && !s.hsts.excluded[hostOnly(x.r.Host)] {
 		x.Header().Set("Strict-Transport-Security", s.hsts.value)
+	}
+}
+
+// decorateRuntime does the same for the answers of the runtime API, which also
+// come when nothing is being served.
+func (x *exchange) decorateRuntime() {
+	if m := x.f.cfg.Instance.Model(); m != nil {
+		x.decorate(&site{onHead: customHeaders(m.App.Host.HTTP.CustomHeaders), hsts: newHSTS(m.App.Host.HTTP.HSTS)})
 	}
 }
 
@@ -93,15 +102,18 @@ func (x *exchange) admit() bool {
 	if presented != "" {
 		x.decision = x.f.cfg.Gate.Evaluate(x.r.Context(), presented, e.scope, x.r.RemoteAddr)
 	}
+	if x.f.cfg.Gate.Tokens != nil {
+		x.readToken()
+	}
 	d := x.decision
-	if e.level != keyring.Anonymous {
+	if e.level != keyring.Anonymous && !(x.token.Invoke && !e.nobody) {
 		switch {
 		case d.Unavailable():
 			x.count(telemetry.KeyStoreFailed)
 			x.refuse(http.StatusInternalServerError, "the keys cannot be read")
 			return false
 		case d.Throttled:
-			x.count(telemetry.KeyUnknown)
+			x.count(telemetry.KeyThrottled)
 			x.reason = "too many wrong keys from this address"
 			access.TooMany(x, d)
 			return false
@@ -111,12 +123,21 @@ func (x *exchange) admit() bool {
 			return false
 		}
 	}
-	if e.function.Disabled && d.Level != keyring.AdminLevel {
+	if e.function.Disabled && d.Level != keyring.AdminLevel && !x.token.Invoke {
 		x.refuse(http.StatusNotFound, "the function is disabled")
 		return false
 	}
 	x.count(acceptance(e))
 	return true
+}
+
+// readToken looks for a site token. Its bearer may manage the app, so the
+// function must not see it.
+func (x *exchange) readToken() {
+	if x.token = x.f.cfg.Gate.Tokens.Of(x.r); x.token.Valid {
+		x.reason = "site token"
+		access.DropToken(x.r)
+	}
 }
 
 func (x *exchange) count(r telemetry.KeyResult) { x.f.cfg.Metrics.KeyDecision(r) }
@@ -159,6 +180,8 @@ func (x *exchange) fail(err error) {
 		x.WriteHeader(http.StatusRequestEntityTooLarge)
 	case errors.Is(err, problem.Invalid):
 		x.WriteHeader(http.StatusBadRequest)
+	case errors.Is(err, errUpgrade):
+		web.WriteProblem(x, err)
 	default:
 		x.WriteHeader(http.StatusInternalServerError)
 	}
@@ -178,10 +201,22 @@ func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) er
 	defer s.throttle.leave()
 	inv := x.newInvocationFor(s)
 	if live.HTTP != nil && live.HTTP.Forwards(inv.Function) {
+		if isWebSocket(x.r.Header) {
+			return errUpgrade
+		}
 		return live.HTTP.ServeInvocation(x, x.r, inv)
 	}
 	inv.RouteParams = paramMap(params)
 	return x.run(live.Worker, inv)
+}
+
+// errUpgrade refuses to relay a WebSocket handshake: the handler would see an
+// ordinary request and its caller would wait for a socket that never opens.
+var errUpgrade = problem.New(problem.Unsupported, "this host does not relay WebSocket connections")
+
+func isWebSocket(h http.Header) bool {
+	values := h["Upgrade"]
+	return len(values) > 0 && strings.EqualFold(values[0], "websocket")
 }
 
 // newInvocationFor makes the invocation. The request loses what the function

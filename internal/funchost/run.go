@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
@@ -23,7 +24,7 @@ func (x *exchange) run(w worker.Worker, inv *worker.Invocation) error {
 		return err
 	}
 	inv.Body = body
-	inv.Identities = x.f.cfg.Gate.Identities(x.r, x.decision)
+	inv.Identities = x.f.cfg.Gate.Identities(x.r, x.decision, x.token)
 	retry := inv.Function.Retry
 	inv.HasRetry = retry != nil
 	if retry != nil {
@@ -123,9 +124,10 @@ func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
+// hostOnly gives a host without port and brackets, in lower case.
 func hostOnly(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
-		return h
+		host = h
 	}
-	return host
+	return strings.ToLower(strings.Trim(host, "[]"))
 }

@@ -101,7 +101,7 @@ func newHSTS(c *funcapp.HSTS) *hsts {
 		h.value += "; preload"
 	}
 	for _, host := range c.ExcludedHosts {
-		h.excluded[host] = true
+		h.excluded[hostOnly(host)] = true
 	}
 	return h
 }

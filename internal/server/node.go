@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funchost"
 	"github.com/latchkey/latchkey/internal/funchost/access"
 	"github.com/latchkey/latchkey/internal/funchost/adminapi"
@@ -236,11 +237,15 @@ func (n *Node) logWorker(l worker.LogLine) {
 
 func (n *Node) openFront(context.Context) error {
 	machine, _ := os.Hostname()
-	gate := &access.Gate{Keys: n.keys, TrustProxy: n.settings.isTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(n.settings)}
+	gate := &access.Gate{
+		Keys: n.keys, TrustProxy: n.settings.isTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(n.settings),
+		Tokens: siteTokens(n.settings, n.cfg.Clock),
+	}
 	n.admin = adminapi.New(adminapi.Config{
 		Gate: gate, Keys: n.keys, Instance: n.instance, Log: n.log, Clock: n.cfg.Clock,
 		HostID: hostID(n.cfg.Dir, machine, n.settings), Version: n.cfg.Version, SecretsPath: n.place.dir,
 		Computer: machine, InstanceID: n.settings.get("WEBSITE_INSTANCE_ID"),
+		PlainPing: n.settings.get("WEBSITE_FUNCTIONS_HEALTH_PING_ENABLED") == "0",
 	})
 	n.onClose(n.admin.Close)
 	n.Webhooks = webhooks.New(gate, n.instance)
@@ -261,6 +266,14 @@ func isolation(s settings) access.Isolation {
 		Enabled:    s.get("FUNCTIONS_ADMIN_ISOLATION_ENABLED") == "1",
 		AppService: s.get("WEBSITE_INSTANCE_ID") != "",
 	}
+}
+
+// siteTokens accepts the tokens the platform signs for the app; it is nil unless
+// the settings have its encryption key and its name.
+func siteTokens(s settings, c clock.Clock) *access.Tokens {
+	return access.NewTokens(
+		[]string{s.get("AzureWebEncryptionKey"), s.get("MACHINEKEY_DecryptionKey")},
+		[]string{s.get("WEBSITE_SITE_NAME"), s.get("WEBSITE_DEPLOYMENT_ID")}, c)
 }
 
 // defaultBody is the largest request body unless the settings say otherwise.

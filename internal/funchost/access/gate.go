@@ -15,6 +15,7 @@ type Gate struct {
 	Keys       *keyring.Ring
 	TrustProxy bool // WEBSITE_AUTH_ENABLED: a proxy in front sets x-ms-client-principal
 	Isolation  Isolation
+	Tokens     *Tokens // nil: site tokens are not accepted
 }
 
 // Check decides about the key a request presents; scope is the function's, nil
@@ -90,11 +91,13 @@ const (
 	Undecided            // 500: the keys cannot be read
 )
 
-// Admin is the policy of the runtime API: the master key, and isolation met.
+// Admin is the policy of the runtime API: the master key or a site token, and
+// isolation met.
 func (g *Gate) Admin(r *http.Request) (Verdict, keyring.Decision) {
 	d := g.Check(r, nil)
-	v := verdict(d, d.Level == keyring.AdminLevel && g.Isolation.Platform(r), g.known(r))
-	return v, d
+	tokened := d.Level != keyring.AdminLevel && g.Tokens.Of(r).Valid
+	reaches := d.Level == keyring.AdminLevel || tokened
+	return verdict(d, reaches && g.Isolation.Platform(r), tokened || g.known(r)), d
 }
 
 // AdminOrInternal also lets requests from inside the platform pass.
@@ -106,14 +109,15 @@ func (g *Gate) AdminOrInternal(r *http.Request) (Verdict, keyring.Decision) {
 }
 
 // Webhook is the policy of an extension's webhook: its own system key, the
-// master key, or a request from inside the platform.
+// master key, a site token, or a request from inside the platform.
 func (g *Gate) Webhook(r *http.Request, extension string) (Verdict, keyring.Decision) {
 	if g.Isolation.Internal(r) {
 		return Allowed, keyring.Decision{}
 	}
 	d := g.Check(r, nil)
 	ok := d.Level == keyring.AdminLevel ||
-		(d.Level == keyring.SystemLevel && strings.EqualFold(d.Name, SystemKeyName(extension)))
+		(d.Level == keyring.SystemLevel && strings.EqualFold(d.Name, SystemKeyName(extension))) ||
+		g.Tokens.Of(r).Valid
 	return verdict(d, ok, g.known(r)), d
 }
 

@@ -24,28 +24,40 @@ const (
 const maxPrincipal = 32 << 10
 
 // Identities gives the caller as functions see it: the identity a trusted proxy
-// vouches for, if any, ahead of the one the key stands for.
-func (g *Gate) Identities(r *http.Request, d keyring.Decision) []worker.Identity {
+// vouches for, if any, ahead of those the key and the site token stand for.
+func (g *Gate) Identities(r *http.Request, d keyring.Decision, t SiteToken) []worker.Identity {
 	var ids []worker.Identity
 	if id, ok := g.proxied(r); ok {
 		ids = append(ids, id)
 	}
 	if d.Level != keyring.Anonymous {
-		ids = append(ids, keyIdentity(d))
+		ids = append(ids, levelIdentity(
+			worker.Claim{Type: claimLevel, Value: d.Level.String()},
+			worker.Claim{Type: claimKeyID, Value: d.Name},
+			worker.Claim{Type: claimInvoke, Value: "true"}))
+	}
+	if t.Valid {
+		ids = append(ids, tokenIdentity(t))
 	}
 	return ids
 }
 
-func keyIdentity(d keyring.Decision) worker.Identity {
+// tokenIdentity has no key's name, and the right to invoke only where the token
+// gives it.
+func tokenIdentity(t SiteToken) worker.Identity {
+	id := levelIdentity(worker.Claim{Type: claimLevel, Value: keyring.AdminLevel.String()})
+	if t.Invoke {
+		id.Claims = append(id.Claims, worker.Claim{Type: claimInvoke, Value: "true"})
+	}
+	return id
+}
+
+func levelIdentity(claims ...worker.Claim) worker.Identity {
 	return worker.Identity{
 		AuthenticationType: "WebJobsAuthLevel",
 		NameClaimType:      claimName,
 		RoleClaimType:      claimRole,
-		Claims: []worker.Claim{
-			{Type: claimLevel, Value: d.Level.String()},
-			{Type: claimKeyID, Value: d.Name},
-			{Type: claimInvoke, Value: "true"},
-		},
+		Claims:             claims,
 	}
 }
 

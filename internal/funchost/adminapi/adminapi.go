@@ -32,6 +32,11 @@ type Config struct {
 	DataPath    string // writable folder for test data
 	Computer    string // name of this machine
 	InstanceID  string // WEBSITE_INSTANCE_ID, "" elsewhere
+
+	// Overloaded tells those who ask by ping whether the app should get no more
+	// work for now; nil looks at the limit of outstanding requests.
+	Overloaded func() bool
+	PlainPing  bool // pings always answer 200
 }
 
 // API serves /admin. It is an [http.Handler]; Close ends the invocations it
@@ -52,6 +57,9 @@ const maxBackground = 256
 // New makes the API.
 func New(cfg Config) *API {
 	a := &API{cfg: cfg, slots: make(chan struct{}, maxBackground), born: cfg.Clock.Now()}
+	if a.cfg.Overloaded == nil {
+		a.cfg.Overloaded = a.outstandingFull
+	}
 	a.routes = append(append(a.keyRoutes(), a.hostRoutes()...), a.functionRoutes()...)
 	return a
 }

@@ -119,11 +119,6 @@ func (a *API) root() string {
 	return ""
 }
 
-func (a *API) ping(w http.ResponseWriter, _ *http.Request, _ []string) {
-	w.Header().Set("Cache-Control", "no-store, no-cache")
-	w.WriteHeader(http.StatusOK)
-}
-
 type result struct {
 	Status string `json:"status"`
 }
