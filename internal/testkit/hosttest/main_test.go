@@ -1,9 +1,12 @@
 package hosttest_test
 
 import (
+	"context"
 	"net/http"
+	"runtime"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/testkit"
 )
 
@@ -56,10 +59,26 @@ func threeLevels() map[string]string {
 
 var disabledSettings = map[string]string{
 	"AzureWebJobs.off.Disabled":     "true",
-	"AzureWebJobs_off2_Disabled":  "1",
+	"AzureWebJobs_off2_Disabled":    "1",
 	"AzureWebJobs.offopen.Disabled": "true",
 }
 
 var modes = map[string]testkit.Mode{
 	"default": testkit.Default, "forwarding": testkit.Forwarding, "proxying": testkit.Proxying,
 }
+
+// eventually asks until the answer is yes; what it asks must take a moment of
+// its own, as a request does.
+func eventually(t testing.TB, yes func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
+	defer cancel()
+	for !yes() {
+		if ctx.Err() != nil {
+			t.Fatal("waited in vain")
+		}
+		runtime.Gosched()
+	}
+}
+
+func watch(c *server.Config) { c.Watch = true }
