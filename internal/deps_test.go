@@ -69,6 +69,7 @@ var layers = map[string]int{
 	"internal/engine/":  runtime,
 
 	"internal/web":       edges,
+	"internal/web/":      edges,
 	"internal/funchost":  edges,
 	"internal/funchost/": edges,
 	"internal/armapi":    edges,

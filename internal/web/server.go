@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/web/lane"
 )
 
 // Limits of a server against slow and greedy clients.
@@ -16,10 +18,10 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// Server is an HTTP server with the limits above and HTTP/2 without TLS for
-// clients that start with it.
+// Server is an HTTP server with the limits above. Plain requests take the
+// express lane; HTTP/2 without TLS and everything unusual is net/http's.
 type Server struct {
-	http *http.Server
+	lane *lane.Server
 	l    net.Listener
 	log  *slog.Logger
 }
@@ -29,13 +31,19 @@ func NewServer(l net.Listener, h http.Handler, log *slog.Logger) *Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &Server{l: l, log: log, http: &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		Protocols:         &protocols,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	return &Server{l: l, log: log, lane: &lane.Server{
+		Handler:       h,
+		IdleTimeout:   idleTimeout,
+		HeaderTimeout: headerTimeout,
+		Log:           log,
+		Fallback: &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: headerTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			Protocols:         &protocols,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		},
 	}}
 }
 
@@ -47,7 +55,7 @@ func (s *Server) Addr() net.Addr { return s.l.Addr() }
 // if serving failed.
 func (s *Server) Run(ctx context.Context, grace time.Duration) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.l) }()
+	go func() { served <- s.lane.Serve(s.l) }()
 	select {
 	case err := <-served:
 		return err
@@ -55,9 +63,9 @@ func (s *Server) Run(ctx context.Context, grace time.Duration) error {
 	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := s.http.Shutdown(limit); err != nil {
+	if err := s.lane.Shutdown(limit); err != nil {
 		s.log.Warn("requests were cut off", "reason", err)
-		_ = s.http.Close()
+		_ = s.lane.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return err

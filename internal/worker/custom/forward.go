@@ -42,13 +42,18 @@ func isHTTPOutput(b *funcapp.Binding) bool {
 	return b.Direction != funcapp.In && strings.EqualFold(b.Type, "http")
 }
 
-// ServeInvocation relays r to the handler and its answer to rw. A deadline of
-// r's context bounds the whole exchange.
+// ServeInvocation relays r to the handler and its answer to rw. The invocation's
+// timeout and a deadline of r's context bound the whole exchange.
 func (w *Worker) ServeInvocation(rw http.ResponseWriter, r *http.Request, inv *worker.Invocation) error {
 	req := w.outgoing(r, inv)
+	req.Timeout = inv.Timeout
 	if d, ok := r.Context().Deadline(); ok {
-		if req.Timeout = time.Until(d); req.Timeout <= 0 {
+		left := time.Until(d)
+		if left <= 0 {
 			return errSlow
+		}
+		if req.Timeout == 0 || left < req.Timeout {
+			req.Timeout = left
 		}
 	}
 	w.calls.begin(inv)

@@ -1,0 +1,68 @@
+// Command bench measures Latchkey against its peers and its limits on one
+// machine: interleaved rounds, medians, ratios. It starts everything itself,
+// needs wrk and nginx on the PATH, and knows nothing of Latchkey's inside: it
+// drives the built binary.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+type options struct {
+	binary  string
+	rounds  int
+	seconds int
+	conns   int
+	idle    int
+	only    string
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "handler" {
+		fatal(serveHandler())
+	}
+	if len(os.Args) > 3 && os.Args[1] == "reverseproxy" {
+		fatal(serveReverseProxy(os.Args[2], os.Args[3]))
+	}
+	var o options
+	flag.StringVar(&o.binary, "latchkey", "bin/latchkey", "the binary to measure")
+	flag.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
+	flag.IntVar(&o.seconds, "seconds", 5, "seconds per measurement")
+	flag.IntVar(&o.conns, "connections", 64, "load connections")
+	flag.IntVar(&o.idle, "idle", 10_000, "idle keep-alive connections to hold")
+	flag.StringVar(&o.only, "only", "", "one part: load, crash, start or idle")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	fatal(run(ctx, o))
+}
+
+func fatal(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures each part and prints it as Markdown.
+func run(ctx context.Context, o options) error {
+	parts := []struct {
+		name string
+		do   func(context.Context, options) error
+	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}}
+	fmt.Printf("Measured %s, %d rounds of %d s, %d connections.\n", time.Now().UTC().Format("2006-01-02"), o.rounds, o.seconds, o.conns)
+	for _, p := range parts {
+		if o.only != "" && o.only != p.name {
+			continue
+		}
+		if err := p.do(ctx, o); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
