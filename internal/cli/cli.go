@@ -11,11 +11,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -81,19 +83,20 @@ type quietError struct{ code int }
 
 func (e quietError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
-// report prints an error with what to do next and gives its exit code.
+// report prints an error with what to do next and gives its exit code. Keys
+// that somebody put where they do not belong are masked.
 func report(w io.Writer, err error) int {
 	var quiet quietError
 	if errors.As(err, &quiet) {
 		return quiet.code
 	}
-	fmt.Fprintf(w, "latchkey: %v\n", err)
-	if next := problem.NextOf(err); next != "" {
-		fmt.Fprintf(w, "  next: %s\n", next)
-	}
+	fmt.Fprintf(w, "latchkey: %s\n", azfkey.Redact(err.Error()))
 	var usage usageError
-	if errors.As(err, &usage) {
-		fmt.Fprintln(w, "  next: run latchkey --help, or the command with --help")
+	isUsage := errors.As(err, &usage)
+	if next := nextOf(err, isUsage); next != "" {
+		fmt.Fprintf(w, "  next: %s\n", azfkey.Redact(next))
+	}
+	if isUsage {
 		return exitUsage
 	}
 	switch problem.KindOf(err) {
@@ -105,6 +108,16 @@ func report(w io.Writer, err error) int {
 	return exitFailed
 }
 
+func nextOf(err error, isUsage bool) string {
+	if next := problem.NextOf(err); next != "" {
+		return next
+	}
+	if isUsage {
+		return "run latchkey --help, or the command with --help"
+	}
+	return ""
+}
+
 func newRoot(env *Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "latchkey",
@@ -113,11 +126,13 @@ func newRoot(env *Env) *cobra.Command {
 			"Functions: access keys are enforced, kept sealed, and never change by themselves.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          noSuchCommand,
+		RunE:          showHelp,
 	}
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newStart(env), newVersion(env))
+	root.AddCommand(newStart(env), newNew(env), newKeys(env), newFunctions(env), newScan(env),
+		newDoctor(env), newConfig(env), newCompletion(env), newVersion(env))
 	markUsage(root)
 	return root
 }
@@ -137,11 +152,24 @@ func markUsage(c *cobra.Command) {
 	}
 }
 
-func newVersion(env *Env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run:   func(*cobra.Command, []string) { fmt.Fprintln(env.Stdout, "latchkey "+version) },
+// newGroup makes a command that only holds others.
+func newGroup(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: noSuchCommand, RunE: showHelp}
+	c.AddCommand(subs...)
+	return c
+}
+
+func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// noSuchCommand refuses arguments of a command that only holds others.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		text += "; did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return errors.New(text)
 }

@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +78,9 @@ func start(ctx context.Context, env *Env, dir string, f startFlags, metricsGiven
 	}
 	model, err := server.LoadModel(cfg)
 	if err != nil {
+		return explainFolder(err)
+	}
+	if err := isApp(model); err != nil {
 		return err
 	}
 	if faults := model.Faults(); f.strict && len(faults) > 0 {
@@ -83,12 +89,25 @@ func start(ctx context.Context, env *Env, dir string, f startFlags, metricsGiven
 		}
 		return problem.New(problem.Invalid, fmt.Sprintf("the app has %d faults", len(faults)))
 	}
+	server.TuneMemory()
 	node, err := server.Open(ctx, cfg)
 	if err != nil {
-		return err
+		return explainStart(err)
 	}
 	defer node.Close()
 	return serve(ctx, env, node)
+}
+
+// explainStart adds what to do to errors of the disk that do not say.
+func explainStart(err error) error {
+	if problem.NextOf(err) != "" {
+		return err
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
+		return problem.Wrap(problem.KindOf(err), "the data folder cannot be used", err).
+			WithNext("choose a folder that can be written with --data-dir")
+	}
+	return err
 }
 
 // serve runs the node and prints the functions as soon as the app runs.

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/server"
+)
+
+func newConfig(env *Env) *cobra.Command {
+	return newGroup("config", "Check an app's files and settings", newConfigCheck(env))
+}
+
+// faultView is the JSON form of a fault, a contract.
+type faultView struct {
+	File     string `json:"file,omitempty"` // relative to the app's folder
+	Line     int    `json:"line,omitempty"`
+	Function string `json:"function,omitempty"`
+	Message  string `json:"message"`
+	Next     string `json:"next,omitempty"`
+}
+
+func newConfigCheck(env *Env) *cobra.Command {
+	out := tableOrJSON()
+	c := &cobra.Command{
+		Use:   "check [DIR]",
+		Short: "Print all faults of an app at once",
+		Long: "Reads the app as a start would and prints every fault of its files and settings.\n" +
+			"Exit code 1 if there is one. Nothing is changed and nothing is run.",
+		Example: "  latchkey config check ./shop\n  latchkey config check --output json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return checkConfig(env, dirArg(args), out)
+		},
+	}
+	out.addTo(c)
+	return c
+}
+
+func checkConfig(env *Env, dir string, out *choice) error {
+	model, err := server.LoadModel(server.Config{Dir: dir, Environ: env.Environ, Port: -1})
+	if err != nil {
+		return explainFolder(err)
+	}
+	faults := model.Faults()
+	if err := printFaults(env, faults, len(model.Functions), out); err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return quietError{exitFailed}
+	}
+	return nil
+}
+
+func printFaults(env *Env, faults []funcapp.Fault, functions int, out *choice) error {
+	if out.is(formJSON) {
+		list := make([]faultView, len(faults))
+		for i, f := range faults {
+			list[i] = faultView(f)
+		}
+		return writeJSON(env.Stdout, list)
+	}
+	for _, f := range faults {
+		next := f.Next
+		f.Next = ""
+		fmt.Fprintln(env.Stdout, f.String())
+		if next != "" {
+			fmt.Fprintln(env.Stdout, "  next: "+next)
+		}
+	}
+	if len(faults) == 0 {
+		fmt.Fprintf(env.Stdout, "no faults, functions: %d\n", functions)
+	}
+	return nil
+}

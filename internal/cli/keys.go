@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server"
+)
+
+func newKeys(env *Env) *cobra.Command {
+	c := newGroup("keys", "List, show and change access keys",
+		newKeysList(env), newKeysShow(env), newKeysSet(env), newKeysRenew(env), newKeysDelete(env))
+	c.Long = "Works on the app's key store directly, whether the app runs or not; a running\n" +
+		"app notices changes by itself.\n\n" +
+		"Keys are those of one function with --function, else host function keys, which\n" +
+		"open every function of level function. --kind system are keys of extensions'\n" +
+		"webhooks. The name _master stands for the master key, which opens everything."
+	return c
+}
+
+// keyFlags say which keys are meant and how to show them.
+type keyFlags struct {
+	dataDir, function string
+	kind              choice
+	out               *choice
+	show              bool
+}
+
+func (f *keyFlags) addTo(c *cobra.Command, env *Env) {
+	f.out = tableOrJSON()
+	f.out.addTo(c)
+	f.kind.allowed = []string{"master", "host", "system", "function"}
+	f.kind.addAs(c, "kind", "kind of key (default: function with --function, else host)")
+	c.Flags().StringVar(&f.function, "function", "", "keys of this function")
+	c.Flags().BoolVar(&f.show, "show", false, "show values, which are masked otherwise")
+	_ = c.RegisterFlagCompletionFunc("function", completeFunctions(env)) // fails for a flag that is not there only
+	addDataDir(c, &f.dataDir)
+}
+
+// check finds flags that contradict each other.
+func (f *keyFlags) check() error {
+	switch {
+	case f.function != "" && f.kind.value != "" && !f.kind.is("function"):
+		return usageError{errors.New("--function and --kind " + f.kind.value + " exclude each other")}
+	case f.function == "" && f.kind.is("function"):
+		return usageError{errors.New("--kind function needs --function")}
+	}
+	return nil
+}
+
+// filtered reports whether the flags choose some of the keys.
+func (f *keyFlags) filtered() bool { return f.function != "" || f.kind.value != "" }
+
+// section gives the keys meant; a is asked how the function is spelled.
+func (f *keyFlags) section(a *app) (keyring.Section, error) {
+	if f.function != "" {
+		name, err := a.function(f.function)
+		return keyring.FunctionKeys(name), err
+	}
+	kind, _ := accesskey.ParseKind(f.kind.value)
+	if kind == accesskey.None {
+		kind = accesskey.Host
+	}
+	return keyring.Section{Kind: kind}, nil
+}
+
+// oneKey is one key that a command is about.
+type oneKey struct {
+	keys *server.Keys
+	sec  keyring.Section
+	name string
+}
+
+// open opens the keys of the app in dir and finds out where a name belongs.
+func (f *keyFlags) open(ctx context.Context, env *Env, name, dir string) (*oneKey, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	a, err := openApp(env, dir, f.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	sec, err := f.section(a)
+	if err != nil {
+		return nil, err
+	}
+	if accesskey.IsMasterName(name) && sec.Kind != accesskey.Function {
+		sec = keyring.MasterKey()
+	}
+	if err := checkMaster(sec, name); err != nil {
+		return nil, err
+	}
+	keys, err := a.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &oneKey{keys, sec, name}, nil
+}
+
+func checkMaster(sec keyring.Section, name string) error {
+	switch reserved := accesskey.IsMasterName(name); {
+	case sec.Kind == accesskey.Master && !reserved && !strings.EqualFold(name, accesskey.MasterStoredName):
+		return usageError{problem.New(problem.Invalid, "the master key has no other name than _master")}
+	case sec.Kind == accesskey.Function && reserved:
+		return usageError{problem.New(problem.Invalid, "_master is the app's master key, not a function's").
+			WithNext("leave out --function")}
+	}
+	return nil
+}
+
+func (k *oneKey) close() { k.keys.Close() }
+
+// get gives the key; for a name that is not there the error says which are.
+func (k *oneKey) get(ctx context.Context) (accesskey.Key, error) {
+	key, err := k.keys.Get(ctx, k.sec, k.name)
+	if problem.KindOf(err) != problem.NotFound || err == nil {
+		return key, err
+	}
+	list, listErr := k.keys.List(ctx, k.sec)
+	if listErr != nil || len(list) == 0 {
+		return key, problem.New(problem.NotFound, "there is no key of that name; there are no "+placeOf(k.sec))
+	}
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = printable(list[i].Name)
+	}
+	return key, problem.New(problem.NotFound, "there is no key of that name").
+		WithNext("the " + placeOf(k.sec) + " there are: " + strings.Join(names, ", "))
+}
+
+// placeOf names the keys of a section.
+func placeOf(sec keyring.Section) string {
+	switch sec.Kind {
+	case accesskey.Master:
+		return "master keys"
+	case accesskey.System:
+		return "system keys"
+	case accesskey.Function:
+		return "keys of function " + sec.Function
+	}
+	return "host function keys"
+}
+
+// loss says what stops working when a key changes.
+func loss(sec keyring.Section, key accesskey.Key) string {
+	who := "host function key " + printable(key.Name)
+	what := "it opens every function of level function"
+	switch sec.Kind {
+	case accesskey.Master:
+		who, what = "the master key", "it opens every function and the runtime API under /admin"
+	case accesskey.System:
+		who, what = "system key "+printable(key.Name), "it opens an extension's webhook under /runtime/webhooks"
+	case accesskey.Function:
+		who, what = "key "+printable(key.Name)+" of function "+sec.Function, "it opens that function"
+	}
+	return who + " stops working at once: " + what + ", and whoever still presents it gets 401"
+}
+
+// nameAndDir takes NAME and the optional DIR from the arguments.
+func nameAndDir(args []string) (name, dir string) { return args[0], dirArg(args[1:]) }

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/server"
+)
+
+func newKeysList(env *Env) *cobra.Command {
+	var f keyFlags
+	c := &cobra.Command{
+		Use:   "list [DIR]",
+		Short: "List access keys: all of the app's, or those chosen by flags",
+		Long: "Lists the app's access keys, values masked unless --show is given. As in a\n" +
+			"running app, keys are made for a function that has none yet.",
+		Example: "  latchkey keys list\n  latchkey keys list --function hello --output json ./shop",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return listKeys(cmd.Context(), env, f, dirArg(args))
+		},
+	}
+	f.addTo(c, env)
+	return c
+}
+
+// listKeys shows what can be read, and then says what could not.
+func listKeys(ctx context.Context, env *Env, f keyFlags, dir string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	a, err := openApp(env, dir, f.dataDir)
+	if err != nil {
+		return err
+	}
+	sections, err := f.sections(a)
+	if err != nil {
+		return err
+	}
+	keys, err := a.keys(ctx)
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	list, unread := readKeys(ctx, keys, sections, f.show)
+	return errors.Join(printKeys(env, f.out, list), unread)
+}
+
+// sections gives the keys the flags choose: without any, all there are.
+func (f *keyFlags) sections(a *app) ([]keyring.Section, error) {
+	if f.filtered() {
+		sec, err := f.section(a)
+		return []keyring.Section{sec}, err
+	}
+	all := []keyring.Section{keyring.MasterKey(), keyring.HostKeys(), keyring.SystemKeys()}
+	for _, name := range a.functions() {
+		all = append(all, keyring.FunctionKeys(name))
+	}
+	return all, nil
+}
+
+func readKeys(ctx context.Context, keys *server.Keys, sections []keyring.Section, show bool) ([]keyView, error) {
+	list := []keyView{}
+	var unread unreadKeys
+	for _, sec := range sections {
+		found, err := keys.List(ctx, sec)
+		unread.add(err)
+		for _, key := range found {
+			list = append(list, viewKey(sec, key, show))
+		}
+	}
+	return list, unread.err()
+}
+
+// unreadKeys collects errors, each once: the three host sections live in one
+// document.
+type unreadKeys struct {
+	errs []error
+	seen map[string]bool
+}
+
+func (u *unreadKeys) add(err error) {
+	if err == nil || u.seen[err.Error()] {
+		return
+	}
+	if u.seen == nil {
+		u.seen = map[string]bool{}
+	}
+	u.seen[err.Error()] = true
+	u.errs = append(u.errs, err)
+}
+
+func (u *unreadKeys) err() error {
+	if len(u.errs) == 1 {
+		return u.errs[0]
+	}
+	return errors.Join(u.errs...)
+}

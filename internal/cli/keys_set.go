@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// setFlags are the flags of keys set.
+type setFlags struct {
+	keyFlags
+	valueFile string
+	generate  bool
+}
+
+func newKeysSet(env *Env) *cobra.Command {
+	var f setFlags
+	c := &cobra.Command{
+		Use:   "set NAME [DIR]",
+		Short: "Set an access key to a value of yours, or make a new key",
+		Long: "Creates a key or gives it another value, which is read from standard input,\n" +
+			"typed unseen on a terminal, or read from --value-file; never from an argument,\n" +
+			"which other users of the machine could see. --generate makes a new key instead.",
+		Example: "  latchkey keys set partner --generate --show\n" +
+			"  latchkey keys set partner --function hello < key.txt",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, dir := nameAndDir(args)
+			return setKey(cmd.Context(), env, f, name, dir)
+		},
+	}
+	f.addTo(c, env)
+	c.Flags().StringVar(&f.valueFile, "value-file", "", "file with the value")
+	c.Flags().BoolVar(&f.generate, "generate", false, "make a new key with a generated value")
+	return c
+}
+
+func (f setFlags) check(name, dir string) error {
+	if f.generate && f.valueFile != "" {
+		return usageError{errors.New("--generate and --value-file exclude each other")}
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		// The text is left out: it could be a value that somebody put there.
+		return usageError{problem.New(problem.Invalid, "the argument after the key's name is the app's folder, and there is no such folder").
+			WithNext("give the value on standard input or with --value-file")}
+	}
+	if accesskey.IsMasterName(name) || f.kind.is("master") {
+		return nil
+	}
+	if err := accesskey.ValidateName(name); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+func setKey(ctx context.Context, env *Env, f setFlags, name, dir string) error {
+	if err := f.check(name, dir); err != nil {
+		return err
+	}
+	k, err := f.open(ctx, env, name, dir)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	key, created, err := f.assign(ctx, env, k)
+	if err != nil {
+		return err
+	}
+	if created {
+		fmt.Fprintln(env.Stderr, "created; it works from now on")
+	} else {
+		fmt.Fprintln(env.Stderr, "replaced; whoever presents the old value gets 401")
+	}
+	return printKey(env, f.out, viewKey(k.sec, key, f.show))
+}
+
+func (f setFlags) assign(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, bool, error) {
+	if f.generate {
+		return generateKey(ctx, k)
+	}
+	value, err := f.value(env, k)
+	if err != nil {
+		return accesskey.Key{}, false, err
+	}
+	return k.keys.Set(ctx, k.sec, k.name, value)
+}
+
+// generateKey makes a key that must not be there yet: replacing one is renewing,
+// which asks first.
+func generateKey(ctx context.Context, k *oneKey) (accesskey.Key, bool, error) {
+	_, err := k.keys.Get(ctx, k.sec, k.name)
+	switch {
+	case err == nil:
+		return accesskey.Key{}, false, problem.New(problem.Exists, "there is a key of that name already").
+			WithNext("latchkey keys renew replaces its value")
+	case problem.KindOf(err) != problem.NotFound:
+		return accesskey.Key{}, false, err
+	}
+	return k.keys.Renew(ctx, k.sec, k.name)
+}
+
+func (f setFlags) value(env *Env, k *oneKey) (string, error) {
+	value, err := f.readValue(env, k.name)
+	if err == nil && value == "" {
+		err = usageError{problem.New(problem.Invalid, "no value was given").
+			WithNext("give it on standard input or with --value-file, or use --generate")}
+	}
+	return value, err
+}
+
+func (f setFlags) readValue(env *Env, name string) (string, error) {
+	if f.valueFile == "" {
+		return readSecret(env, "value for key "+printable(name)+": ")
+	}
+	file, err := os.Open(f.valueFile)
+	if err != nil {
+		return "", problem.Wrap(problem.Invalid, "the value cannot be read", err)
+	}
+	defer file.Close()
+	return readValue(file, f.valueFile)
+}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newKeysShow(env *Env) *cobra.Command {
+	var f keyFlags
+	c := &cobra.Command{
+		Use:   "show NAME [DIR]",
+		Short: "Show one access key",
+		Long: "Shows one key. Its value shows with --show, or on a terminal if you say so when\n" +
+			"you are asked.",
+		Example: "  latchkey keys show default --show\n  latchkey keys show _master\n" +
+			"  latchkey keys show default --function hello --show --output json",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, dir := nameAndDir(args)
+			return showKey(cmd.Context(), env, f, name, dir)
+		},
+	}
+	f.addTo(c, env)
+	return c
+}
+
+func showKey(ctx context.Context, env *Env, f keyFlags, name, dir string) error {
+	k, err := f.open(ctx, env, name, dir)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	key, err := k.get(ctx)
+	if err != nil {
+		return err
+	}
+	show := f.show
+	if !show && env.Prompt && env.Terminal {
+		if show, err = askYes(env, "show the value?"); err != nil {
+			return err
+		}
+	}
+	return printKey(env, f.out, viewKey(k.sec, key, show))
+}

@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// CheckStatus is how a check came out.
+type CheckStatus string
+
+// How checks come out.
+const (
+	CheckOK     CheckStatus = "ok"
+	CheckWarn   CheckStatus = "warn" // works, but look at it
+	CheckFailed CheckStatus = "fail"
+)
+
+// Check is one finding about an app. Its JSON form is a contract.
+type Check struct {
+	Name    string      `json:"check"`
+	Status  CheckStatus `json:"status"`
+	Message string      `json:"message"`
+	Next    string      `json:"next,omitempty"` // what to do about it
+}
+
+// Names of the checks.
+const (
+	checkApp     = "app"
+	checkHandler = "handler"
+	checkData    = "data"
+	checkSeal    = "seal"
+	checkKeys    = "keys"
+	checkOrphans = "orphans"
+	checkPort    = "port"
+	checkGit     = "git"
+)
+
+// Examine looks at everything a start of the app would need and says what is
+// wrong and what to do. It creates and changes nothing, and no message holds a
+// secret. It is for apps that run as well as for those that don't.
+func Examine(ctx context.Context, cfg Config) []Check {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return []Check{failed(checkApp, err, "")}
+	}
+	model, err := loadModel(cfg)
+	if err != nil {
+		return []Check{failed(checkApp, err, "name the folder that holds host.json")}
+	}
+	e := &examination{cfg: cfg, model: model, settings: settings(model.Settings)}
+	e.app()
+	e.handler()
+	e.data()
+	e.keys(ctx)
+	e.port(ctx)
+	e.git(ctx)
+	return e.checks
+}
+
+// examination is one run of Examine.
+type examination struct {
+	cfg      Config
+	model    *instance.Model
+	settings settings
+	checks   []Check
+}
+
+func (e *examination) add(name string, status CheckStatus, message, next string) {
+	e.checks = append(e.checks, Check{name, status, message, next})
+}
+
+func (e *examination) ok(name, format string, args ...any) {
+	e.add(name, CheckOK, fmt.Sprintf(format, args...), "")
+}
+
+func (e *examination) fail(name string, err error, next string) {
+	e.checks = append(e.checks, failed(name, err, next))
+}
+
+// failed makes a check of an error; next is for errors that have no advice.
+func failed(name string, err error, next string) Check {
+	if own := problem.NextOf(err); own != "" {
+		next = own
+	}
+	return Check{name, CheckFailed, err.Error(), next}
+}
+
+// app reports the app's faults, the whole app's first.
+func (e *examination) app() {
+	faults := e.model.Faults()
+	for _, f := range faults {
+		next := f.Next
+		f.Next = ""
+		e.add(checkApp, CheckFailed, f.String(), next)
+	}
+	if len(faults) == 0 {
+		e.ok(checkApp, "%s has no faults, functions: %d", e.cfg.Dir, len(e.model.Functions))
+	}
+}
+
+// handler finds out whether the handler is there to be run.
+func (e *examination) handler() {
+	h := e.model.App.Host.CustomHandler
+	if h == nil || h.Executable == "" {
+		if len(e.model.App.Faults) == 0 {
+			e.add(checkHandler, CheckFailed, "host.json has no customHandler",
+				"this version runs custom handlers; language workers are planned")
+		}
+		return
+	}
+	path, tried := findHandler(e.cfg.Dir, h, e.settings.get("PATH"))
+	switch info, err := os.Stat(path); {
+	case path == "" || err != nil:
+		e.add(checkHandler, CheckFailed, fmt.Sprintf("the custom handler %q is not there; tried %s", h.Executable, strings.Join(tried, ", ")),
+			"build the handler, or correct customHandler.description.defaultExecutablePath in host.json")
+	case info.Mode()&0o111 == 0:
+		e.add(checkHandler, CheckFailed, path+" is not executable", "run chmod +x "+path)
+	default:
+		e.ok(checkHandler, "%s", path)
+	}
+}
+
+// findHandler looks where the worker looks: below the worker directory and the
+// app, then, for a bare name, in the search path's absolute folders.
+func findHandler(root string, h *funcapp.CustomHandler, searchPath string) (path string, tried []string) {
+	tried = handlerPlaces(root, h, searchPath)
+	at := slices.IndexFunc(tried, func(p string) bool {
+		info, err := os.Stat(p)
+		return err == nil && !info.IsDir()
+	})
+	if at < 0 {
+		return "", tried
+	}
+	return tried[at], tried
+}
