@@ -2,13 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -18,10 +17,11 @@ const mostInput = 64 << 10
 
 // askYes asks a person a question on standard error; anything but a clear yes
 // is no. Callers make sure that there is a person.
-func askYes(env *Env, question string) (bool, error) {
+func askYes(ctx context.Context, env *Env, question string) (bool, error) {
 	fmt.Fprint(env.Stderr, question+" [y/N] ")
-	line, err := bufio.NewReader(io.LimitReader(env.Stdin, mostInput)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(newStdin(ctx, env), mostInput)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
+		fmt.Fprintln(env.Stderr)
 		return false, problem.Wrap(problem.Unavailable, "the answer cannot be read", err)
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
@@ -29,7 +29,7 @@ func askYes(env *Env, question string) (bool, error) {
 }
 
 // confirm makes sure that something that cannot be undone is wanted.
-func confirm(env *Env, yes bool, consequence, question string) error {
+func confirm(ctx context.Context, env *Env, yes bool, consequence, question string) error {
 	if yes {
 		return nil
 	}
@@ -38,7 +38,7 @@ func confirm(env *Env, yes bool, consequence, question string) error {
 			WithNext("add --yes if that is what you want")}
 	}
 	fmt.Fprintln(env.Stderr, consequence)
-	ok, err := askYes(env, question)
+	ok, err := askYes(ctx, env, question)
 	if err != nil {
 		return err
 	}
@@ -50,17 +50,18 @@ func confirm(env *Env, yes bool, consequence, question string) error {
 
 // readSecret reads a value that must not show: typed unseen on a terminal, else
 // all of standard input without the line end.
-func readSecret(env *Env, prompt string) (string, error) {
-	if file, ok := env.Stdin.(*os.File); ok && env.Prompt {
-		fmt.Fprint(env.Stderr, prompt)
-		raw, err := term.ReadPassword(int(file.Fd()))
-		fmt.Fprintln(env.Stderr)
-		if err != nil {
-			return "", problem.Wrap(problem.Unavailable, "the value cannot be read", err)
-		}
-		return string(raw), nil
+func readSecret(ctx context.Context, env *Env, prompt string) (string, error) {
+	file, ok := env.Stdin.(*os.File)
+	if !ok || !env.Prompt {
+		return readValue(newStdin(ctx, env), "standard input")
 	}
-	return readValue(env.Stdin, "standard input")
+	fmt.Fprint(env.Stderr, prompt)
+	value, err := readHidden(ctx, file)
+	fmt.Fprintln(env.Stderr)
+	if err != nil {
+		return "", problem.Wrap(problem.Unavailable, "the value cannot be read", err)
+	}
+	return value, nil
 }
 
 func readValue(r io.Reader, from string) (string, error) {

@@ -90,6 +90,10 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &quiet) {
 		return quiet.code
 	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(w, "latchkey: interrupted")
+		return exitFailed
+	}
 	fmt.Fprintf(w, "latchkey: %s\n", azfkey.Redact(err.Error()))
 	var usage usageError
 	isUsage := errors.As(err, &usage)

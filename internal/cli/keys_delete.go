@@ -43,7 +43,7 @@ func deleteKey(ctx context.Context, env *Env, f keyFlags, yes bool, name, dir st
 	if err != nil {
 		return err
 	}
-	if err := confirm(env, yes, loss(k.sec, key), "delete it?"); err != nil {
+	if err := confirm(ctx, env, yes, loss(k.sec, key), "delete it?"); err != nil {
 		return err
 	}
 	if err := k.keys.Delete(ctx, k.sec, k.name); err != nil {

@@ -43,7 +43,7 @@ func renewKey(ctx context.Context, env *Env, f keyFlags, yes bool, name, dir str
 		return err
 	}
 	if !missing {
-		if err := confirm(env, yes, loss(k.sec, old), "renew it?"); err != nil {
+		if err := confirm(ctx, env, yes, loss(k.sec, old), "renew it?"); err != nil {
 			return err
 		}
 	}

@@ -84,7 +84,7 @@ func (f setFlags) assign(ctx context.Context, env *Env, k *oneKey) (accesskey.Ke
 	if f.generate {
 		return generateKey(ctx, k)
 	}
-	value, err := f.value(env, k)
+	value, err := f.value(ctx, env, k)
 	if err != nil {
 		return accesskey.Key{}, false, err
 	}
@@ -105,8 +105,8 @@ func generateKey(ctx context.Context, k *oneKey) (accesskey.Key, bool, error) {
 	return k.keys.Renew(ctx, k.sec, k.name)
 }
 
-func (f setFlags) value(env *Env, k *oneKey) (string, error) {
-	value, err := f.readValue(env, k.name)
+func (f setFlags) value(ctx context.Context, env *Env, k *oneKey) (string, error) {
+	value, err := f.readValue(ctx, env, k.name)
 	if err == nil && value == "" {
 		err = usageError{problem.New(problem.Invalid, "no value was given").
 			WithNext("give it on standard input or with --value-file, or use --generate")}
@@ -114,9 +114,9 @@ func (f setFlags) value(env *Env, k *oneKey) (string, error) {
 	return value, err
 }
 
-func (f setFlags) readValue(env *Env, name string) (string, error) {
+func (f setFlags) readValue(ctx context.Context, env *Env, name string) (string, error) {
 	if f.valueFile == "" {
-		return readSecret(env, "value for key "+printable(name)+": ")
+		return readSecret(ctx, env, "value for key "+printable(name)+": ")
 	}
 	file, err := os.Open(f.valueFile)
 	if err != nil {

@@ -37,7 +37,7 @@ func showKey(ctx context.Context, env *Env, f keyFlags, name, dir string) error 
 	}
 	show := f.show
 	if !show && env.Prompt && env.Terminal {
-		if show, err = askYes(env, "show the value?"); err != nil {
+		if show, err = askYes(ctx, env, "show the value?"); err != nil {
 			return err
 		}
 	}

@@ -123,7 +123,15 @@ func writeTemplate(source fs.FS, path, name string) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(target, text.Bytes(), 0o644)
+	return os.WriteFile(target, text.Bytes(), modeOf(target))
+}
+
+// modeOf keeps settings, which tend to become secret, from other users.
+func modeOf(target string) fs.FileMode {
+	if filepath.Base(target) == "local.settings.json" {
+		return 0o600
+	}
+	return 0o644
 }
 
 func targetName(path string) string {

@@ -65,7 +65,7 @@ func runScan(ctx context.Context, env *Env, f scanFlags, paths []string) error {
 	}
 	report, found := f.report(env.Stdout), 0
 	emit := func(hit scan.Finding) error { found++; return report.Add(hit) }
-	if err := scanAll(ctx, env.Stdin, opts, paths, emit); err != nil {
+	if err := scanAll(ctx, newStdin(ctx, env), opts, paths, emit); err != nil {
 		return errors.Join(err, report.Close())
 	}
 	return f.finish(env, report, found)

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport": freePort, "takeport": takePort, "await": await, "field": field, "code": code,
 			"remember": remember, "unchanged": unchanged, "inflight": inFlight, "release": release,
-			"append": appendText,
+			"append": appendText, "setfrom": setFrom,
 		},
 	})
 }
@@ -50,6 +51,7 @@ func setupScript(env *testscript.Env) error {
 	if out, err := exec.CommandContext(context.Background(), "go", "env", "GOCACHE").Output(); err == nil {
 		env.Setenv("GOCACHE", strings.TrimSpace(string(out)))
 	}
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command lingers for a second
 	env.Setenv("GOTOOLCHAIN", "local")
 	env.Setenv("GOPROXY", "off")
 	env.Setenv("PIPES", env.WorkDir)
@@ -78,12 +80,26 @@ func serveFunctions() {
 	os.Exit(1)
 }
 
-// freePort sets a variable to a port that is free now: freeport NAME.
+// nextPort counts through ports below those the kernel gives away, so that
+// nothing takes one between its choice and its use.
+var nextPort = func() *atomic.Int64 {
+	var n atomic.Int64
+	n.Store(int64(10_000 + os.Getpid()*97%20_000))
+	return &n
+}()
+
+// freePort sets a variable to a port that nobody has: freeport NAME.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	defer l.Close()
-	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	for range 100 {
+		port := strconv.FormatInt(nextPort.Add(1), 10)
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			ts.Check(l.Close())
+			ts.Setenv(args[0], port)
+			return
+		}
+	}
+	ts.Fatalf("no free port found")
 }
 
 // takePort sets a variable to a port that somebody has: takeport NAME.
@@ -227,6 +243,11 @@ func appendText(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = fmt.Fprintln(f, args[1])
 	ts.Check(errors.Join(err, f.Close()))
+}
+
+// setFrom sets a variable to the content of a file: setfrom NAME FILE.
+func setFrom(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
 // inFlight sends a request to the slow function and waits until it has arrived
