@@ -33,7 +33,7 @@ type Config struct {
 	InitTimeout time.Duration // for a worker to take work; default 60 s
 
 	OnModel   func(*Model) // called whenever a model has been loaded, before it serves
-	OnRestart func()       // called whenever a worker is started again after a crash
+	OnRestart func()       // called whenever a worker is started by itself in place of one that crashed or did not start
 }
 
 // Instance runs one app. Run is called once; all other methods may be called
@@ -46,14 +46,13 @@ type Instance struct {
 
 	mu      sync.Mutex
 	status  Status
-	changed chan struct{} // closed and replaced when status or live changes
+	changed chan struct{}      // closed and replaced when status or live changes
+	retired map[*Live]struct{} // replaced, not stopped yet
 
-	restarts chan restart // at most one pending request
+	restarts chan string // the reason of at most one pending request
 	draining atomic.Bool
-	running  sync.WaitGroup // background stops of replaced workers
+	running  sync.WaitGroup // background stops of workers
 }
-
-type restart struct{ reason string }
 
 // New makes an instance that is not running yet.
 func New(cfg Config) *Instance {
@@ -67,7 +66,8 @@ func New(cfg Config) *Instance {
 		cfg:      cfg,
 		status:   Status{State: Default, Since: cfg.Clock.Now()},
 		changed:  make(chan struct{}),
-		restarts: make(chan restart, 1),
+		retired:  map[*Live]struct{}{},
+		restarts: make(chan string, 1),
 	}
 }
 
@@ -76,10 +76,11 @@ func New(cfg Config) *Instance {
 func (i *Instance) Model() *Model { return i.model.Load() }
 
 // Restart asks for a restart; it returns at once. Requests that come while one
-// is pending are merged.
+// is pending are merged. A start in progress is broken off for it, and a wait
+// after a failure ends.
 func (i *Instance) Restart(reason string) {
 	select {
-	case i.restarts <- restart{reason}:
+	case i.restarts <- reason:
 	default:
 	}
 }
@@ -147,19 +148,28 @@ func (i *Instance) Status() Status {
 	return i.status
 }
 
-// set publishes a new state together with what is served in it.
-func (i *Instance) set(state State, live *Live, errs ...string) {
-	old := i.live.Swap(live)
+// set publishes a new state together with what is served in it. It gives what
+// was served before, which takes no more work and is now the caller's to stop.
+// Only Run's goroutine calls it.
+func (i *Instance) set(state State, live *Live, errs ...string) *Live {
 	i.mu.Lock()
-	if i.status.State != state || len(errs) > 0 {
-		i.status = Status{State: state, Errors: errs, Since: i.cfg.Clock.Now()}
+	old := i.live.Swap(live)
+	if old != nil {
+		i.retired[old] = struct{}{}
+	}
+	if i.status.State != state {
+		i.status = Status{State: state, Since: i.cfg.Clock.Now()}
+	}
+	if len(errs) > 0 { // else the reasons stay until the state changes
+		i.status.Errors = errs
 	}
 	close(i.changed)
 	i.changed = make(chan struct{})
 	i.mu.Unlock()
-	if old != nil && old != live {
+	if old != nil {
 		old.close()
 	}
+	return old
 }
 
 // Workers gives the process ids of the workers now serving.
@@ -199,10 +209,17 @@ func (i *Instance) Resume() error {
 	return nil
 }
 
-// Outstanding gives the number of invocations in progress.
+// Outstanding gives the number of invocations in progress, those on workers
+// that are being replaced included.
 func (i *Instance) Outstanding() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := 0
 	if l := i.live.Load(); l != nil {
-		return l.Outstanding()
+		n = l.Outstanding()
 	}
-	return 0
+	for l := range i.retired {
+		n += l.Outstanding()
+	}
+	return n
 }

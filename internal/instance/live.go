@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -21,7 +22,7 @@ type Model struct {
 // Function finds a function by name, ignoring case; nil when there is none.
 func (m *Model) Function(name string) *funcapp.Function {
 	for i := range m.Functions {
-		if equalFold(m.Functions[i].Name, name) {
+		if strings.EqualFold(m.Functions[i].Name, name) {
 			return &m.Functions[i]
 		}
 	}

@@ -1,9 +1,12 @@
 package instance
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -23,14 +26,20 @@ func (i *Instance) offline() bool {
 	return err == nil
 }
 
+// offlineSettled reports whether the state agrees with the offline file.
+func (i *Instance) offlineSettled() bool {
+	return i.offline() == (i.Status().State == Offline)
+}
+
 // goOffline stops the worker; the model is still loaded so that status pages
 // can speak of the functions.
-func (i *Instance) goOffline() {
-	if model, err := i.cfg.Load(); err == nil {
-		i.model.Store(model)
+func (r *runner) goOffline() {
+	r.forget()
+	if model, err := r.cfg.Load(); err == nil {
+		r.model.Store(model)
 	}
-	i.drop(Offline)
-	i.cfg.Log.Warn("the app is offline", "file", offlineFile)
+	r.drop(Offline)
+	r.cfg.Log.Warn("the app is offline", "file", offlineFile)
 }
 
 // OfflinePage gives the page for callers of an offline app.
@@ -47,18 +56,37 @@ func (i *Instance) OfflinePage() []byte {
 }
 
 // SetOffline puts the offline file into the app's folder or takes it away, and
-// asks for the restart that follows. It returns problem.Invalid when the folder
-// cannot be written.
+// asks for the restart that follows, unless all is so already. A page that is
+// there is kept. It returns problem.Invalid when the folder cannot be written.
 func (i *Instance) SetOffline(offline bool) error {
+	if i.offline() == offline && i.offlineSettled() {
+		return nil
+	}
 	var err error
 	if offline {
-		err = os.WriteFile(i.offlinePath(), []byte(offlineNotice), 0o644)
-	} else if err = os.Remove(i.offlinePath()); os.IsNotExist(err) {
+		err = i.writeOffline()
+	} else if err = os.Remove(i.offlinePath()); errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	if err != nil {
-		return problem.Wrap(problem.Invalid, "the app folder cannot be written", err)
+		return problem.Wrap(problem.Invalid, "the app folder cannot be written", err).
+			WithNext("let this host write to the folder, or create and delete " + offlineFile + " yourself")
 	}
 	i.Restart("state set through the runtime API")
+	return nil
+}
+
+// writeOffline lets the file appear with its content, never without.
+func (i *Instance) writeOffline() error {
+	if i.offline() {
+		return nil
+	}
+	page, err := atomicfile.Stage(i.offlinePath(), []byte(offlineNotice))
+	if err != nil {
+		return err
+	}
+	if err := page.Create(); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	return nil
 }

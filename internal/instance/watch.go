@@ -1,9 +1,10 @@
 package instance
 
 import (
+	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,236 +13,206 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/latchkey/latchkey/internal/clock"
-	"github.com/latchkey/latchkey/internal/funcapp"
 )
 
-// settle is how long the files must be quiet before a change counts
+// settleTime is how long the files must be quiet before a change counts
 // (runtime §13); editors and builds write in bursts.
 const settleTime = 500 * time.Millisecond
 
-// maxWatched bounds the folders watched below watchDirectories.
+// maxWatched bounds the folders watched below one top-level folder.
 const maxWatched = 10_000
 
-// watch notices changes of files that call for a restart. Its goroutine ends
-// with close.
+// watch notices changes of files that call for a restart and asks for it. Its
+// goroutines end with close. Without notify it watches nothing.
 type watch struct {
-	root    string
-	changes chan string // one pending reason; nil-safe when nothing is watched
-	notify  *fsnotify.Watcher
-	clock   clock.Clock
-	ended   chan struct{}
+	root     string
+	clock    clock.Clock
+	ask      func(reason string) // asks for a restart
+	moot     func() bool         // the offline file has already been dealt with
+	notify   *fsnotify.Watcher
+	lost     chan struct{} // something changed, we can't say what
+	log      *slog.Logger
+	complain sync.Once
+	ended    sync.WaitGroup
 
-	mu         sync.Mutex
-	folders    map[string]bool // top-level folders known
-	files      map[string]bool // lower-cased names that count anywhere
-	trees      map[string]bool // top-level folders in which everything counts
-	executable string
+	mu sync.Mutex
+	rules
+	folders map[string]bool // top-level folders known
 }
 
 func newWatch(i *Instance) *watch {
-	w := &watch{root: i.cfg.Root, changes: make(chan string, 1), clock: i.cfg.Clock, folders: map[string]bool{}}
+	w := &watch{
+		root: i.cfg.Root, clock: i.cfg.Clock, ask: i.Restart, moot: i.offlineSettled,
+		lost: make(chan struct{}, 1), folders: map[string]bool{}, log: i.cfg.Log,
+	}
 	if !i.cfg.Watch {
 		return w
 	}
 	notify, err := fsnotify.NewWatcher()
-	if err == nil {
-		err = notify.Add(w.root)
-	}
 	if err != nil {
 		i.cfg.Log.Warn("files are not watched; restart the app by hand after changes", "reason", err)
 		return w
 	}
-	w.notify, w.ended = notify, make(chan struct{})
-	go w.run()
+	w.notify = notify
+	w.ended.Go(w.run)
+	w.ended.Go(w.hearErrors)
 	return w
 }
 
 func (w *watch) close() {
 	if w.notify != nil {
 		_ = w.notify.Close()
-		<-w.ended
+		w.ended.Wait()
 	}
 }
 
-// follow sets what counts as a change for app.
-func (w *watch) follow(app *funcapp.App) {
+// add watches one folder. The first that cannot be watched is reported; the usual
+// reason, a limit of the system, holds for the rest as well.
+func (w *watch) add(folder string) {
+	err := w.notify.Add(folder)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fsnotify.ErrClosed) {
+		return
+	}
+	w.complain.Do(func() {
+		w.log.Warn("not all files are watched; restart the app by hand after changes", "folder", folder, "reason", err)
+	})
+}
+
+// look watches the root, which may have been replaced, and its folders.
+func (w *watch) look() {
 	if w.notify == nil {
 		return
 	}
-	w.mu.Lock()
-	w.files = map[string]bool{}
-	for _, f := range app.Host.WatchFiles {
-		w.files[strings.ToLower(f)] = true
-	}
-	w.trees = map[string]bool{}
-	for _, d := range app.Host.WatchDirectories {
-		w.trees[strings.ToLower(d)] = true
-	}
-	w.executable = executableOf(app)
-	w.mu.Unlock()
-	w.addFolders()
-	if w.executable != "" {
-		_ = w.notify.Add(filepath.Dir(w.executable))
-	}
-}
-
-// executableOf gives the handler's own file if it lies in the app folder, so
-// that a new build is picked up.
-func executableOf(app *funcapp.App) string {
-	ch := app.Host.CustomHandler
-	if ch == nil {
-		return ""
-	}
-	if p := filepath.Join(app.Root, ch.Executable); !filepath.IsAbs(ch.Executable) {
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	if _, err := exec.LookPath(ch.Executable); err != nil {
-		return filepath.Join(app.Root, ch.Executable) // it may yet be built
-	}
-	return ""
-}
-
-// addFolders watches every top-level folder and the trees that count whole.
-// Folders that cannot be watched are left out: the root's own events remain.
-func (w *watch) addFolders() {
+	w.add(w.root)
 	entries, err := os.ReadDir(w.root)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if e.IsDir() && !ignored(e.Name()) {
+		if isFolder(w.root, e) && !ignored(e.Name()) {
 			w.addFolder(e.Name())
 		}
 	}
 }
 
+// isFolder reports whether e is a folder or a link to one.
+func isFolder(dir string, e fs.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir()
+	}
+	info, err := os.Stat(filepath.Join(dir, e.Name()))
+	return err == nil && info.IsDir()
+}
+
 func (w *watch) addFolder(name string) {
 	w.mu.Lock()
 	w.folders[name] = true
-	whole := w.trees[strings.ToLower(name)]
+	depth := w.depth(name)
 	w.mu.Unlock()
 	path := filepath.Join(w.root, name)
-	_ = w.notify.Add(path)
-	if whole {
-		w.addTree(path)
+	w.add(path)
+	if depth != onlyTop {
+		w.addTree(path, depth)
 	}
 }
 
-func (w *watch) addTree(root string) {
+// addTree watches the folders below root.
+func (w *watch) addTree(root string, d depth) {
 	n := 0
-	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || n > maxWatched {
+	_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil || !e.IsDir():
+			return nil
+		case n >= maxWatched:
 			return filepath.SkipAll
+		case d == named && (ignored(e.Name()) || e.Name() == nodeModules):
+			return filepath.SkipDir
 		}
-		if d.IsDir() {
-			n++
-			_ = w.notify.Add(path)
-		}
+		n++
+		w.add(path)
 		return nil
 	})
 }
 
-// ignored names folders that are never part of an app: hidden ones, this
-// host's own data folder among them.
-func ignored(name string) bool { return strings.HasPrefix(name, ".") }
+// forget ends the watches of a folder that went away and of all below it. A
+// folder that was only renamed would else go on being reported under its old name.
+func (w *watch) forget(folder string) {
+	for _, path := range w.notify.WatchList() {
+		if within(folder, path) != "" {
+			_ = w.notify.Remove(path) // the kernel may have been faster
+		}
+	}
+}
+
+// hearErrors keeps fsnotify from waiting for somebody to read an error, which it
+// does with its lock held. An overflow means that changes were missed.
+func (w *watch) hearErrors() {
+	for range w.notify.Errors {
+		select {
+		case w.lost <- struct{}{}:
+		default:
+		}
+	}
+}
 
 // run collects events until the files have been quiet for settleTime.
 func (w *watch) run() {
-	defer close(w.ended)
-	var (
-		reason string
-		quiet  clock.Timer
-		fired  <-chan time.Time
-	)
+	var b burst
+	defer b.stop()
 	for {
 		select {
 		case ev, ok := <-w.notify.Events:
 			if !ok {
 				return
 			}
-			if r := w.counts(ev); r != "" {
-				if quiet != nil {
-					quiet.Stop()
-				}
-				reason, quiet = r, w.clock.NewTimer(settleTime)
-				fired = quiet.C()
+			if reason := w.reason(ev); reason != "" {
+				b.add(w.clock, reason)
 			}
-		case _, ok := <-w.notify.Errors: // overflow: something changed, we can't say what
-			if !ok {
-				return
-			}
-			w.tell("files changed")
-		case <-fired:
-			fired, quiet = nil, nil
-			w.tell(reason)
+		case <-w.lost:
+			b.add(w.clock, "files changed")
+		case <-b.quiet():
+			w.tell(b.reason)
+			b = burst{}
 		}
 	}
 }
 
+// tell asks for a restart, unless it would change nothing.
 func (w *watch) tell(reason string) {
-	select {
-	case w.changes <- reason:
-	default:
+	if reason == offlineChanged && w.moot() {
+		w.log.Debug("nothing to do", "reason", reason)
+		return
+	}
+	w.ask(reason)
+}
+
+// burst is a run of events that belong together.
+type burst struct {
+	timer  clock.Timer // nil when there were none
+	reason string      // the newest; the offline file only if there was nothing else
+}
+
+func (b *burst) add(c clock.Clock, reason string) {
+	b.stop()
+	b.timer = c.NewTimer(settleTime)
+	if reason != offlineChanged || b.reason == "" {
+		b.reason = reason
 	}
 }
 
-// counts gives the reason for a restart if ev is one.
-func (w *watch) counts(ev fsnotify.Event) string {
-	if ev.Op == fsnotify.Chmod {
-		return ""
+func (b *burst) stop() {
+	if b.timer != nil {
+		b.timer.Stop()
 	}
-	rel, err := filepath.Rel(w.root, ev.Name)
-	if err != nil || rel == "." {
-		return ""
-	}
-	if w.matches(rel, ev) {
-		return filepath.ToSlash(rel) + " changed"
-	}
-	return ""
 }
 
-func (w *watch) matches(rel string, ev fsnotify.Event) bool {
-	parts := strings.Split(rel, string(filepath.Separator))
-	name := strings.ToLower(parts[len(parts)-1])
-	w.mu.Lock()
-	byName := w.files[name] || w.trees[strings.ToLower(parts[0])] || ev.Name == w.executable
-	w.mu.Unlock()
-	switch {
-	case byName:
-		return true
-	case len(parts) == 1:
-		return rootFile(name) || w.folderChanged(parts[0], ev)
-	case len(parts) == 2:
-		return name == "function.json" || (name == ".package-lock.json" && parts[0] == "node_modules")
+func (b *burst) quiet() <-chan time.Time {
+	if b.timer == nil {
+		return nil
 	}
-	return false
+	return b.timer.C()
 }
 
-func rootFile(name string) bool {
-	switch name {
-	case "host.json", "local.settings.json", "proxies.json", offlineFile:
-		return true
-	}
-	return false
-}
-
-// folderChanged reports whether a top-level folder came or went.
-func (w *watch) folderChanged(name string, ev fsnotify.Event) bool {
-	if ignored(name) {
-		return false
-	}
-	if info, err := os.Stat(ev.Name); err == nil {
-		if !info.IsDir() || !ev.Has(fsnotify.Create) {
-			return false
-		}
-		w.addFolder(name)
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	known := w.folders[name]
-	delete(w.folders, name)
-	return known
-}
+// ignored names folders that are never part of an app: hidden ones, this
+// host's own data folder among them.
+func ignored(name string) bool { return strings.HasPrefix(name, ".") }
