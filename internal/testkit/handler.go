@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -105,6 +106,7 @@ func await[T any](t testing.TB, c <-chan T, what string) T {
 
 // ServeHTTP holds a request.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // only then the server notices that its client leaves
 	g.Arrived <- r
 	select {
 	case <-g.release:

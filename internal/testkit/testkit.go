@@ -64,7 +64,7 @@ func Start(t testing.TB, app App) *Host {
 	t.Helper()
 	h := &Host{Dir: t.TempDir(), Log: &Log{}, ended: make(chan error, 1)}
 	up := httptest.NewServer(app.handler())
-	t.Cleanup(up.Close)
+	t.Cleanup(func() { up.CloseClientConnections(); up.Close() })
 	h.write(t, app)
 	cfg := server.Config{
 		Dir: h.Dir, Environ: environ(app.Settings, up.URL), Host: "127.0.0.1", Version: "test",
@@ -79,6 +79,9 @@ func Start(t testing.TB, app App) *Host {
 	}
 	h.Node, h.Base = node, "http://"+node.Addr()
 	h.run(t, app.MayFail)
+	if g, ok := app.Handler.(*Gate); ok {
+		t.Cleanup(g.Open) // before the node waits for its requests
+	}
 	return h
 }
 

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -24,6 +25,9 @@ func (a *API) putFunction(w http.ResponseWriter, r *http.Request, params []strin
 		Files  map[string]string `json:"files"`
 	}
 	err := web.ReadJSON(r, maxFunctionBody, &body)
+	if errors.Is(err, io.EOF) {
+		err = problem.New(problem.Invalid, "the body has no config object")
+	}
 	if err == nil {
 		err = a.writeFunction(params[0], body.Config, body.Files)
 	}
@@ -44,14 +48,6 @@ func (a *API) writeFunction(name string, config json.RawMessage, files map[strin
 	if config = bytes.TrimSpace(config); len(config) == 0 || config[0] != '{' {
 		return problem.New(problem.Invalid, "the body has no config object")
 	}
-	root, err := a.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	if err := root.Mkdir(name, 0o755); err != nil && !os.IsExist(err) {
-		return readOnly(err)
-	}
 	all := map[string][]byte{"function.json": config}
 	for file, text := range files {
 		if !plainName(file) {
@@ -60,6 +56,14 @@ func (a *API) writeFunction(name string, config json.RawMessage, files map[strin
 		if file != "function.json" {
 			all[file] = []byte(text)
 		}
+	}
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Mkdir(name, 0o755); err != nil && !os.IsExist(err) {
+		return readOnly(err)
 	}
 	return writeChanged(root, name, all)
 }
