@@ -101,6 +101,11 @@ func (e *env) finish(goroutines int) {
 			e.t.Errorf("worker %d was not stopped once: %q", w.n, e.journal.list())
 		}
 	}
+	e.Instance.mu.Lock()
+	if n := len(e.retired); n != 0 {
+		e.t.Errorf("%d workers are still counted", n)
+	}
+	e.Instance.mu.Unlock()
 	for deadline := time.Now().Add(generous); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			var b bytes.Buffer

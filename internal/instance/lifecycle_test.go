@@ -183,6 +183,9 @@ func TestARepairNobodySawIsFoundByTryingAgain(t *testing.T) {
 	e.write("host.json", plainHost)
 	e.pass(time.Second, 1)
 	e.serves(1)
+	if n := e.restarted.Load(); n != 0 {
+		t.Errorf("OnRestart called %d times though no worker was lost", n)
+	}
 }
 
 func TestNoWorkerForTheModel(t *testing.T) {

@@ -97,6 +97,35 @@ func TestChangesThatDoNot(t *testing.T) {
 	}
 }
 
+func TestAHandlerInAHiddenFolder(t *testing.T) {
+	e := newEnv(t, watching)
+	e.write("host.json", `{"version": "2.0", "watchFiles": ["x.txt"], "customHandler": {"description": {"defaultExecutablePath": ".bin/handler"}}}`)
+	e.write(".bin/handler", "")
+	e.run()
+	e.serves(1)
+	e.write(".bin/x.txt", "") // counts for nothing
+	e.write(".bin/function.json", "")
+	e.write(".bin/handler", "new")
+	e.settled(1)
+	e.serves(2)
+	e.restartedBecause(".bin/handler changed")
+	if n := e.clock.timers.count(settleTime.String()); n != 1 {
+		t.Errorf("%d events counted, want 1", n)
+	}
+}
+
+func TestTheOfflineFileDoesNotHideOtherChanges(t *testing.T) {
+	for _, reasons := range [][]string{{"host.json changed", offlineChanged}, {offlineChanged, "host.json changed"}} {
+		var b burst
+		for _, r := range reasons {
+			b.add(newTestClock(), r)
+		}
+		if b.reason != "host.json changed" {
+			t.Errorf("after %q: %q", reasons, b.reason)
+		}
+	}
+}
+
 func TestChangesAreWaitedOut(t *testing.T) {
 	e := running(t, watching)
 	for n := 1; n <= 10; n++ { // never quiet for long enough
