@@ -61,7 +61,13 @@ func isApp(m *instance.Model) error {
 }
 
 // keys opens the app's keys; the caller closes them.
-func (a *app) keys(ctx context.Context) (*server.Keys, error) { return server.OpenKeys(ctx, a.cfg) }
+func (a *app) keys(ctx context.Context) (*server.Keys, error) {
+	keys, err := server.OpenKeys(ctx, a.cfg)
+	if err != nil {
+		return nil, explainStart(err)
+	}
+	return keys, nil
+}
 
 // functions gives the names of the functions that can have keys.
 func (a *app) functions() []string {

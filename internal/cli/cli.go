@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -116,8 +117,11 @@ func nextOf(err error, isUsage bool) string {
 	if next := problem.NextOf(err); next != "" {
 		return next
 	}
-	if isUsage {
+	switch {
+	case isUsage:
 		return "run latchkey --help, or the command with --help"
+	case errors.Is(err, fs.ErrPermission):
+		return "run this as a user who may"
 	}
 	return ""
 }

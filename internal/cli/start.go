@@ -105,7 +105,7 @@ func explainStart(err error) error {
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
 		return problem.Wrap(problem.KindOf(err), "the data folder cannot be used", err).
-			WithNext("choose a folder that can be written with --data-dir")
+			WithNext("run this as the user the folder belongs to, or choose another with --data-dir")
 	}
 	return err
 }

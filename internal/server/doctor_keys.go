@@ -17,11 +17,11 @@ func (e *examination) keys(ctx context.Context) {
 		return
 	}
 	docs, err := view.store.List(ctx)
+	e.seal(view, len(docs))
 	if err != nil {
-		e.fail(checkKeys, err, "see who may read the folder")
+		e.fail(checkKeys, err, asOwner)
 		return
 	}
-	e.seal(view, len(docs))
 	for _, warning := range view.store.Warnings() {
 		e.add(checkKeys, CheckWarn, warning, "look at "+view.place.dir)
 	}
@@ -78,7 +78,7 @@ func said(err error, file string) string {
 func (v *keyView) remedy(doc keystore.Doc, err error) string {
 	file := v.file(doc)
 	if problem.KindOf(err) != keystore.ErrUndecryptable {
-		return "make " + file + " readable for the user that runs the app"
+		return asOwner + ", or make " + file + " readable for it"
 	}
 	return "nothing was changed. If it is sealed: restore " + v.place.sealDir + " (kek and keyset.json) from a backup, or set " +
 		kekSetting + " or AzureWebEncryptionKey to the value it was sealed with. If it is damaged: restore " + file +

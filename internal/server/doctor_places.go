@@ -47,7 +47,7 @@ func (e *examination) data() {
 	case errors.Is(err, fs.ErrNotExist):
 		e.newData(dir)
 	case err != nil:
-		e.fail(checkData, problem.Wrap(problem.Unavailable, "the data folder cannot be read", err), "see who may read it, or choose another with --data-dir")
+		e.fail(checkData, problem.Wrap(problem.Unavailable, "the data folder cannot be read", err), asOwner+", or choose another with --data-dir")
 	case !info.IsDir():
 		e.add(checkData, CheckFailed, dir+" is not a folder", "move it aside, or choose another data folder with --data-dir")
 	case syscall.Access(dir, writable) != nil:

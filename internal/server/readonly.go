@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -52,9 +55,13 @@ func viewKeys(ctx context.Context, dataDir string, s settings) (*keyView, error)
 // own opens the keyset if there is one. It must be there before it is opened,
 // because opening makes it otherwise.
 func (v *keyView) own(ctx context.Context, s settings) seal.Sealer {
-	if v.hasOwn = exists(v.keyset); !v.hasOwn {
+	if _, err := os.Stat(v.keyset); errors.Is(err, fs.ErrNotExist) {
 		return lost{err: problem.New(problem.Undecryptable, "the value is sealed and the keyset "+v.keyset+" is not there")}
+	} else if err != nil {
+		v.ownErr = problem.Wrap(problem.Unavailable, "the keyset cannot be read", err).WithNext(asOwner)
+		return lost{err: v.ownErr}
 	}
+	v.hasOwn = true
 	sealer, err := keyset.Open(ctx, v.place.sealDir, s.get(kekSetting))
 	if err != nil {
 		v.ownErr = err
@@ -62,6 +69,9 @@ func (v *keyView) own(ctx context.Context, s settings) seal.Sealer {
 	}
 	return sealer
 }
+
+// asOwner is the advice for what this user may not read.
+const asOwner = "run this as the user that runs the app"
 
 // lost stands in for a sealer that cannot be had: it says why.
 type lost struct {
