@@ -40,6 +40,9 @@ type Front struct {
 	cfg  Config
 	site atomic.Pointer[site]
 	pool sync.Pool // of *exchange
+
+	preparing sync.Mutex
+	retired   *site // what site was before; guarded by preparing
 }
 
 // patience is how long a request waits for an app that is starting.
@@ -92,11 +95,28 @@ func area(path string) int {
 
 // current gives the prepared form of the model a worker serves.
 func (f *Front) current(m *instance.Model) *site {
-	s := f.site.Load()
-	if s == nil || s.model != m {
-		s = f.prepare(m)
-		f.site.Store(s)
+	if s := f.site.Load(); s != nil && s.model == m {
+		return s
 	}
+	return f.renew(m)
+}
+
+// renew prepares a model once, whoever asks at the same time: two sites would
+// be two throttles. A request still on the model before, during a restart, gets
+// that one's form and leaves the newer in place.
+func (f *Front) renew(m *instance.Model) *site {
+	f.preparing.Lock()
+	defer f.preparing.Unlock()
+	s := f.site.Load()
+	switch {
+	case s != nil && s.model == m:
+		return s
+	case f.retired != nil && f.retired.model == m:
+		return f.retired
+	}
+	f.retired = s
+	s = f.prepare(m)
+	f.site.Store(s)
 	return s
 }
 

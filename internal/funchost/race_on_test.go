@@ -1,0 +1,5 @@
+//go:build race
+
+package funchost
+
+const raceEnabled = true
