@@ -27,7 +27,6 @@ type Config struct {
 
 	Functions []string // run only these; nil is all
 	Watch     bool     // restart the app when its files change
-	Strict    bool     // end with an error if the app has faults
 	Version   string   // of this program
 
 	Log       io.Writer
@@ -43,7 +42,7 @@ const DefaultPort = 7071
 // DefaultOpsAddress is where metrics and health are served.
 const DefaultOpsAddress = "127.0.0.1:7090"
 
-// dataDirName is the folder beside the app that holds its keys.
+// dataDirName is the folder in the app's that holds its keys.
 const dataDirName = ".latchkey"
 
 func (c Config) withDefaults() (Config, error) {

@@ -1,8 +1,8 @@
 package server
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -43,12 +43,9 @@ func placeOf(dataDir string, s settings) keyPlace {
 // openStore opens the key store the settings ask for. A store this version does
 // not have is refused: falling back to another would mean other keys.
 func openStore(ctx context.Context, dataDir string, s settings) (keystore.Store, keyPlace, error) {
-	kind := strings.ToLower(s.get(storageTypeSetting))
 	place := placeOf(dataDir, s)
-	if kind != "" && kind != "files" {
-		return nil, place, problem.New(problem.Unsupported,
-			fmt.Sprintf("setting %s asks for key store %q, which this version does not have", storageTypeSetting, s.get(storageTypeSetting))).
-			WithNext("set " + storageTypeSetting + " to files, or remove it")
+	if err := checkStoreKind(s); err != nil {
+		return nil, place, err
 	}
 	sealer, err := openSealer(ctx, place, s)
 	if err != nil {
@@ -81,11 +78,38 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 	if len(chain) > 0 && !exists(filepath.Join(p.sealDir, keyset.KeysetFile)) {
 		return chain, nil
 	}
+	if err := checkKeysetNotLost(p); err != nil {
+		return nil, err
+	}
 	own, err := keyset.Open(ctx, p.sealDir, s.get(kekSetting))
 	if err != nil {
 		return nil, err
 	}
 	return append(chain, own), nil
+}
+
+// checkKeysetNotLost refuses to make a keyset beside documents that were sealed
+// with another one: keys made now would be unreadable once the old keyset is put
+// back.
+func checkKeysetNotLost(p keyPlace) error {
+	path := filepath.Join(p.sealDir, keyset.KeysetFile)
+	if exists(path) {
+		return nil
+	}
+	documents, _ := filepath.Glob(filepath.Join(globEscape(p.dir), "*.json"))
+	for _, d := range documents {
+		text, err := os.ReadFile(d)
+		if err == nil && bytes.Contains(text, []byte(`"`+keyset.Prefix)) {
+			return problem.New(problem.Undecryptable, d+" is sealed and the keyset "+path+" is not there").
+				WithNext("put the folder " + p.sealDir + " back from a backup; to start over with new keys, move " + p.dir + " aside")
+		}
+	}
+	return nil
+}
+
+// globEscape makes a path match only itself.
+func globEscape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
 func exists(path string) bool {

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/server"
+)
+
+// announce prints what runs where, once. Keys are shown on a terminal only, and
+// only if nobody else can reach the app: output that is kept could be read later.
+func announce(ctx context.Context, env *Env, node *server.Node) {
+	st, err := node.Instance().AwaitState(ctx, instance.Running, instance.Error, instance.Offline)
+	if err != nil {
+		return
+	}
+	list := []server.FunctionInfo{}
+	if m := node.Instance().Model(); m != nil {
+		list = server.Describe(m, node.BaseURL())
+	}
+	if env.Terminal && node.Loopback() && st.State == instance.Running {
+		if err := server.AddKeys(ctx, node.Keys(), list); err != nil {
+			fmt.Fprintf(env.Stderr, "latchkey: the keys cannot be read: %v\n", err)
+		}
+	}
+	printStart(env.Stdout, node, st, list)
+}
+
+func printStart(w io.Writer, node *server.Node, st instance.Status, list []server.FunctionInfo) {
+	fmt.Fprintf(w, "\n%s: %s at %s\n", node.App(), strings.ToLower(string(st.State)), node.BaseURL())
+	for _, e := range st.Errors {
+		fmt.Fprintln(w, "  fault: "+e)
+	}
+	for _, f := range list {
+		printFunction(w, f)
+	}
+	if ops := node.OpsAddr(); ops != "" {
+		fmt.Fprintf(w, "\n  metrics and health: http://%s/metrics, /healthz, /readyz\n", ops)
+	}
+	fmt.Fprintln(w, "  Press Ctrl-C to stop.")
+}
+
+func printFunction(w io.Writer, f server.FunctionInfo) {
+	methods, where := "ALL", f.URL
+	if len(f.Methods) > 0 {
+		methods = strings.Join(f.Methods, ",")
+	}
+	if f.URL == "" {
+		methods, where = f.Trigger, ""
+	}
+	fmt.Fprintf(w, "\n  %-14s [%s] %s  %s\n", f.Name, methods, where, note(f))
+	for _, fault := range f.Faults {
+		fmt.Fprintln(w, "    fault: "+fault)
+	}
+	if line := curl(f); line != "" {
+		fmt.Fprintln(w, "    "+line)
+	}
+	if f.AuthLevel == "admin" {
+		fmt.Fprintln(w, "    opened by the master key only: latchkey keys show _master")
+	}
+}
+
+func note(f server.FunctionInfo) string {
+	text := ""
+	if f.AuthLevel != "" {
+		text = "(" + f.AuthLevel + ")"
+	}
+	if f.Disabled {
+		text += " disabled"
+	}
+	return text
+}
+
+// curl gives a command that calls the function; "" when it would not work, or
+// would take the master key, which does not belong on a screen unasked.
+func curl(f server.FunctionInfo) string {
+	url, ok := exampleURL(f.URL)
+	open := f.AuthLevel == "anonymous" || (f.AuthLevel == "function" && f.Default != "")
+	if !ok || len(f.Faults) > 0 || !open {
+		return ""
+	}
+	line := "curl"
+	if len(f.Methods) > 0 && !slices.Contains(f.Methods, "GET") {
+		line += " -X " + f.Methods[0]
+	}
+	if f.Default != "" {
+		line += " -H 'x-functions-key: " + f.Keys[f.Default] + "'"
+	}
+	return line + " '" + url + "'"
+}
+
+// exampleURL makes a callable URL of a route: optional parameters are left out,
+// others get their own name as a value.
+func exampleURL(template string) (string, bool) {
+	if template == "" {
+		return "", false
+	}
+	var b strings.Builder
+	for rest := template; rest != ""; {
+		before, after, found := strings.Cut(rest, "{")
+		b.WriteString(before)
+		if !found {
+			break
+		}
+		param, tail, closed := strings.Cut(after, "}")
+		if !closed || strings.ContainsAny(param, "{:") {
+			return "", false // a constraint decides what fits
+		}
+		if !strings.HasSuffix(param, "?") && !strings.Contains(param, "=") {
+			b.WriteString(strings.TrimLeft(param, "*"))
+		}
+		rest = tail
+	}
+	return strings.TrimSuffix(b.String(), "/"), true
+}
