@@ -230,11 +230,23 @@ func (x *exchange) newInvocationFor(s *site) *worker.Invocation {
 		Timeout:  s.timeout,
 		Started:  x.started,
 	}
+	inv.StripKey = x.carriesKey()
 	if x.decision.Level != keyring.Anonymous {
-		inv.StripKey = true
 		inv.KeyName, inv.KeyLevel = x.decision.Name, x.decision.Level.String()
 	}
 	return inv
+}
+
+// carriesKey reports whether the request carries something the function must not
+// see: whatever is in the key header, and a code that is a key, be it of another
+// function or one that strict mode refuses. A code that is nobody's key is the
+// function's own data: sign-in redirects use that name too.
+func (x *exchange) carriesKey() bool {
+	switch x.decision.Reason {
+	case keyring.Matched, keyring.OtherFunction, keyring.NotIdentifiable:
+		return true
+	}
+	return access.InHeader(x.r)
 }
 
 func paramMap(params []route.Param) map[string]string {

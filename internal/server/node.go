@@ -261,11 +261,20 @@ func (n *Node) openFront(context.Context) error {
 	return nil
 }
 
+// trustFrontEnd must be set besides WEBSITE_INSTANCE_ID for the platform's
+// headers to be trusted. On App Service nobody else can reach the host; here a
+// request without a header would be let in without a key.
+const trustFrontEnd = "LATCHKEY_TRUST_FRONT_END"
+
 func isolation(s settings) access.Isolation {
-	return access.Isolation{
+	i := access.Isolation{
 		Enabled:    s.get("FUNCTIONS_ADMIN_ISOLATION_ENABLED") == "1",
-		AppService: s.get("WEBSITE_INSTANCE_ID") != "",
+		AppService: s.get("WEBSITE_INSTANCE_ID") != "" && s.isTrue(trustFrontEnd),
 	}
+	if list, given := s.lookup("InternalAuthApisAllowList"); given {
+		i.Allowed = strings.Split(list, "|")
+	}
+	return i
 }
 
 // siteTokens accepts the tokens the platform signs for the app; it is nil unless

@@ -14,15 +14,20 @@ import (
 type settings map[string]string
 
 func (s settings) get(name string) string {
+	v, _ := s.lookup(name)
+	return v
+}
+
+func (s settings) lookup(name string) (value string, given bool) {
 	if v, ok := s[name]; ok {
-		return v
+		return v, true
 	}
 	for n, v := range s {
 		if strings.EqualFold(n, name) {
-			return v
+			return v, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 func (s settings) isTrue(name string) bool {

@@ -26,6 +26,12 @@ func Presented(r *http.Request) string {
 	return codeParameter(r.URL.RawQuery)
 }
 
+// InHeader reports whether the key header is there, with whatever in it.
+func InHeader(r *http.Request) bool {
+	_, ok := r.Header[keyHeader]
+	return ok
+}
+
 // codeParameter finds code in a raw query without allocating in the usual case.
 func codeParameter(query string) string {
 	for query != "" {

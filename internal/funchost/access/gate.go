@@ -47,7 +47,7 @@ func source(remote string) netip.Addr {
 // platform. Where it is on but the platform is absent, nothing gets through.
 type Isolation struct {
 	Enabled    bool     // FUNCTIONS_ADMIN_ISOLATION_ENABLED=1
-	AppService bool     // WEBSITE_INSTANCE_ID is set: the platform's headers can be trusted
+	AppService bool     // only the platform's front end can reach this host, so its headers can be trusted
 	Allowed    []string // path prefixes open to internal requests; nil is all
 }
 

@@ -184,6 +184,17 @@ func keyStaysWithTheHost(t *testing.T, mode testkit.Mode) {
 			t.Errorf("%s: key name %q in %s", way, got.key, got.all)
 		}
 	}
+	others := h.FunctionKey(t, "closed")
+	for _, path := range []string{"/api/open?a=1", "/api/open?a=1&code=" + others} {
+		key := others
+		if strings.Contains(path, "code=") {
+			key = ""
+		}
+		h.Get(t, path, key)
+		if got := <-sights; got.key != "" || strings.Contains(got.all, others) {
+			t.Errorf("an anonymous function sees the key of another function: %s", got.all)
+		}
+	}
 	h.Get(t, "/api/open?code=from-an-oauth-server", "")
 	if got := <-sights; got.key != "" || !strings.Contains(got.all, "from-an-oauth-server") {
 		t.Errorf("code that is no key is data; the function sees %s", got.all)

@@ -17,11 +17,19 @@ func platform(appService, isolated bool) map[string]string {
 	s := map[string]string{}
 	if appService {
 		s["WEBSITE_INSTANCE_ID"] = "instance"
+		s["LATCHKEY_TRUST_FRONT_END"] = "1"
 	}
 	if isolated {
 		s["FUNCTIONS_ADMIN_ISOLATION_ENABLED"] = "1"
 	}
 	return s
+}
+
+func TestInstanceIDAloneMakesNobodyInternal(t *testing.T) {
+	h := testkit.Start(t, testkit.App{Mode: testkit.Forwarding, Files: threeLevels(), Settings: map[string]string{"WEBSITE_INSTANCE_ID": "instance"}})
+	if a := h.Get(t, "/admin/host/status", ""); a.Status != http.StatusUnauthorized {
+		t.Errorf("a request without a key got %d", a.Status)
+	}
 }
 
 func TestAdminIsolation(t *testing.T) {
