@@ -35,7 +35,9 @@ func Stage(path string, data []byte) (_ *Staged, err error) {
 			s.Discard()
 		}
 	}()
-	_, err = f.Write(data)
+	if _, err = f.Write(data); err == nil {
+		err = keepOwner(f, path)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -139,8 +141,15 @@ func MakeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	parent := filepath.Dir(dir)
+	if err := MakeDir(parent); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(dir))
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := keepFolderOwner(dir); err != nil {
+		return err
+	}
+	return SyncDir(parent)
 }

@@ -3,7 +3,9 @@ package atomicfile
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -35,7 +37,7 @@ func (l *Lock) Acquire(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openLock(l.path)
 	if err != nil {
 		l.turn <- struct{}{}
 		return nil, err
@@ -81,4 +83,22 @@ func flock(f *os.File, how int) error {
 			return err
 		}
 	}
+}
+
+// openLock opens a lock file, making it for the owner of its folder. It does not
+// follow a link, and gives away only what it has made: whoever can write to the
+// folder must not choose what root opens or hands over.
+func openLock(path string) (*os.File, error) {
+	const flags = os.O_RDWR | syscall.O_NOFOLLOW
+	f, err := os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return os.OpenFile(path, flags|os.O_CREATE, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := giveToOwnerOf(filepath.Dir(path), f.Chown); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

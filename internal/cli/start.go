@@ -83,9 +83,10 @@ func start(ctx context.Context, env *Env, dir string, f startFlags, metricsGiven
 		for _, fault := range faults {
 			fmt.Fprintln(env.Stderr, fault.String())
 		}
-		return problem.New(problem.Invalid, fmt.Sprintf("the app has %d faults", len(faults)))
+		return problem.New(problem.Invalid, fmt.Sprintf("the app has faults: %d", len(faults)))
 	}
 	server.TuneMemory()
+	server.HideMemory()
 	node, err := server.Open(ctx, cfg)
 	if err != nil {
 		return explainStart(err)

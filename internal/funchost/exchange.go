@@ -69,6 +69,25 @@ func (x *exchange) event(took time.Duration) telemetry.RequestEvent {
 	return e
 }
 
+// Decided takes down how the runtime API or a webhook decided about the caller.
+func (x *exchange) Decided(v access.Verdict, d keyring.Decision) {
+	x.decision = d
+	switch v {
+	case access.Allowed:
+		x.count(telemetry.KeyAccepted)
+		return
+	case access.Unknown:
+		x.count(refusal(d))
+	case access.Insufficient:
+		x.count(telemetry.KeyInsufficient)
+	case access.Throttled:
+		x.count(telemetry.KeyThrottled)
+	default:
+		x.count(telemetry.KeyStoreFailed)
+	}
+	x.reason = "key: " + d.Reason.String()
+}
+
 // refuse answers without a body and remembers why, for the operator.
 func (x *exchange) refuse(status int, reason string) {
 	x.reason = reason

@@ -103,7 +103,7 @@ func (e Event) logged() bool {
 func (r *Ring) log(e Event) {
 	attrs := []slog.Attr{slog.String("event", e.Type.String()), slog.String("cause", e.Cause.String())}
 	for _, a := range []slog.Attr{
-		slog.String("function", e.Function), slog.String("key", e.Name), slog.String("code", e.Code),
+		slog.String("function", e.Function), slog.String("keyName", e.Name), slog.String("diagnostic", e.Code),
 		slog.String("help", e.Help), slog.String("source", e.Source), slog.String("next", e.Health.Next),
 	} {
 		if a.Value.String() != "" {

@@ -68,7 +68,7 @@ func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
 			return r.reseal(ctx, s, fetched{document: doc, revision: rev}), nil
 		case !missing(err):
 			return fetched{}, err
-		case s.present:
+		case s.present || r.damaged(s):
 			return fetched{}, r.vanished(s, err)
 		case r.cfg.Store.Capabilities().ReadOnly:
 			return fetched{absent: true}, nil
@@ -88,9 +88,19 @@ func missing(err error) bool {
 		!errors.Is(err, keystore.ErrUnavailable) && !errors.Is(err, keystore.ErrUndecryptable)
 }
 
+// damaged reports whether the last that was seen of a document is that it is
+// there and cannot be understood. Should it go away then, somebody is at work on
+// it; a restart is the word that new keys are wanted.
+func (r *Ring) damaged(s *Scope) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s.fault != nil && errors.Is(s.fault.err, keystore.ErrUndecryptable)
+}
+
 func (r *Ring) vanished(s *Scope, cause error) error {
 	return problem.Wrap(keystore.ErrNotFound, s.label()+" were there before", cause).
-		WithNext("put the document back, or change one of its keys to have all of them written again")
+		WithNext("put the document back from a backup; a running app that still has its last good keys writes all of them back " +
+			"when one is changed through its own /admin API, not through the command line; a restart makes new keys")
 }
 
 // create makes a document with generated keys unless somebody else does first.

@@ -96,7 +96,7 @@ func newEntry(prefix string, f *funcapp.Function) (e Entry, message string) {
 	e = Entry{Function: f, Template: tmpl, methods: f.HTTP().Methods}
 	own := strings.TrimPrefix(f.HTTP().Route, "~/")
 	if reserved(own) || reserved(tmpl.text) {
-		message = fmt.Sprintf("route %s starts with admin or runtime, which belong to the host", show(tmpl.text))
+		message = fmt.Sprintf("route %s begins with admin or runtime, which belong to the host", show(own))
 	}
 	return e, message
 }

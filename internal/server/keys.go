@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore"
@@ -51,6 +52,9 @@ func openStore(ctx context.Context, dataDir string, s settings) (keystore.Store,
 	if err != nil {
 		return nil, place, err
 	}
+	if !place.shared {
+		ignoreInGit(dataDir)
+	}
 	store := files.New(files.Config{
 		Dir: place.dir,
 		Codec: codec.New(codec.Config{
@@ -58,6 +62,15 @@ func openStore(ctx context.Context, dataDir string, s settings) (keystore.Store,
 		}),
 	})
 	return store, place, nil
+}
+
+// ignoreInGit makes the data folder and keeps it out of version control. It is a
+// help, not a condition: what cannot be made is missed by those who need it.
+func ignoreInGit(dataDir string) {
+	path := filepath.Join(dataDir, ".gitignore")
+	if !exists(path) && atomicfile.MakeDir(dataDir) == nil {
+		_ = atomicfile.Create(path, []byte("*\n"))
+	}
 }
 
 // openSealer chooses how values are sealed. With AzureWebEncryptionKey it is the

@@ -152,7 +152,11 @@ func (n *Node) listenOps(ctx context.Context) (net.Listener, error) {
 	if err != nil && n.cfg.OpsMayMove && errors.Is(err, problem.Unavailable) {
 		return web.Listen(ctx, host, 0)
 	}
-	return l, err
+	if err != nil {
+		return nil, problem.Wrap(problem.KindOf(err), "metrics and health cannot be served", err).
+			WithNext("choose another address with --metrics-address, or none with an empty one")
+	}
+	return l, nil
 }
 
 func (n *Node) openKeys(ctx context.Context) error {

@@ -145,9 +145,27 @@ func verdict(d keyring.Decision, allowed, known bool) Verdict {
 	return Insufficient
 }
 
-// Refuse answers a request that a policy turned down. Bodies are empty: a
-// stranger learns nothing.
-func Refuse(w http.ResponseWriter, v Verdict, d keyring.Decision) {
+// Witness is told how a policy decided; the writer of an answer may be one, for
+// its log and its counts.
+type Witness interface {
+	Decided(v Verdict, d keyring.Decision)
+}
+
+// Enforce tells the witness and answers a request that was turned down. It
+// reports whether the request may go on.
+func Enforce(w http.ResponseWriter, v Verdict, d keyring.Decision) bool {
+	if witness, ok := w.(Witness); ok {
+		witness.Decided(v, d)
+	}
+	if v == Allowed {
+		return true
+	}
+	refuse(w, v, d)
+	return false
+}
+
+// refuse answers with an empty body: a stranger learns nothing.
+func refuse(w http.ResponseWriter, v Verdict, d keyring.Decision) {
 	switch v {
 	case Unknown:
 		w.Header().Set("Www-Authenticate", "Bearer")

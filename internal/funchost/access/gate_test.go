@@ -86,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		access.Unknown: 401, access.Insufficient: 403, access.Throttled: 429, access.Undecided: 500,
 	} {
 		w := httptest.NewRecorder()
-		access.Refuse(w, v, keyring.Decision{RetryAfter: 1500 * time.Millisecond})
+		access.Enforce(w, v, keyring.Decision{RetryAfter: 1500 * time.Millisecond})
 		if w.Code != want || w.Body.Len() > 0 || (want == 429) != (w.Header().Get("Retry-After") == "2") {
 			t.Errorf("%v: %d %v %q", v, w.Code, w.Header(), w.Body)
 		}

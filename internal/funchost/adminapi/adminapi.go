@@ -118,11 +118,7 @@ func (a *API) permitted(w http.ResponseWriter, r *http.Request, p policy) bool {
 	default:
 		v, d = a.cfg.Gate.Admin(r)
 	}
-	if v == access.Allowed {
-		return true
-	}
-	access.Refuse(w, v, d)
-	return false
+	return access.Enforce(w, v, d)
 }
 
 func (a *API) find(r *http.Request) (found *adminRoute, params []string, pathKnown bool) {

@@ -63,8 +63,7 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	if v, d := g.gate.Webhook(r, extension); v != access.Allowed {
-		access.Refuse(w, v, d)
+	if v, d := g.gate.Webhook(r, extension); !access.Enforce(w, v, d) {
 		return
 	}
 	live, err := g.instance.Enter(r.Context(), startPatience)

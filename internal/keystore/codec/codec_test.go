@@ -248,7 +248,7 @@ func TestOneValueThatCannotBeOpenedFailsTheDocument(t *testing.T) {
 func TestPlainKeysInAnEncryptingDeploymentKeepWorkingAndAreSealedOnWrite(t *testing.T) {
 	c := codec.New(codec.Config{Sealer: ring(t, siteKey)})
 	d, err := c.Decode("fn", []byte(`{"keys":[{"name":"a","value":"clear","encrypted":false}]}`))
-	if err != nil || d.Keys.Keys[0].Value != "clear" || d.Stale {
+	if err != nil || d.Keys.Keys[0].Value != "clear" || !d.Stale {
 		t.Fatalf("%v, %v", d, err)
 	}
 	if data := encode(t, c, "fn", d); strings.Contains(string(data), "clear") {

@@ -202,6 +202,8 @@ func (r *reader) key(raw json.RawMessage, list string) (k accesskey.Key, ok bool
 	}
 	if sealed {
 		k.Value = r.open(k, list)
+	} else if r.codec.cfg.Sealer.Seals() {
+		r.stale = true // in clear where values are sealed: to be sealed like the others
 	}
 	return k, true, nil
 }

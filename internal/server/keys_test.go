@@ -1,0 +1,110 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server"
+)
+
+const clearHost = `{"masterKey":{"name":"master","value":"a-master-key-in-clear","encrypted":false},` +
+	`"functionKeys":[{"name":"default","value":"a-host-key-in-clear","encrypted":false}],"systemKeys":[]}`
+
+// put writes a key document and gives its path.
+func put(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestKeysBroughtInClearAreSealedUnchanged(t *testing.T) {
+	cfg := shop(t)
+	path := put(t, filepath.Join(cfg.Dir, ".latchkey", "secrets"), "host.json", clearHost)
+	keys, err := server.OpenKeys(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	master, err := keys.Get(t.Context(), keyring.MasterKey(), "_master")
+	if err != nil || master.Value != "a-master-key-in-clear" {
+		t.Fatalf("%v %v", master, err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(text), "in-clear") || !strings.Contains(string(text), `"lk1.`) {
+		t.Errorf("still in clear: %v\n%s", err, text)
+	}
+}
+
+func TestKeysInAFolderSharedWithAStockHostStayInClear(t *testing.T) {
+	cfg := shop(t)
+	dir := t.TempDir()
+	path := put(t, dir, "host.json", clearHost)
+	cfg.Environ = append(cfg.Environ, "FUNCTIONS_SECRETS_PATH="+dir)
+	keys, err := server.OpenKeys(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	if _, _, err := keys.Set(t.Context(), keyring.HostKeys(), "mine", "another-host-key"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), "another-host-key") || !strings.Contains(string(text), "a-master-key-in-clear") {
+		t.Errorf("a stock host could not read it: %v\n%s", err, text)
+	}
+}
+
+func TestSealedKeysWithoutTheirKeysetAreNotJoinedByNewOnes(t *testing.T) {
+	cfg := shop(t)
+	keys, err := server.OpenKeys(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	keys.Close()
+	seal := filepath.Join(cfg.Dir, ".latchkey", "seal")
+	if err := os.RemoveAll(seal); err != nil {
+		t.Fatal(err)
+	}
+	_, err = server.OpenKeys(t.Context(), cfg)
+	if problem.KindOf(err) != problem.Undecryptable || problem.NextOf(err) == "" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(seal); !os.IsNotExist(err) {
+		t.Errorf("a new keyset was made: %v", err)
+	}
+}
+
+func TestTheDataFolderIsIgnoredByGit(t *testing.T) {
+	cfg := shop(t)
+	keys, err := server.OpenKeys(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Close()
+	text, err := os.ReadFile(filepath.Join(cfg.Dir, ".latchkey", ".gitignore"))
+	if err != nil || string(text) != "*\n" {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+func TestUnknownKeyStoresAreRefusedByName(t *testing.T) {
+	cfg := shop(t)
+	cfg.Environ = append(cfg.Environ, "AzureWebJobsSecretStorageType=keyvault")
+	_, err := server.OpenKeys(t.Context(), cfg)
+	if problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), "AzureWebJobsSecretStorageType") {
+		t.Errorf("got %v", err)
+	}
+}
