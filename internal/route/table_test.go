@@ -72,8 +72,8 @@ func TestConflictsFaultTheLaterFunction(t *testing.T) {
 	}
 	want := []string{
 		`c: route "api/x/{id}" is taken by function a (c/function.json)`,
-		`e: route "api/admin/x" starts with admin or runtime, which belong to the host (e/function.json)`,
-		`f: route "api/Runtime" starts with admin or runtime, which belong to the host (f/function.json)`,
+		`e: route "admin/x" begins with admin or runtime, which belong to the host (e/function.json)`,
+		`f: route "Runtime" begins with admin or runtime, which belong to the host (f/function.json)`,
 		`h: route "/api/{x:nope}" parameter "x": constraint "nope" is unknown (h/function.json)`,
 		`i: route "api/x/{id}" is taken by function a (i/function.json)`,
 	}
