@@ -18,7 +18,7 @@ import (
 type startFlags struct {
 	dataDir, host, metrics, logFormat, logLevel string
 	port                                        int
-	functions                                   []string
+	functions, cors                             []string
 	strict, noWatch                             bool
 }
 
@@ -42,6 +42,7 @@ func newStart(env *Env) *cobra.Command {
 	fl.StringVar(&f.metrics, "metrics-address", server.DefaultOpsAddress, "address of /metrics, /healthz and /readyz; empty is none")
 	fl.StringVar(&f.logFormat, "log-format", "text", "form of log lines: text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	fl.StringSliceVar(&f.cors, "cors", nil, "origins of web pages that may call the functions, * is all")
 	fl.StringSliceVar(&f.functions, "functions", nil, "run only these functions")
 	fl.BoolVar(&f.strict, "strict", false, "end with exit code 1 if the app has a fault")
 	fl.BoolVar(&f.noWatch, "no-watch", false, "do not restart when files change")
@@ -62,7 +63,7 @@ func (f startFlags) config(env *Env, dir string, metricsGiven bool) (server.Conf
 	}
 	return server.Config{
 		Dir: dir, DataDir: f.dataDir, Environ: env.Environ, Host: f.host, Port: f.port,
-		OpsAddress: f.metrics, OpsMayMove: !metricsGiven, Functions: f.functions, Watch: !f.noWatch,
+		OpsAddress: f.metrics, OpsMayMove: !metricsGiven, CORS: f.cors, Functions: f.functions, Watch: !f.noWatch,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: f.logLevel,
 	}, nil
 }

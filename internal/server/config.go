@@ -25,6 +25,8 @@ type Config struct {
 	OpsAddress string // metrics and health; "" is none
 	OpsMayMove bool   // take another port if that of OpsAddress is taken
 
+	CORS []string // origins of pages that may read answers; nil is local.settings.json's
+
 	Functions []string // run only these; nil is all
 	Watch     bool     // restart the app when its files change
 	Version   string   // of this program

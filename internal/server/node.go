@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -41,7 +42,8 @@ type Node struct {
 	admin    *adminapi.API
 	listener net.Listener
 	ops      net.Listener // nil when there is none
-	front    *funchost.Front
+	handler  http.Handler // the app's front
+	cors     bool         // with credentials
 	Webhooks *webhooks.Registry
 
 	closers []func() // run last to first
@@ -117,6 +119,9 @@ func (n *Node) openSettings(context.Context) error {
 	}
 	if local != nil && n.cfg.Host == "" {
 		n.cfg.Host = local.Address
+	}
+	if local != nil && n.cfg.CORS == nil {
+		n.cfg.CORS, n.cors = local.CORS, local.CORSCredentials
 	}
 	if n.cfg.Port < 0 {
 		n.cfg.Port = DefaultPort
@@ -257,12 +262,13 @@ func (n *Node) openFront(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.front = funchost.New(funchost.Config{
+	front := funchost.New(funchost.Config{
 		App: n.app, Instance: n.instance, Gate: gate, Metrics: n.appStats, Requests: n.requests, Log: n.log,
 		Clock: n.cfg.Clock, Admin: n.admin, Runtime: n.Webhooks,
 		HomePage: !n.settings.isTrue("AzureWebJobsDisableHomepage"), MaxBody: limit,
 	})
-	return nil
+	n.handler, err = web.CORS(n.cfg.CORS, n.cors, front)
+	return err
 }
 
 // trustFrontEnd must be set besides WEBSITE_INSTANCE_ID for the platform's

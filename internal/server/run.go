@@ -22,7 +22,7 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		defer stopApp() // the app ends after the last request has been answered
-		return web.NewServer(n.listener, n.front, n.log).Run(failed, n.cfg.Grace)
+		return web.NewServer(n.listener, n.handler, n.log).Run(failed, n.cfg.Grace)
 	})
 	if n.ops != nil {
 		group.Go(func() error {
