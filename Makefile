@@ -50,7 +50,9 @@ lint: ## Check formatting, vet, staticcheck, go.mod and the shape of the sources
 	$(GO) test -count=1 ./internal
 
 .PHONY: bench
-bench: ## Measure against the bare handler and peers
+bench: build ## Measure against nginx and the bare handler (needs wrk and nginx; installs Debian's as root)
+	@command -v wrk >/dev/null && command -v nginx >/dev/null || { \
+	  echo "installing wrk and nginx from Debian"; apt-get update -qq && apt-get install -y -qq wrk nginx-light >/dev/null; }
 	$(GO) run ./bench
 
 .PHONY: fuzz

@@ -35,7 +35,7 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds per measurement")
 	flag.IntVar(&o.conns, "connections", 64, "load connections")
 	flag.IntVar(&o.idle, "idle", 10_000, "idle keep-alive connections to hold")
-	flag.StringVar(&o.only, "only", "", "one part: load, crash, start or idle")
+	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle or keys")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -54,7 +54,7 @@ func run(ctx context.Context, o options) error {
 	parts := []struct {
 		name string
 		do   func(context.Context, options) error
-	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}}
+	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}, {"keys", measureKeys}}
 	fmt.Printf("Measured %s, %d rounds of %d s, %d connections.\n", time.Now().UTC().Format("2006-01-02"), o.rounds, o.seconds, o.conns)
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {
