@@ -20,7 +20,8 @@ type exchange struct {
 	r       *http.Request
 	started time.Time
 
-	endpoint   *endpoint // nil until a route matched
+	body       *pacedBody // nil when there is none to wait for
+	endpoint   *endpoint  // nil until a route matched
 	decision   keyring.Decision
 	token      access.SiteToken
 	invocation [36]byte // GUID text; zero until the function was invoked
@@ -32,6 +33,16 @@ func (x *exchange) begin(f *Front, w http.ResponseWriter, r *http.Request) {
 	x.Reset(w)
 	x.f, x.r, x.started = f, r, f.cfg.Clock.Now()
 	f.cfg.Metrics.Enter()
+	x.pace()
+}
+
+// WriteHeader writes the head; a refusal that leaves the body unread ends the
+// connection.
+func (x *exchange) WriteHeader(status int) {
+	if status >= 400 && x.unread() {
+		x.Header()["Connection"] = []string{"close"}
+	}
+	x.Recorder.WriteHeader(status)
 }
 
 // end writes the request's line and counts it. It also runs when the handler

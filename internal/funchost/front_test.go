@@ -286,11 +286,11 @@ func TestRetryDelaysDoubleBetweenTheirLimits(t *testing.T) {
 func TestThrottleCountsPlaces(t *testing.T) {
 	th := newThrottle(funcapp.HTTPConfig{MaxOutstandingRequests: 2, MaxConcurrentRequests: 1})
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := th.enter(ctx); err != nil {
+	if err := enterThrottle(ctx, th); err != nil {
 		t.Fatal(err)
 	}
 	waiting := make(chan error)
-	go func() { waiting <- th.enter(ctx) }()
+	go func() { waiting <- enterThrottle(ctx, th) }()
 	for th.outstanding.Load() != 2 {
 		select {
 		case err := <-waiting:
@@ -298,13 +298,14 @@ func TestThrottleCountsPlaces(t *testing.T) {
 		default:
 		}
 	}
-	if err := th.enter(ctx); !errors.Is(err, problem.Throttled) {
+	if err := enterThrottle(ctx, th); !errors.Is(err, problem.Throttled) {
 		t.Errorf("third request: %v", err)
 	}
 	cancel()
 	if err := <-waiting; !errors.Is(err, worker.ErrClientGone) {
 		t.Errorf("given up: %v", err)
 	}
+	th.give()
 	th.leave()
 	if n := th.outstanding.Load(); n != 0 || len(th.places) != 0 {
 		t.Errorf("%d outstanding, %d running after all left", n, len(th.places))
@@ -332,4 +333,16 @@ func TestConcurrentFirstRequestsShareOneThrottle(t *testing.T) {
 	if r.front.current(m) != first || r.front.current(newer) != second {
 		t.Error("a late request on the old model has replaced the new one's site")
 	}
+}
+
+// enterThrottle queues and takes a place, as a request does.
+func enterThrottle(ctx context.Context, t *throttle) error {
+	if err := t.queue(); err != nil {
+		return err
+	}
+	if err := t.take(ctx); err != nil {
+		t.leave()
+		return err
+	}
+	return nil
 }

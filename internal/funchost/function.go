@@ -3,7 +3,6 @@ package funchost
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/funchost/access"
@@ -187,27 +186,37 @@ func (x *exchange) fail(err error) {
 	}
 }
 
-// invoke runs the function once a place is free.
+// invoke takes the request in and runs the function once a place is free.
 func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) error {
-	if x.r.ContentLength > x.f.cfg.MaxBody {
-		return problem.New(problem.TooLarge, "the request body is larger than "+strconv.FormatInt(x.f.cfg.MaxBody, 10)+" bytes")
-	}
-	if x.r.ContentLength < 0 {
-		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, x.f.cfg.MaxBody)
-	}
-	if err := s.throttle.enter(x.r.Context()); err != nil {
+	if err := s.throttle.queue(); err != nil {
 		return err
 	}
 	defer s.throttle.leave()
 	inv := x.newInvocationFor(s)
-	if live.HTTP != nil && live.HTTP.Forwards(inv.Function) {
-		if isWebSocket(x.r.Header) {
-			return errUpgrade
-		}
-		return live.HTTP.ServeInvocation(x, x.r, inv)
+	forwards := live.HTTP != nil && live.HTTP.Forwards(inv.Function)
+	if forwards && isWebSocket(x.r.Header) {
+		return errUpgrade
+	}
+	if err := x.receive(inv, forwards); err != nil {
+		return err
+	}
+	if forwards {
+		return x.forward(live.HTTP, s, inv)
 	}
 	inv.RouteParams = paramMap(params)
-	return x.run(live.Worker, inv)
+	res, err := x.run(live.Worker, s, inv)
+	if err == nil {
+		x.writeResult(res)
+	}
+	return err
+}
+
+func (x *exchange) forward(w worker.HTTPServer, s *site, inv *worker.Invocation) error {
+	if err := s.throttle.take(x.r.Context()); err != nil {
+		return err
+	}
+	defer s.throttle.give()
+	return w.ServeInvocation(x, x.r, inv)
 }
 
 // errUpgrade refuses to relay a WebSocket handshake: the handler would see an

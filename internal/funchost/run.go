@@ -3,7 +3,6 @@ package funchost
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -17,13 +16,12 @@ import (
 )
 
 // run invokes a function that gets its request as data, again as its retry
-// policy says, and writes what it returned.
-func (x *exchange) run(w worker.Worker, inv *worker.Invocation) error {
-	body, err := x.readBody()
-	if err != nil {
-		return err
+// policy says, once a place is free.
+func (x *exchange) run(w worker.Worker, s *site, inv *worker.Invocation) (*worker.Result, error) {
+	if err := s.throttle.take(x.r.Context()); err != nil {
+		return nil, err
 	}
-	inv.Body = body
+	defer s.throttle.give()
 	inv.Identities = x.f.cfg.Gate.Identities(x.r, x.decision, x.token)
 	retry := inv.Function.Retry
 	inv.HasRetry = retry != nil
@@ -33,15 +31,14 @@ func (x *exchange) run(w worker.Worker, inv *worker.Invocation) error {
 	for {
 		res, err := x.attempt(w, inv)
 		if err == nil {
-			x.writeResult(res)
-			return nil
+			return res, nil
 		}
 		if !mayRetry(retry, inv, err) {
-			return err
+			return nil, err
 		}
 		x.f.cfg.Log.Warn("retrying", "function", inv.Function.Name, "invocation", inv.ID, "attempt", inv.RetryCount+1, "reason", err)
 		if err := clock.Sleep(x.r.Context(), x.f.cfg.Clock, retryDelay(retry, inv.RetryCount)); err != nil {
-			return worker.ErrClientGone
+			return nil, worker.ErrClientGone
 		}
 		inv.RetryCount++
 		inv.LastError = err.Error()
@@ -83,22 +80,6 @@ func retryDelay(p *funcapp.Retry, attempt int) time.Duration {
 		d *= 2
 	}
 	return min(d, p.MaximumInterval)
-}
-
-// readBody reads the whole body; the front has bounded it.
-func (x *exchange) readBody() ([]byte, error) {
-	if x.r.ContentLength == 0 {
-		return nil, nil
-	}
-	body, err := io.ReadAll(x.r.Body)
-	if err == nil {
-		return body, nil
-	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, problem.Wrap(problem.TooLarge, "the request body is too large", err)
-	}
-	return nil, worker.ErrClientGone
 }
 
 // writeResult answers with what the function returned; 204 when it gave nothing.

@@ -32,8 +32,8 @@ func newThrottle(c funcapp.HTTPConfig) *throttle {
 
 var errTooManyRequests = problem.New(problem.Throttled, "too many requests in progress")
 
-// enter waits for a place; leave must follow unless it fails.
-func (t *throttle) enter(ctx context.Context) error {
+// queue counts a request in, or refuses it; leave must follow unless it fails.
+func (t *throttle) queue() error {
 	if t == nil {
 		return nil
 	}
@@ -41,26 +41,33 @@ func (t *throttle) enter(ctx context.Context) error {
 		t.outstanding.Add(-1)
 		return errTooManyRequests
 	}
-	if t.places == nil {
+	return nil
+}
+
+func (t *throttle) leave() {
+	if t != nil {
+		t.outstanding.Add(-1)
+	}
+}
+
+// take waits for a place to run in; give must follow unless it fails. A place is
+// held while the function runs, not while a client sends or reads at its leisure.
+func (t *throttle) take(ctx context.Context) error {
+	if t == nil || t.places == nil {
 		return nil
 	}
 	select {
 	case t.places <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		t.outstanding.Add(-1)
 		return worker.ErrClientGone
 	}
 }
 
-func (t *throttle) leave() {
-	if t == nil {
-		return
-	}
-	if t.places != nil {
+func (t *throttle) give() {
+	if t != nil && t.places != nil {
 		<-t.places
 	}
-	t.outstanding.Add(-1)
 }
 
 // scaleOut is the header by which the stock host asks for more instances when it

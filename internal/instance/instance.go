@@ -51,6 +51,7 @@ type Instance struct {
 
 	restarts chan string // the reason of at most one pending request
 	draining atomic.Bool
+	waiting  atomic.Int64   // callers in await
 	running  sync.WaitGroup // background stops of workers
 }
 
@@ -97,6 +98,10 @@ func (i *Instance) Enter(ctx context.Context, patience time.Duration) (*Live, er
 }
 
 func (i *Instance) await(ctx context.Context, patience time.Duration) (*Live, error) {
+	defer i.waiting.Add(-1)
+	if i.waiting.Add(1) > maxWaiting {
+		return nil, errNotRunning
+	}
 	timer := i.cfg.Clock.NewTimer(patience)
 	defer timer.Stop()
 	for {
@@ -118,6 +123,10 @@ func (i *Instance) await(ctx context.Context, patience time.Duration) (*Live, er
 		}
 	}
 }
+
+// maxWaiting bounds the requests that wait for an app to start: nobody has asked
+// yet whether they may be served at all.
+const maxWaiting = 1000
 
 // errNotRunning carries the host's own words (keys §1.7).
 var errNotRunning = problem.New(problem.Unavailable, "Function host is not running.")

@@ -102,18 +102,45 @@ func reserved(claim string) bool {
 	return strings.EqualFold(claim, claimLevel) || strings.EqualFold(claim, claimKeyID) || strings.EqualFold(claim, claimInvoke)
 }
 
-// principalHeaders are set by an authentication proxy and by nobody else.
-var principalHeaders = [...]string{
-	"X-Ms-Client-Principal", "X-Ms-Client-Principal-Id", "X-Ms-Client-Principal-Name", "X-Ms-Client-Principal-Idp",
-}
-
 // DropForged takes identity headers out of a request unless a proxy that sets
 // them is trusted, so that functions which read them cannot be fooled.
 func (g *Gate) DropForged(r *http.Request) {
 	if g.TrustProxy {
 		return
 	}
-	for _, name := range principalHeaders {
-		delete(r.Header, name)
+	for name := range r.Header {
+		if vouched(name) {
+			delete(r.Header, name)
+		}
 	}
+}
+
+// vouched reports whether a field is one that an authentication proxy sets. An
+// underscore counts as a dash, because CGI-like servers take them for the same.
+func vouched(name string) bool {
+	for _, prefix := range [...]string{"x-ms-client-principal", "x-ms-token-"} {
+		if hasPrefixFold(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasPrefixFold(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		c := name[i]
+		switch {
+		case c == '_':
+			c = '-'
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		if c != prefix[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -38,6 +38,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn, side *side) *conn {
+	nc = &patient{Conn: nc}
 	return &conn{s: s, nc: nc, side: side, br: bufio.NewReaderSize(nc, bufferSize), remote: nc.RemoteAddr().String()}
 }
 
@@ -189,9 +190,15 @@ func (c *conn) readBody(r *request) error {
 	if _, err := io.ReadFull(c.br, body); err != nil {
 		return err
 	}
-	r.http.Body = io.NopCloser(bytes.NewReader(body))
+	r.http.Body = memoryBody{bytes.NewReader(body)}
 	return nil
 }
+
+// memoryBody is a body that was read already. Its Len tells handlers so.
+type memoryBody struct{ *bytes.Reader }
+
+// Close does nothing.
+func (memoryBody) Close() error { return nil }
 
 // handle calls the handler; false when it panicked.
 func (c *conn) handle(w http.ResponseWriter, r *http.Request) (ok bool) {

@@ -414,8 +414,12 @@ func TestSlowHeadsAndSilentClientsAreDropped(t *testing.T) {
 func TestTrailersAndInterimAnswers(t *testing.T) {
 	r := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</s>")
+		w.Header().Set("Content-Length", "5")
+		w.Header().Set("Transfer-Encoding", "chunked")
 		w.WriteHeader(http.StatusEarlyHints)
-		w.Header().Del("Link")
+		for _, name := range []string{"Link", "Content-Length", "Transfer-Encoding"} {
+			w.Header().Del(name)
+		}
 		w.Header().Set("Trailer", "X-Sum")
 		io.WriteString(w, "body")
 		w.(http.Flusher).Flush()
@@ -446,4 +450,16 @@ func FuzzSameAsNetHTTP(f *testing.F) {
 			t.Errorf("%q\nlane answers\n%s\nnet/http answers\n%s", raw, got, want)
 		}
 	})
+}
+
+func TestWritesEndAtTheEarlierDeadline(t *testing.T) {
+	now := time.Unix(1000, 0)
+	p := &patient{}
+	if got := p.until(now); got.Sub(now) != stallTimeout+deadlineSlack {
+		t.Errorf("without a bound: %v", got.Sub(now))
+	}
+	p.limit.Store(now.Add(time.Second).UnixNano())
+	if got := p.until(now); got.Sub(now) != time.Second {
+		t.Errorf("with a bound: %v", got.Sub(now))
+	}
 }

@@ -55,7 +55,7 @@ func (w *response) WriteHeader(status int) {
 	}
 	if status < 200 {
 		if status != http.StatusSwitchingProtocols {
-			w.send(appendHeader(appendStatus(w.c.out[:0], status), w.header, nil), nil)
+			w.send(appendHeader(appendStatus(w.c.out[:0], status), w.header, framing), nil)
 		}
 		return
 	}
@@ -124,11 +124,13 @@ func (w *response) EnableFullDuplex() error { return nil }
 // SetReadDeadline changes nothing: the body was read before.
 func (w *response) SetReadDeadline(time.Time) error { return nil }
 
-// SetWriteDeadline bounds the writing of this answer; the connection is not used
-// again after it.
-func (w *response) SetWriteDeadline(t time.Time) error {
-	w.close = true
-	return w.c.nc.SetWriteDeadline(t)
+// SetWriteDeadline bounds the writing of this answer.
+func (w *response) SetWriteDeadline(t time.Time) error { return w.c.nc.SetWriteDeadline(t) }
+
+// framing names the fields that say how a body travels, which interim answers
+// have none of.
+func framing(name string) bool {
+	return name == "Content-Length" || name == "Transfer-Encoding" || name == "Connection"
 }
 
 // finish completes the answer.

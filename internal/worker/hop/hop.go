@@ -8,8 +8,6 @@ package hop
 
 import (
 	"errors"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -79,7 +77,7 @@ type exchange struct {
 // seen the request.
 func (x *exchange) run(p *pool) error {
 	for {
-		conn, reused, err := p.get(x.r.Context())
+		conn, reused, err := p.get(x.r.Context(), !idempotent(x.r.Method))
 		if err != nil {
 			return err
 		}
@@ -98,13 +96,13 @@ func (x *exchange) run(p *pool) error {
 }
 
 // mayRepeat reports whether the request can be sent again: nothing came back, no
-// part of its body is lost, and it either has no side effects or failed in a way
-// that shows the other side had closed the idle connection.
+// part of its body is lost, and doing it twice does no harm. The worker may have
+// seen the request before it hung up, so others are never repeated.
 func (x *exchange) mayRepeat(err error) bool {
 	if x.answered || x.body.started || isTimeout(err) || x.r.Context().Err() != nil {
 		return false
 	}
-	return idempotent(x.r.Method) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || isReset(err)
+	return idempotent(x.r.Method)
 }
 
 func (x *exchange) attempt() (reusable bool, err error) {

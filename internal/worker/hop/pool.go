@@ -38,14 +38,16 @@ type conn struct {
 	lastUsed time.Time
 }
 
-// get gives an idle connection that still looks alive, or a new one.
-func (p *pool) get(ctx context.Context) (c *conn, reused bool, err error) {
+// get gives an idle connection that still looks alive, or a new one. careful asks
+// the connection itself however short its rest was: for requests that cannot be
+// repeated.
+func (p *pool) get(ctx context.Context, careful bool) (c *conn, reused bool, err error) {
 	for {
 		c := p.pop()
 		if c == nil {
 			break
 		}
-		if c.alive() {
+		if c.alive(careful) {
 			return c, true, nil
 		}
 		c.close()
@@ -109,12 +111,12 @@ func (c *conn) close() { _ = c.Conn.Close() }
 // alive reports whether the connection may be used again. A connection just
 // used is trusted; one that rested is asked without blocking whether the other
 // side has closed it or sent something nobody asked for.
-func (c *conn) alive() bool {
+func (c *conn) alive(careful bool) bool {
 	rested := time.Since(c.lastUsed)
 	if c.br.Buffered() > 0 || rested > maxIdleTime {
 		return false
 	}
-	return rested < probeAfter || c.quiet()
+	return (!careful && rested < probeAfter) || c.quiet()
 }
 
 func (c *conn) quiet() bool {
@@ -137,8 +139,4 @@ func (c *conn) quiet() bool {
 		return true
 	})
 	return err == nil && quiet
-}
-
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -135,6 +135,7 @@ func answerIsWhole(b []byte) bool {
 
 func (x *exchange) writeInterim(h *head) {
 	dst := x.w.Header()
+	delete(h.fields, "Content-Length")
 	for name, values := range h.fields {
 		dst[name] = values
 	}
@@ -331,6 +332,7 @@ func (x *exchange) copyBody(h *head) error {
 }
 
 func (x *exchange) copyLong(n int64) error {
+	defer x.boundWriting()()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	for n > 0 {
@@ -346,9 +348,22 @@ func (x *exchange) copyLong(n int64) error {
 	return nil
 }
 
+// boundWriting makes the client's side keep the exchange's deadline too: a client
+// that reads slowly must not hold a function's place for longer. It gives the
+// function that takes the bound away.
+func (x *exchange) boundWriting() (release func()) {
+	if x.deadline.IsZero() {
+		return func() {}
+	}
+	client := http.NewResponseController(x.w)
+	_ = client.SetWriteDeadline(x.deadline)
+	return func() { _ = client.SetWriteDeadline(time.Time{}) }
+}
+
 // copyFlushing copies until the end of src and sends every piece at once: the
 // length is unknown, so somebody may be waiting for each event.
 func (x *exchange) copyFlushing(src io.Reader) error {
+	defer x.boundWriting()()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	if x.conn.br.Buffered() == 0 {

@@ -97,15 +97,9 @@ func (x *exchange) stream(c *conn) error {
 	if err := cw.Close(); err != nil {
 		return err
 	}
-	return x.writeTrailer(c)
-}
-
-func (x *exchange) writeTrailer(w io.Writer) error {
-	var b []byte
-	for name, values := range x.r.Trailer {
-		b = appendField(b, name, values)
-	}
-	_, err := w.Write(append(b, "\r\n"...))
+	// The client's trailer stays behind: it comes after everything that is checked
+	// and could name any field.
+	_, err := io.WriteString(c, "\r\n")
 	return err
 }
 
@@ -176,9 +170,6 @@ func (x *exchange) appendFraming(b []byte) []byte {
 	switch {
 	case x.body.stream && x.r.ContentLength < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-		for name := range x.r.Trailer {
-			b = appendField1(b, "Trailer", name)
-		}
 	case x.body.stream:
 		b = appendLength(b, x.r.ContentLength)
 	case len(x.body.inline) > 0 || x.r.Method == "POST" || x.r.Method == "PUT" || x.r.Method == "PATCH":
