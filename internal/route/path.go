@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,10 +16,7 @@ const (
 type span struct{ start, end int }
 
 // split cuts an escaped path into segments, appended to buf. One slash at
-// either end does not count. Not ok: too long, or a segment is "." or ".." in
-// any spelling. The stock server resolves such segments before routing; a
-// worker that did so after routing would run another function than the one
-// whose key was checked, so they match nothing here.
+// either end does not count. Not ok: too long, or a segment strays.
 func split(path string, buf []span) ([]span, bool) {
 	if len(path) > maxPath {
 		return nil, false
@@ -34,13 +32,15 @@ func split(path string, buf []span) ([]span, bool) {
 	if path[end-1] == '/' {
 		end--
 	}
+	plain := ordinary(path)
 	for {
 		i := strings.IndexByte(path[start:end], '/')
 		s := span{start, start + i}
 		if i < 0 {
 			s.end = end
 		}
-		if len(buf) == maxSegments || climbs(path[s.start:s.end]) {
+		text := path[s.start:s.end]
+		if len(buf) == maxSegments || text == "." || text == ".." || !plain && strays(text) {
 			return nil, false
 		}
 		buf = append(buf, s)
@@ -51,34 +51,61 @@ func split(path string, buf []span) ([]span, bool) {
 	}
 }
 
-// climbs reports whether an escaped segment is, or hides behind escaped
-// slashes, a "." or "..".
-func climbs(segment string) bool {
-	if strings.IndexByte(segment, '%') < 0 {
-		return segment == "." || segment == ".."
+// strays reports whether a handler could take an escaped segment for a place
+// elsewhere: it is not UTF-8, or it is "." or "..", alone or between slashes of
+// either kind, in any spelling, with or without servlet parameters ("..;a=b").
+// The stock server resolves dots before routing; a handler that did so after
+// routing would run another function than the one whose key was checked, so
+// such segments match nothing here.
+func strays(segment string) bool {
+	var buf [256]byte
+	text := appendUnescaped(buf[:0], segment)
+	return !utf8.Valid(text) || climbs(text)
+}
+
+// ordinary reports whether a path means the same however it is read, but for
+// its dots.
+func ordinary(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; c >= utf8.RuneSelf || peculiar[c] {
+			return false
+		}
 	}
-	text := unescape(segment)
-	if text == "." || text == ".." {
-		return true
-	}
-	if !strings.Contains(text, ".") || !strings.ContainsAny(text, `/\`) {
-		return false
-	}
-	for p := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == '/' || c == '\\' }) {
-		if p == ".." {
+	return true
+}
+
+// peculiar are the characters of ASCII that are not always taken for themselves.
+var peculiar = [utf8.RuneSelf]bool{'%': true, ';': true, '\\': true}
+
+// climbs reports whether a piece of decoded text between slashes is "." or ".."
+// once everything from its first semicolon on is cut off.
+func climbs(text []byte) bool {
+	for done := false; !done; {
+		end := bytes.IndexAny(text, `/\`)
+		if done = end < 0; done {
+			end = len(text)
+		}
+		piece, _, _ := bytes.Cut(text[:end], []byte{';'})
+		if string(piece) == "." || string(piece) == ".." {
 			return true
 		}
+		text = text[min(end+1, len(text)):]
 	}
 	return false
 }
 
-// unescape decodes percent escapes. Escapes that are not two hexadecimal digits
-// stay as they are, and so does the whole text when it would not be UTF-8.
+// unescape decodes the percent escapes of a text that split has let pass, which
+// makes the result UTF-8.
 func unescape(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s
 	}
-	b := make([]byte, 0, len(s))
+	return string(appendUnescaped(make([]byte, 0, len(s)), s))
+}
+
+// appendUnescaped appends s with its percent escapes decoded. Those that are
+// not two hexadecimal digits stay as they are.
+func appendUnescaped(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) && hex(s[i+1]) >= 0 && hex(s[i+2]) >= 0 {
 			b = append(b, byte(hex(s[i+1])<<4|hex(s[i+2])))
@@ -87,10 +114,7 @@ func unescape(s string) string {
 		}
 		b = append(b, s[i])
 	}
-	if !utf8.Valid(b) {
-		return s
-	}
-	return string(b)
+	return b
 }
 
 func hex(c byte) int {
