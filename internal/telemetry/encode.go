@@ -9,14 +9,17 @@ import (
 // maxField bounds what one field adds to a line, in bytes before escaping.
 const maxField = 2048
 
+// maxKey is how long an identifiable key can be, percent-encoded twice.
+const maxKey = 512
+
 // RequestEvent is what the request log says about one request. It names the
 // key that opened the function, never its value.
 type RequestEvent struct {
 	Time         time.Time // when the request arrived; the log's clock is asked if zero
 	Status       int       // of the answer
-	Method       string
-	Path         string // as received; redacted by the log
-	Query        string // raw; redacted by the log
+	Method       string    // redacted by the log
+	Path         string    // as received; redacted by the log
+	Query        string    // raw; redacted by the log
 	App          string
 	Function     string // "" when no route matched
 	KeyName      string // "" when no key was accepted
@@ -25,7 +28,7 @@ type RequestEvent struct {
 	InvocationID string
 	Bytes        int64 // of the answer's body
 	Remote       string
-	Reason       string // why the request was refused or failed, for the operator
+	Reason       string // why the request was refused or failed, for the operator; redacted by the log
 }
 
 // appendEventJSON appends e as one line of JSON, valid whatever e holds.
@@ -34,7 +37,7 @@ func appendEventJSON(dst []byte, e *RequestEvent, dropped uint64) []byte {
 	dst = appendTimestamp(dst, e.Time)
 	dst = append(dst, `","msg":"request","status":`...)
 	dst = strconv.AppendInt(dst, int64(e.Status), 10)
-	dst = appendMember(dst, `,"method":`, e.Method)
+	dst = appendMember(dst, `,"method":`, RedactText(e.Method))
 	dst = append(dst, `,"path":"`...)
 	dst = appendTarget(dst, e, appendEscaped)
 	dst = append(dst, '"')
@@ -48,7 +51,7 @@ func appendEventJSON(dst []byte, e *RequestEvent, dropped uint64) []byte {
 	dst = append(dst, `,"bytes":`...)
 	dst = strconv.AppendInt(dst, e.Bytes, 10)
 	dst = appendMember(dst, `,"remote":`, e.Remote)
-	dst = appendMember(dst, `,"reason":`, e.Reason)
+	dst = appendMember(dst, `,"reason":`, RedactText(e.Reason))
 	dst = appendDropped(dst, `,"dropped":`, dropped)
 	return append(dst, '}', '\n')
 }
@@ -58,7 +61,7 @@ func appendEventJSON(dst []byte, e *RequestEvent, dropped uint64) []byte {
 //	20:15:04 GET /api/hello 200 1.234ms 12B app=shop function=Hello key=function/default …
 func appendEventText(dst []byte, e *RequestEvent, dropped uint64) []byte {
 	dst = append(appendTimeOfDay(dst, e.Time), ' ')
-	dst = append(appendPrintable(dst, limit(e.Method), true), ' ')
+	dst = append(appendPrintable(dst, limit(RedactText(e.Method)), true), ' ')
 	dst = appendTarget(dst, e, appendPrintableWord)
 	dst = strconv.AppendInt(append(dst, ' '), int64(e.Status), 10)
 	dst = append(appendMillis(append(dst, ' '), e.Duration), "ms "...)
@@ -67,12 +70,12 @@ func appendEventText(dst []byte, e *RequestEvent, dropped uint64) []byte {
 	dst = appendField(dst, " function=", e.Function)
 	if e.KeyKind != "" || e.KeyName != "" {
 		dst = appendPrintableWord(append(dst, " key="...), limit(e.KeyKind))
-		dst = appendPrintableWord(append(dst, '/'), limit(e.KeyName))
+		dst = appendKeyless(append(dst, '/'), e.KeyName, maxField, appendPrintableWord)
 	}
 	dst = appendField(dst, " invocation=", e.InvocationID)
 	dst = appendField(dst, " remote=", e.Remote)
 	if e.Reason != "" {
-		dst = strconv.AppendQuote(append(dst, " reason="...), limit(e.Reason))
+		dst = strconv.AppendQuote(append(dst, " reason="...), limit(RedactText(e.Reason)))
 	}
 	dst = appendDropped(dst, " dropped=", dropped)
 	return append(dst, '\n')
@@ -91,22 +94,40 @@ func appendLoss(dst []byte, format Format, now time.Time, dropped uint64) []byte
 
 // appendTarget appends path and query without secrets, each piece by escape.
 func appendTarget(dst []byte, e *RequestEvent, escape func([]byte, string) []byte) []byte {
-	dst = appendRedacted(dst, redactor{s: redactKeys(limit(e.Path))}, escape)
+	dst = appendRedacted(dst, redactor{s: e.Path}, escape)
 	if e.Query == "" {
 		return dst
 	}
-	dst = append(dst, '?')
-	return appendRedacted(dst, redactor{s: limit(e.Query), fresh: true}, escape)
+	return appendRedacted(append(dst, '?'), redactor{s: e.Query, fresh: true}, escape)
 }
 
+// appendRedacted appends the first maxField bytes of what r walks, with the
+// secrets among them hidden. A key is looked for beyond that end too: its first
+// half alone would not be known for one.
 func appendRedacted(dst []byte, r redactor, escape func([]byte, string) []byte) []byte {
+	r.s = r.s[:min(len(r.s), maxField+maxKey)]
 	for {
+		at := r.pos
 		keep, hid := r.next()
-		dst = escape(dst, keep)
-		if !hid {
+		dst = appendKeyless(dst, keep, maxField-at, escape)
+		if !hid || at+len(keep) >= maxField {
 			return dst
 		}
 		dst = append(dst, mask...)
+	}
+}
+
+// appendKeyless appends the first most bytes of s, with the identifiable keys
+// that begin there hidden.
+func appendKeyless(dst []byte, s string, most int, escape func([]byte, string) []byte) []byte {
+	done := 0
+	for {
+		start, end, ok := findKey(s, done)
+		if !ok || start >= most {
+			return escape(dst, s[done:max(done, min(most, len(s)))])
+		}
+		dst = append(escape(dst, s[done:start]), mask...)
+		done = end
 	}
 }
 
@@ -115,14 +136,14 @@ func appendMember(dst []byte, name, value string) []byte {
 		return dst
 	}
 	dst = append(append(dst, name...), '"')
-	return append(appendEscaped(dst, limit(value)), '"')
+	return append(appendKeyless(dst, value, maxField, appendEscaped), '"')
 }
 
 func appendField(dst []byte, name, value string) []byte {
 	if value == "" {
 		return dst
 	}
-	return appendPrintableWord(append(dst, name...), limit(value))
+	return appendKeyless(append(dst, name...), value, maxField, appendPrintableWord)
 }
 
 func appendDropped(dst []byte, name string, dropped uint64) []byte {
@@ -134,8 +155,8 @@ func appendDropped(dst []byte, name string, dropped uint64) []byte {
 
 func appendPrintableWord(dst []byte, s string) []byte { return appendPrintable(dst, s, true) }
 
-// limit cuts what is too long for a line. Cutting before redaction is safe: a
-// secret that is still there has its whole name before it.
+// limit cuts what is too long for a line. Secrets must be hidden before: what
+// is left of a key that is cut would no longer be known for one.
 func limit(s string) string {
 	if len(s) > maxField {
 		return s[:maxField]

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,47 @@ func TestLongFieldsAreCutWithoutShowingSecrets(t *testing.T) {
 	}
 }
 
+func TestKeysNeverReachTheRequestLog(t *testing.T) {
+	bare := strings.TrimRight(identifiable, "=")
+	events := map[string]RequestEvent{
+		"query under any name":       {Query: "q=" + identifiable + "&b=2"},
+		"query under a name of keys": {Query: "key=" + canary + "&apikey=" + canary + "&x-functions-key=" + canary},
+		"query, escaped marks":       {Query: "q=" + strings.ReplaceAll(identifiable, "_", "%5F")},
+		"path":                       {Path: "/api/" + identifiable + "/x"},
+		"method":                     {Method: bare},
+		"reason":                     {Reason: "worker: key " + identifiable + " refused; Get \"http://u:" + canary + "@h/?code=" + canary + "\""},
+		"key name":                   {KeyKind: "function", KeyName: bare},
+		"function":                   {Function: bare},
+	}
+	for at := maxField - 2*len(identifiable); at <= maxField; at++ { // the key stands across the cut
+		fill := strings.Repeat("x", at-1)
+		events[fmt.Sprintf("path, key at byte %d", at)] = RequestEvent{Path: fill + "/" + identifiable}
+		events[fmt.Sprintf("query, key at byte %d", at)] = RequestEvent{Query: fill + "=" + identifiable}
+		events[fmt.Sprintf("query, escaped key at byte %d", at)] = RequestEvent{Query: fill + "=" + strings.ReplaceAll(identifiable, "_", "%5F")}
+		events[fmt.Sprintf("reason, key at byte %d", at)] = RequestEvent{Reason: fill + " " + identifiable}
+		events[fmt.Sprintf("method, key at byte %d", at)] = RequestEvent{Method: fill + "." + bare}
+		events[fmt.Sprintf("path after keys, key at byte %d", at)] = RequestEvent{Path: strings.Repeat(identifiable+"/", 30) + fill[:at-1710] + "/" + identifiable}
+	}
+	for name, e := range events {
+		for format, line := range map[string]string{"json": string(appendEventJSON(nil, &e, 0)), "text": string(appendEventText(nil, &e, 0))} {
+			if strings.Contains(line, canary) || strings.Contains(line, "A_-A") || strings.Contains(line, "A%5F-A") {
+				t.Errorf("%s, %s: …%s", name, format, line[max(0, len(line)-200):])
+			}
+		}
+	}
+}
+
+func TestHidingAKeyInAQueryDoesNotAllocate(t *testing.T) {
+	buf := make([]byte, 0, 4096)
+	for _, query := range []string{"name=World&code=" + identifiable, "q=" + identifiable, "key=1"} {
+		e := sampleEvent()
+		e.Query = query
+		if n := testing.AllocsPerRun(100, func() { appendEventJSON(buf, &e, 0); appendEventText(buf, &e, 0) }); n != 0 {
+			t.Errorf("%s allocates %v times", query, n)
+		}
+	}
+}
+
 func TestTimestampsAgreeWithTheStandardLibrary(t *testing.T) {
 	for _, at := range []time.Time{moment, {}, time.Unix(0, 0), time.Unix(253402300799, 999999999),
 		time.Date(2024, 2, 29, 23, 59, 59, 999_000_000, time.FixedZone("x", -9*3600))} {
@@ -89,6 +131,9 @@ func FuzzEventJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query, function, reason string, ns int64, status int) {
 		e := RequestEvent{Time: time.Unix(ns, ns), Status: status, Method: method, Path: path, Query: query,
 			Function: function, Reason: reason, Duration: time.Duration(ns), Bytes: ns}
+		if len(function) > maxField {
+			return // cut where it was, not after its keys are hidden
+		}
 		line := appendEventJSON(nil, &e, uint64(max(status, 0)))
 		var got struct {
 			Time                     time.Time
@@ -104,7 +149,7 @@ func FuzzEventJSON(f *testing.F) {
 		if strings.Count(string(line), "\n") != 1 || got.Path == nil {
 			t.Errorf("not one whole line: %q", line)
 		}
-		want := [...]string{asStored(t, method), asStored(t, function), asStored(t, reason)}
+		want := [...]string{asStored(t, RedactText(method)), asStored(t, redactKeys(function)), asStored(t, RedactText(reason))}
 		if diff := cmp.Diff(want, [...]string{got.Method, got.Function, got.Reason}); diff != "" {
 			t.Error(diff)
 		}

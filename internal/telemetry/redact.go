@@ -7,30 +7,31 @@ const mask = "REDACTED"
 
 // secretParameters are the names whose values never leave, in lower case: code
 // carries access keys, sig signs storage links, the others occur in links and
-// connection strings of the services that apps use. [secretName] knows their
-// first letters.
+// connection strings of the services that apps use, or are what callers take
+// for the name of an access key. [secretName] knows their first letters.
 var secretParameters = [...]string{
 	"code", "sig", "access_token", "client_secret",
 	"accountkey", "sharedaccesskey", "password", "pwd",
+	"key", "apikey", "api_key", "api-key", "x-api-key", "x-functions-key", "access_key", "accesskey",
+	"subscription-key", "token", "id_token", "refresh_token", "secret",
 }
 
 // RedactQuery hides the values of secret parameters (code, sig, …) in a raw
 // query string, however their names are spelled: any case, percent-encoded,
-// nested in another parameter's value. Without one it returns its argument and
-// allocates nothing.
+// nested in another parameter's value. It hides identifiable access keys under
+// any name. Without a secret it returns its argument and allocates nothing.
 func RedactQuery(rawQuery string) string {
-	return redact(redactor{s: rawQuery, fresh: true})
+	return redact(redactor{s: redactKeys(rawQuery), fresh: true})
 }
 
 // RedactURL does what [RedactQuery] does for a whole URL, absolute or not, and
 // hides user information before the host too.
 func RedactURL(url string) string {
-	return redact(redactor{s: redactUserInfo(url)})
+	return redact(redactor{s: redactUserInfo(redactKeys(url))})
 }
 
 // RedactText does what [RedactURL] does for every URL and connection string
-// within a text such as an error message, and hides identifiable access keys
-// wherever they stand.
+// within a text such as an error message.
 func RedactText(text string) string {
 	return redact(redactor{s: redactUserInfo(redactKeys(text)), text: true})
 }
@@ -114,7 +115,7 @@ func (r *redactor) valueEnd(i int) int {
 func secretName(s string) int {
 	first, _ := unit(s)
 	first = lower(first)
-	if first != 'c' && first != 's' && first != 'a' && first != 'p' {
+	if strings.IndexByte("csapkxtir", first) < 0 {
 		return 0
 	}
 	for _, name := range secretParameters {

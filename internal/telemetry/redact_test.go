@@ -8,6 +8,9 @@ import (
 
 const canary = "s3cr3t-Canary_0"
 
+// identifiable has the form of an identifiable access key.
+var identifiable = strings.Repeat("A_-A", 11) + "AzFuZg7Zjw=="
+
 func TestRedactQueryHidesSecretParametersHoweverSpelled(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"nothing", "", ""},
@@ -31,6 +34,14 @@ func TestRedactQueryHidesSecretParametersHoweverSpelled(t *testing.T) {
 		{"name without value", "code", "code"},
 		{"broken escapes", "%=1&%6=2&%zzcode=3&code=abc%", "%=1&%6=2&%zzcode=3&code=REDACTED"},
 		{"an access token", "access_token=abc", "access_token=REDACTED"},
+		{"names that others give keys", "key=a&apikey=b&Api_Key=c&api-key=d&access_key=e&token=f&secret=g",
+			"key=REDACTED&apikey=REDACTED&Api_Key=REDACTED&api-key=REDACTED&access_key=REDACTED&token=REDACTED&secret=REDACTED"},
+		{"the key's header as a parameter", "x-functions-key=abc&X%2DFunctions-Key=abc", "x-functions-key=REDACTED&X%2DFunctions-Key=REDACTED"},
+		{"names of other things stay", "keyName=a&keys=2&monkey=b&tokens=5&tokenType=c&x-functions=1", "keyName=a&keys=2&monkey=b&tokens=5&tokenType=c&x-functions=1"},
+		{"an identifiable key under any name", "a=1&q=" + identifiable + "&b=2", "a=1&q=REDACTED&b=2"},
+		{"an identifiable key alone", identifiable, "REDACTED"},
+		{"an identifiable key with escaped padding", "q=" + strings.TrimRight(identifiable, "=") + "%3D%3D&b=2", "q=REDACTED%3D%3D&b=2"},
+		{"an identifiable key with escaped marks", "q=" + strings.Replace(identifiable, "A_-A", "A%5F%2dA", 1), "q=REDACTED"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -51,6 +62,7 @@ func TestRedactURLHidesQueryFragmentAndUserInfo(t *testing.T) {
 		{"password", "amqps://user:pw@h/q", "amqps://REDACTED@h/q"},
 		{"an at sign in the path", "https://h/@user", "https://h/@user"},
 		{"code in a path segment", "/api/code=1", "/api/code=1"},
+		{"an identifiable key in a path segment", "/api/" + identifiable + "/x", "/api/REDACTED/x"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,6 +86,8 @@ func TestRedactTextHidesSecretsWithinSentences(t *testing.T) {
 		{"bare key", "key " + key + " found", "key REDACTED found"},
 		{"bare key without padding", "x=" + strings.TrimRight(key, "="), "x=REDACTED"},
 		{"two bare keys", key + " " + key, "REDACTED REDACTED"},
+		{"two bare keys with nothing between", key + key, "REDACTEDREDACTED"},
+		{"a bare key that holds the signature twice", strings.Repeat("A", 44) + "AzFu" + strings.Repeat("B", 40) + "AzFuZg7Zjw==", "REDACTEDREDACTED"},
 		{"signature without a key", "AzFu and short AzFuZg7Zjw==", "AzFu and short AzFuZg7Zjw=="},
 	}
 	for _, tt := range tests {
@@ -86,7 +100,7 @@ func TestRedactTextHidesSecretsWithinSentences(t *testing.T) {
 }
 
 func TestRedactQueryDoesNotAllocateWithoutSecrets(t *testing.T) {
-	for _, q := range []string{"", "name=World&page=2", "a=%20b&sigma=1", "codes=1"} {
+	for _, q := range []string{"", "name=World&page=2", "a=%20b&sigma=1", "codes=1", "q=AzFu", "keys=1"} {
 		if n := testing.AllocsPerRun(100, func() { RedactQuery(q) }); n != 0 {
 			t.Errorf("RedactQuery(%q) allocates %v times", q, n)
 		}
