@@ -20,7 +20,7 @@ help: ## Show what there is to make
 
 .PHONY: run
 run: build hello ## Build and run the example app, keys enforced
-	bin/latchkey start examples/hello-go
+	bin/latchkey start examples/hello-go $(if $(PORT),--port $(PORT))
 
 .PHONY: build
 build: ## Build bin/latchkey (static)

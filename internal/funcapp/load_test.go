@@ -354,15 +354,3 @@ func TestNamesSortByUpperCase(t *testing.T) {
 		}
 	}
 }
-
-func TestFingerprintFollowsTheText(t *testing.T) {
-	files := map[string]string{"host.json": plainHost, "f/function.json": plainHTTP}
-	first := Fingerprint(load(t, appDir(t, files), nil))
-	if again := Fingerprint(load(t, appDir(t, files), Env{"X": "1"})); again != first {
-		t.Error("the same text gives another fingerprint")
-	}
-	files["f/function.json"] = plainHTTP + " "
-	if Fingerprint(load(t, appDir(t, files), nil)) == first {
-		t.Error("another text gives the same fingerprint")
-	}
-}

@@ -96,7 +96,7 @@ func (x *exchange) Decided(v access.Verdict, d keyring.Decision) {
 	default:
 		x.count(telemetry.KeyStoreFailed)
 	}
-	x.reason = "key: " + d.Reason.String()
+	x.reason = refusalText(d)
 }
 
 // refuse answers without a body and remembers why, for the operator.

@@ -108,8 +108,7 @@ func (x *exchange) admit() bool {
 	if e.level != keyring.Anonymous && !(x.token.Invoke && !e.nobody) {
 		switch {
 		case d.Unavailable():
-			x.count(telemetry.KeyStoreFailed)
-			x.refuse(http.StatusInternalServerError, "the keys cannot be read")
+			x.undecided()
 			return false
 		case d.Throttled:
 			x.count(telemetry.KeyThrottled)
@@ -118,7 +117,7 @@ func (x *exchange) admit() bool {
 			return false
 		case e.nobody || !satisfied(e.level, d):
 			x.count(refusal(d))
-			x.refuse(http.StatusUnauthorized, "key: "+d.Reason.String())
+			x.refuse(http.StatusUnauthorized, refusalText(d))
 			return false
 		}
 	}
@@ -137,6 +136,25 @@ func (x *exchange) readToken() {
 		x.reason = "site token"
 		access.DropToken(x.r)
 	}
+}
+
+// undecided answers when the keys cannot be read, unless the caller did not wait
+// for them to be.
+func (x *exchange) undecided() {
+	if x.r.Context().Err() != nil {
+		x.refuse(statusClientGone, worker.ErrClientGone.Error())
+		return
+	}
+	x.count(telemetry.KeyStoreFailed)
+	x.refuse(http.StatusInternalServerError, "the keys cannot be read")
+}
+
+// refusalText tells the operator why a key does not open a function.
+func refusalText(d keyring.Decision) string {
+	if d.Reason == keyring.Matched {
+		return "key: a key of level " + d.Level.String() + " is not enough"
+	}
+	return "key: " + d.Reason.String()
 }
 
 func (x *exchange) count(r telemetry.KeyResult) { x.f.cfg.Metrics.KeyDecision(r) }

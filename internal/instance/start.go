@@ -29,6 +29,7 @@ func (r *runner) serve(ctx context.Context, model *Model, wk worker.Worker) outc
 	}
 	since := r.cfg.Clock.Now()
 	r.retire(r.set(Running, newLive(model, wk)))
+	r.cfg.Log.Info("the app runs", "functions", len(model.Functions), "worker_pid", wk.PID())
 	return r.watchOver(ctx, wk, since)
 }
 

@@ -19,26 +19,6 @@ type Report interface {
 	Close() error
 }
 
-// WriteJSON writes findings the way [NewJSON] does.
-func WriteJSON(w io.Writer, findings []Finding) error { return writeAll(NewJSON(w), findings) }
-
-// WriteSARIF writes findings the way [NewSARIF] does.
-func WriteSARIF(w io.Writer, version string, findings []Finding) error {
-	return writeAll(NewSARIF(w, version), findings)
-}
-
-// WriteTable writes findings the way [NewTable] does.
-func WriteTable(w io.Writer, findings []Finding) error { return writeAll(NewTable(w), findings) }
-
-func writeAll(r Report, findings []Finding) error {
-	for _, f := range findings {
-		if err := r.Add(f); err != nil {
-			return err
-		}
-	}
-	return r.Close()
-}
-
 // row is a finding and one key it opens, if any is known: what both the JSON
 // and the table show on a line.
 type row struct {

@@ -34,9 +34,9 @@ func findings() []Finding {
 }
 
 var writers = map[string]func(io.Writer, []Finding) error{
-	"json":  WriteJSON,
-	"sarif": func(w io.Writer, f []Finding) error { return WriteSARIF(w, "1.2.3", f) },
-	"txt":   WriteTable,
+	"json":  writeJSON,
+	"sarif": func(w io.Writer, f []Finding) error { return writeSARIF(w, "1.2.3", f) },
+	"txt":   writeTable,
 }
 
 func TestReportsLookAsExpected(t *testing.T) {
@@ -84,7 +84,7 @@ func TestReportsAreJSON(t *testing.T) {
 // large code hosts demand.
 func TestSARIFHasWhatConsumersNeed(t *testing.T) {
 	var out bytes.Buffer
-	if err := WriteSARIF(&out, "1.2.3", findings()); err != nil {
+	if err := writeSARIF(&out, "1.2.3", findings()); err != nil {
 		t.Fatal(err)
 	}
 	var log struct {
@@ -125,7 +125,7 @@ func TestSARIFHasWhatConsumersNeed(t *testing.T) {
 func TestTableGoesOnOverPages(t *testing.T) {
 	var out strings.Builder
 	list := make([]Finding, 2*tablePage+1)
-	if err := WriteTable(&out, list); err != nil {
+	if err := writeTable(&out, list); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(out.String(), "\n"); got != len(list)+1 || strings.Count(out.String(), "PLACE") != 1 {
@@ -144,3 +144,23 @@ func TestReportsPassWriteErrorsOn(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+// writeJSON writes findings the way [NewJSON] does.
+func writeJSON(w io.Writer, findings []Finding) error { return writeAll(NewJSON(w), findings) }
+
+// writeSARIF writes findings the way [NewSARIF] does.
+func writeSARIF(w io.Writer, version string, findings []Finding) error {
+	return writeAll(NewSARIF(w, version), findings)
+}
+
+// writeTable writes findings the way [NewTable] does.
+func writeTable(w io.Writer, findings []Finding) error { return writeAll(NewTable(w), findings) }
+
+func writeAll(r Report, findings []Finding) error {
+	for _, f := range findings {
+		if err := r.Add(f); err != nil {
+			return err
+		}
+	}
+	return r.Close()
+}

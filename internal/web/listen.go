@@ -28,7 +28,7 @@ func Listen(ctx context.Context, host string, port int) (net.Listener, error) {
 		return l, nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, problem.Wrap(problem.Unavailable, fmt.Sprintf("port %d is taken", port), err).
-			WithNext(fmt.Sprintf("choose another with --port (0 picks a free one); ss -ltnp 'sport = :%d' shows who has it", port))
+			WithNext(fmt.Sprintf("choose another with --port (0 picks a free one); as root, ss -ltnp 'sport = :%d' shows who has it", port))
 	case errors.Is(err, syscall.EACCES):
 		return nil, problem.Wrap(problem.Unavailable, fmt.Sprintf("port %d needs rights this user does not have", port), err).
 			WithNext("choose a port above 1023 with --port")

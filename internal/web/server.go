@@ -47,9 +47,6 @@ func NewServer(l net.Listener, h http.Handler, log *slog.Logger) *Server {
 	}}
 }
 
-// Addr gives the address listened on.
-func (s *Server) Addr() net.Addr { return s.l.Addr() }
-
 // Run serves until ctx ends, then takes no new connections and gives requests in
 // progress the grace to finish before they are cut off. It returns an error only
 // if serving failed.
