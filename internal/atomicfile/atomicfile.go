@@ -18,25 +18,33 @@ import (
 const tempSuffix = ".lktmp"
 
 // Staged is a complete, synced temporary file beside the path it is meant for.
+// It holds on to the folder until it has ended.
 type Staged struct {
-	temp, path string
+	dir        *folder // nil once it has ended
+	temp, name string
 }
 
 // Stage writes data to a new temporary file (mode 0600) in path's folder and
-// syncs it. The caller ends with Replace, Create or Discard.
+// syncs it. The caller ends with Replace, Create or Discard. It returns
+// problem.Denied where root would follow a link it should not.
 func Stage(path string, data []byte) (_ *Staged, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*"+tempSuffix)
+	dir, err := openFolder(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	s := &Staged{temp: f.Name(), path: path}
+	s := &Staged{dir: dir, name: filepath.Base(path)}
 	defer func() {
 		if err != nil {
 			s.Discard()
 		}
 	}()
+	f, temp, err := dir.temp(s.name)
+	if err != nil {
+		return nil, err
+	}
+	s.temp = temp
 	if _, err = f.Write(data); err == nil {
-		err = keepOwner(f, path)
+		err = dir.giveFor(f, s.name)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -44,33 +52,54 @@ func Stage(path string, data []byte) (_ *Staged, err error) {
 	return s, errors.Join(err, f.Close())
 }
 
+// errEnded is what an ended Staged answers.
+var errEnded = errors.New("the staged file is in place or discarded")
+
 // Replace puts the staged file in path's place, whatever was there.
 func (s *Staged) Replace() error {
-	if err := os.Rename(s.temp, s.path); err != nil {
+	if s.dir == nil {
+		return errEnded
+	}
+	if err := s.dir.rename(s.temp, s.name); err != nil {
 		s.Discard()
 		return err
 	}
-	return SyncDir(filepath.Dir(s.path))
+	s.temp = ""
+	return s.settle()
 }
 
 // Create puts the staged file at path if nothing is there; else it discards it
 // and returns an error matching fs.ErrExist. A hard link decides who is first;
 // file systems without links fall back to a look before the rename.
 func (s *Staged) Create() error {
-	err := os.Link(s.temp, s.path)
+	if s.dir == nil {
+		return errEnded
+	}
+	err := s.dir.link(s.temp, s.name)
 	if err == nil {
-		s.Discard()
-		return SyncDir(filepath.Dir(s.path))
+		return s.settle()
 	}
 	if !linkUnsupported(err) {
 		s.Discard()
 		return err
 	}
-	if _, err := os.Lstat(s.path); !errors.Is(err, fs.ErrNotExist) {
+	if _, statErr := s.dir.stat(s.name); !errors.Is(statErr, fs.ErrNotExist) {
+		err = errors.Join(err, s.dir.fail("create", s.name, fs.ErrExist))
 		s.Discard()
-		return errors.Join(err, &fs.PathError{Op: "create", Path: s.path, Err: fs.ErrExist})
+		return err
 	}
 	return s.Replace()
+}
+
+// settle ends what is in place: it is durable, and nothing is left beside it.
+func (s *Staged) settle() error {
+	if s.temp != "" {
+		_ = s.dir.remove(s.temp)
+		s.temp = ""
+	}
+	err := s.dir.sync()
+	s.Discard()
+	return err
 }
 
 func linkUnsupported(err error) bool {
@@ -78,8 +107,18 @@ func linkUnsupported(err error) bool {
 		errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS)
 }
 
-// Discard removes the staged file; doing so twice is harmless.
-func (s *Staged) Discard() { _ = os.Remove(s.temp) }
+// Discard removes the staged file; doing so twice, or after it was put in place,
+// is harmless.
+func (s *Staged) Discard() {
+	if s.dir == nil {
+		return
+	}
+	if s.temp != "" {
+		_ = s.dir.remove(s.temp)
+	}
+	_ = s.dir.close()
+	s.dir = nil
+}
 
 // Write replaces path by data.
 func Write(path string, data []byte) error {
@@ -102,28 +141,33 @@ func Create(path string, data []byte) error {
 // SyncDir makes the names in a folder durable. Folders on file systems that
 // cannot sync folders are taken to be as durable as they get.
 func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := openFolder(dir)
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
+	return errors.Join(d.sync(), d.close())
 }
 
 // Sweep removes temporary files that dead writers left in dir for the files
 // that mine accepts the names of. Only a caller who keeps all other writers of
 // those files out, with [Lock], may do so.
 func Sweep(dir string, mine func(name string) bool) error {
-	entries, err := os.ReadDir(dir)
+	d, err := openFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.close() }()
+	list, err := d.open(".", os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	entries, err := list.ReadDir(-1)
 	for _, e := range entries {
 		if target, ok := tempFor(e.Name()); ok && e.Type().IsRegular() && mine(target) {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+			err = errors.Join(err, d.remove(e.Name()))
 		}
 	}
-	return err
+	return errors.Join(err, list.Close())
 }
 
 // tempFor gives the name of the file a temporary file was meant for.
@@ -136,20 +180,26 @@ func tempFor(name string) (string, bool) {
 	return name[1:i], true
 }
 
-// MakeDir makes dir (mode 0700) and what is missing above it.
+// MakeDir makes dir (mode 0700) and what is missing above it. What root makes
+// belongs to the owner of the folder it is in. It returns problem.Denied where
+// root would follow a link it should not.
 func MakeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
+	switch there, err := openFolder(dir); {
+	case err == nil:
+		return there.close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
 	parent := filepath.Dir(dir)
 	if err := MakeDir(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	d, err := openFolder(parent)
+	if err != nil {
 		return err
 	}
-	if err := keepFolderOwner(dir); err != nil {
-		return err
+	if err = d.mkdir(filepath.Base(dir)); err == nil {
+		err = d.sync()
 	}
-	return SyncDir(parent)
+	return errors.Join(err, d.close())
 }

@@ -89,15 +89,20 @@ func flock(f *os.File, how int) error {
 // follow a link, and gives away only what it has made: whoever can write to the
 // folder must not choose what root opens or hands over.
 func openLock(path string) (*os.File, error) {
-	const flags = os.O_RDWR | syscall.O_NOFOLLOW
-	f, err := os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, 0o600)
+	d, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.close() }()
+	name := filepath.Base(path)
+	f, err := d.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return os.OpenFile(path, flags|os.O_CREATE, 0o600)
+		return d.open(name, os.O_RDWR|os.O_CREATE, 0o600)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := giveToOwnerOf(filepath.Dir(path), f.Chown); err != nil {
+	if err := d.give(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

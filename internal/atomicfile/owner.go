@@ -4,46 +4,43 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// keepOwner gives a new file to the owner of the one it replaces, or else of its
+// giveFor gives a new file to the owner of the one it replaces, or else of its
 // folder, when root writes it: a file that root makes in a service's folder would
 // be unreadable for the service.
-func keepOwner(f *os.File, path string) error {
-	err := giveToOwnerOf(path, f.Chown)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = giveToOwnerOf(filepath.Dir(path), f.Chown)
-	}
-	return err
-}
-
-// giveToOwnerOf calls chown with the owner of model, if this process is root and
-// the owner is not.
-func giveToOwnerOf(model string, chown func(uid, gid int) error) error {
+func (d *folder) giveFor(f *os.File, name string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	info, err := os.Lstat(model)
-	if err != nil {
+	switch st, err := d.stat(name); {
+	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG:
+		return chown(f, st)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || owner.Uid == 0 {
-		return nil
-	}
-	return chown(int(owner.Uid), int(owner.Gid))
+	return d.give(f)
 }
 
-// keepFolderOwner gives a folder just made to the owner of the one it is in. It
-// goes by way of the opened folder, so that nothing else can be put in its place.
-func keepFolderOwner(dir string) error {
-	return giveToOwnerOf(filepath.Dir(dir), func(uid, gid int) error {
-		f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Chown(uid, gid), f.Close())
-	})
+// give gives what was just made in the folder to the folder's owner, if this
+// process is root. The owner is that of the folder that is open, never of a name:
+// a name may be somebody's link.
+func (d *folder) give(f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd(), &st); err != nil {
+		return d.fail("stat", "", err)
+	}
+	return chown(f, st)
+}
+
+func chown(f *os.File, owner unix.Stat_t) error {
+	if owner.Uid == 0 {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
