@@ -31,6 +31,7 @@ const (
 	lockFile    = ".latchkey.lock"
 	maxAttempts = 20               // changes tried while others who don't lock keep winning
 	lockWait    = 10 * time.Second // for another process to finish its write
+	maxFile     = 1 << 20          // bytes of a document; there is room for thousands of keys
 )
 
 // Config says which folder and how.
@@ -53,7 +54,7 @@ type Config struct {
 type Store struct {
 	cfg  Config
 	lock *atomicfile.Lock
-	read func(path string) ([]byte, error) // os.ReadFile but for tests
+	read func(path string) ([]byte, error) // readFile but for tests
 }
 
 var (
@@ -70,7 +71,7 @@ func New(cfg Config) *Store {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.Real{}
 	}
-	return &Store{cfg: cfg, lock: atomicfile.NewLock(filepath.Join(cfg.Dir, lockFile)), read: os.ReadFile}
+	return &Store{cfg: cfg, lock: atomicfile.NewLock(filepath.Join(cfg.Dir, lockFile)), read: readFile}
 }
 
 // Load implements [keystore.Store].
@@ -129,6 +130,10 @@ func (s *Store) attempt(ctx context.Context, doc keystore.Doc, change keystore.C
 	if err != nil {
 		return keystore.Document{}, "", fmt.Errorf("%s: %w", s.path(doc), err)
 	}
+	if len(data) > maxFile {
+		return keystore.Document{}, "", problem.New(keystore.ErrInvalid, fmt.Sprintf("%s would be larger than %d bytes", s.path(doc), maxFile)).
+			WithNext("delete keys that nobody uses")
+	}
 	if err := s.replace(ctx, doc, old, data); err != nil {
 		return keystore.Document{}, "", err
 	}
@@ -181,7 +186,7 @@ func (s *Store) retire(doc keystore.Doc, old file) {
 	if is, err := os.Lstat(s.path(doc)); err != nil || os.SameFile(was, is) {
 		return
 	}
-	if os.Remove(old.path) == nil {
+	if atomicfile.Remove(old.path) == nil {
 		_ = atomicfile.SyncDir(s.cfg.Dir)
 	}
 }
@@ -209,7 +214,7 @@ func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
 	}
 	// The spelling in use goes last: until then nothing has changed.
 	for _, name := range slices.Backward(names) {
-		if err := os.Remove(filepath.Join(s.cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := atomicfile.Remove(filepath.Join(s.cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return s.writeError(doc, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -55,6 +56,10 @@ func (s *Store) find(ctx context.Context, doc keystore.Doc) (file, error) {
 	return s.open(ctx, s.path(doc))
 }
 
+// readFile reads a file of a document's size. What is no file, or larger, is a
+// damaged document; it neither fills the memory nor is waited for.
+func readFile(path string) ([]byte, error) { return atomicfile.Read(path, maxFile) }
+
 // open reads one file, trying again while it is held by somebody.
 func (s *Store) open(ctx context.Context, path string) (file, error) {
 	for try := 0; ; try++ {
@@ -64,6 +69,8 @@ func (s *Store) open(ctx context.Context, path string) (file, error) {
 			return file{path: path, data: data, exists: true}, nil
 		case errors.Is(err, fs.ErrNotExist):
 			return file{path: path}, nil
+		case problem.KindOf(err) == keystore.ErrUndecryptable:
+			return file{}, err
 		case !transient(err) || try == readRetries:
 			return file{}, problem.Wrap(keystore.ErrUnavailable, path+" cannot be read", err)
 		}

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // held gives a store whose files cannot be read the first n times.
@@ -73,6 +75,53 @@ func TestAWaitForAHeldFileEndsWithTheContext(t *testing.T) {
 	}
 	cancel()
 	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Errorf("load: %v", err)
+	}
+}
+
+func TestWhatIsNoFileOfADocumentsSizeIsDamage(t *testing.T) {
+	for name, place := range map[string]func(path string) error{
+		"a pipe":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a device": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a large file": func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte(`{"key":"k"}`), 0o600), os.Truncate(path, maxFile+1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(Config{Dir: t.TempDir()})
+			if err := place(s.path("fn")); err != nil {
+				t.Fatal(err)
+			}
+			loaded := make(chan error, 1)
+			go func() {
+				_, _, err := s.Load(t.Context(), "fn")
+				loaded <- err
+			}()
+			select {
+			case err := <-loaded:
+				if problem.KindOf(err) != keystore.ErrUndecryptable || !strings.Contains(err.Error(), s.path("fn")) || problem.NextOf(err) == "" {
+					t.Errorf("load: %v", err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("load waits for ever")
+			}
+			_, _, err := s.Update(t.Context(), "fn", func(keystore.Document, bool) (keystore.Document, error) { return keystore.Document{}, nil })
+			if !errors.Is(err, keystore.ErrUndecryptable) {
+				t.Errorf("update: %v", err)
+			}
+		})
+	}
+}
+
+func TestADocumentThatCouldNotBeReadBackIsNotWritten(t *testing.T) {
+	s := New(Config{Dir: t.TempDir()})
+	large := keystore.Document{Extra: map[string][]byte{"x": []byte(`"` + strings.Repeat("x", maxFile) + `"`)}}
+	_, _, err := s.Update(t.Context(), "fn", func(keystore.Document, bool) (keystore.Document, error) { return large, nil })
+	if !errors.Is(err, keystore.ErrInvalid) {
+		t.Errorf("update: %v", err)
+	}
+	if _, _, err := s.Load(t.Context(), "fn"); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("load: %v", err)
 	}
 }
