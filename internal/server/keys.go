@@ -43,9 +43,12 @@ func placeOf(dataDir string, s settings) keyPlace {
 
 // openStore opens the key store the settings ask for. A store this version does
 // not have is refused: falling back to another would mean other keys.
-func openStore(ctx context.Context, dataDir string, s settings) (keystore.Store, keyPlace, error) {
-	place := placeOf(dataDir, s)
+func openStore(ctx context.Context, cfg Config, s settings) (*files.Store, keyPlace, error) {
+	place := placeOf(cfg.DataDir, s)
 	if err := checkStoreKind(s); err != nil {
+		return nil, place, err
+	}
+	if err := checkPlace(cfg, s, place); err != nil {
 		return nil, place, err
 	}
 	sealer, err := openSealer(ctx, place, s)
@@ -53,7 +56,7 @@ func openStore(ctx context.Context, dataDir string, s settings) (keystore.Store,
 		return nil, place, err
 	}
 	if !place.shared {
-		ignoreInGit(dataDir)
+		ignoreInGit(cfg.DataDir)
 	}
 	store := files.New(files.Config{
 		Dir: place.dir,
@@ -101,6 +104,9 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 	return append(chain, own), nil
 }
 
+// maxLook is more than any key document has, in bytes.
+const maxLook = 1 << 20
+
 // checkKeysetNotLost refuses to make a keyset beside documents that were sealed
 // with another one: keys made now would be unreadable once the old keyset is put
 // back.
@@ -111,7 +117,7 @@ func checkKeysetNotLost(p keyPlace) error {
 	}
 	documents, _ := filepath.Glob(filepath.Join(globEscape(p.dir), "*.json"))
 	for _, d := range documents {
-		text, err := os.ReadFile(d)
+		text, err := atomicfile.Read(d, maxLook)
 		if err == nil && bytes.Contains(text, []byte(`"`+keyset.Prefix)) {
 			return problem.New(problem.Undecryptable, d+" is sealed and the keyset "+path+" is not there").
 				WithNext("put the folder " + p.sealDir + " back from a backup; to start over with new keys, move " + p.dir + " aside")
@@ -139,15 +145,15 @@ type Keys struct {
 }
 
 // OpenKeys opens the keys of the app in cfg.Dir directly in their store. It
-// returns problem.Unsupported for a store this version does not have, and the
-// sealer's errors. The keys themselves are read when they are asked for.
+// returns problem.Unsupported for a store this version does not have,
+// problem.Denied where others would choose root's folders, and the sealer's errors. The keys themselves are read when they are asked for.
 func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	s, _, _, _ := readSettings(cfg.Dir, cfg.Environ)
-	store, place, err := openStore(ctx, cfg.DataDir, s)
+	store, place, err := openStore(ctx, cfg, s)
 	if err != nil {
 		return nil, err
 	}

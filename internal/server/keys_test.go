@@ -1,10 +1,13 @@
 package server_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -84,6 +87,24 @@ func TestSealedKeysWithoutTheirKeysetAreNotJoinedByNewOnes(t *testing.T) {
 	}
 	if _, err := os.Stat(seal); !os.IsNotExist(err) {
 		t.Errorf("a new keyset was made: %v", err)
+	}
+}
+
+func TestAPipeInPlaceOfKeysIsNotWaitedFor(t *testing.T) {
+	cfg := shop(t)
+	dir := filepath.Join(cfg.Dir, ".latchkey", "secrets")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), syscall.Mkfifo(filepath.Join(dir, "host.json"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- list(t, cfg) }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, problem.Undecryptable) || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("waits for ever")
 	}
 }
 

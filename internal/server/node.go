@@ -165,7 +165,7 @@ func (n *Node) listenOps(ctx context.Context) (net.Listener, error) {
 }
 
 func (n *Node) openKeys(ctx context.Context) error {
-	store, place, err := openStore(ctx, n.cfg.DataDir, n.settings)
+	store, place, err := openStore(ctx, n.cfg, n.settings)
 	if err != nil {
 		return err
 	}
