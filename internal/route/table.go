@@ -54,7 +54,22 @@ func Build(prefix string, functions []funcapp.Function) (*Table, []Conflict) {
 		t.root.insert(e.Template, len(t.entries))
 		t.entries = append(t.entries, e)
 	}
-	return t, conflicts
+	return t, append(conflicts, faultyRoutes(prefix, functions)...)
+}
+
+// faultyRoutes finds what is wrong with the routes of functions that are left out
+// for other faults, so that everything is said at once.
+func faultyRoutes(prefix string, functions []funcapp.Function) (conflicts []Conflict) {
+	for i := range functions {
+		f := &functions[i]
+		if f.Excluded || len(f.Faults) == 0 || f.HTTP() == nil {
+			continue
+		}
+		if _, message := newEntry(prefix, f); message != "" {
+			conflicts = append(conflicts, Conflict{i, fault(f, message)})
+		}
+	}
+	return conflicts
 }
 
 // Entries lists the routes in matching order.
