@@ -24,22 +24,22 @@ func announce(ctx context.Context, env *Env, node *server.Node) {
 	}
 	if env.Terminal && node.Loopback() && st.State == instance.Running {
 		if err := server.AddKeys(ctx, node.Keys(), list); err != nil {
-			fmt.Fprintf(env.Stderr, "latchkey: the keys cannot be read: %v\n", err)
+			fmt.Fprintf(env.Stderr, "latchkey: the keys cannot be read: %s\n", sentences(err.Error()))
 		}
 	}
 	printStart(env.Stdout, node, st, list)
 }
 
 func printStart(w io.Writer, node *server.Node, st instance.Status, list []server.FunctionInfo) {
-	fmt.Fprintf(w, "\n%s: %s at %s\n", node.App(), strings.ToLower(string(st.State)), node.BaseURL())
+	fmt.Fprintf(w, "\n%s: %s at %s\n", visible(node.App()), strings.ToLower(string(st.State)), visible(node.BaseURL()))
 	for _, e := range st.Errors {
-		fmt.Fprintln(w, "  fault: "+e)
+		fmt.Fprintln(w, "  fault: "+sentences(e))
 	}
 	for _, f := range list {
 		printFunction(w, f)
 	}
 	if ops := node.OpsAddr(); ops != "" {
-		fmt.Fprintf(w, "\n  metrics and health: http://%s/metrics, /healthz, /readyz\n", ops)
+		fmt.Fprintf(w, "\n  metrics and health: http://%s/metrics, /healthz, /readyz\n", visible(ops))
 	}
 	fmt.Fprintln(w, "  Press Ctrl-C to stop.")
 }
@@ -52,9 +52,9 @@ func printFunction(w io.Writer, f server.FunctionInfo) {
 	if f.URL == "" {
 		methods, where = f.Trigger, ""
 	}
-	fmt.Fprintf(w, "\n  %-14s [%s] %s  %s\n", f.Name, methods, where, note(f))
+	fmt.Fprintf(w, "\n  %-14s [%s] %s  %s\n", visible(f.Name), visible(methods), visible(where), note(f))
 	for _, fault := range f.Faults {
-		fmt.Fprintln(w, "    fault: "+fault)
+		fmt.Fprintln(w, "    fault: "+visible(fault))
 	}
 	if line := curl(f); line != "" {
 		fmt.Fprintln(w, "    "+line)
@@ -76,10 +76,12 @@ func note(f server.FunctionInfo) string {
 }
 
 // curl gives a command that calls the function; "" when it would not work, or
-// would take the master key, which does not belong on a screen unasked.
+// would take the master key, which does not belong on a screen unasked. To a
+// shell it is one command, whatever the route and the key are.
 func curl(f server.FunctionInfo) string {
 	url, ok := exampleURL(f.URL)
-	open := f.AuthLevel == "anonymous" || (f.AuthLevel == "function" && f.Default != "")
+	key := f.Keys[f.Default]
+	open := f.AuthLevel == "anonymous" || (f.AuthLevel == "function" && f.Default != "" && visible(key) == key)
 	if !ok || len(f.Faults) > 0 || !open {
 		return ""
 	}
@@ -88,9 +90,29 @@ func curl(f server.FunctionInfo) string {
 		line += " -X " + f.Methods[0]
 	}
 	if f.Default != "" {
-		line += " -H 'x-functions-key: " + f.Keys[f.Default] + "'"
+		line += " -H " + shellQuote("x-functions-key: "+key)
 	}
-	return line + " '" + url + "'"
+	return line + " " + shellQuote(escapePath(url))
+}
+
+// shellQuote makes a text one word of a shell's command.
+func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// escapePath percent-encodes what has no place in a URL's path or has a meaning
+// to curl; templates are written without escapes.
+func escapePath(url string) string {
+	scheme, rest, _ := strings.Cut(url, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	var b strings.Builder
+	b.WriteString(scheme + "://" + host + "/")
+	for _, c := range []byte(path) {
+		if '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-._~/:@!$&()*+,;=", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // exampleURL makes a callable URL of a route: optional parameters are left out,

@@ -95,11 +95,11 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintln(w, "latchkey: interrupted")
 		return exitFailed
 	}
-	fmt.Fprintf(w, "latchkey: %s\n", azfkey.Redact(err.Error()))
+	fmt.Fprintf(w, "latchkey: %s\n", sentences(azfkey.Redact(err.Error())))
 	var usage usageError
 	isUsage := errors.As(err, &usage)
 	if next := nextOf(err, isUsage); next != "" {
-		fmt.Fprintf(w, "  next: %s\n", azfkey.Redact(next))
+		fmt.Fprintf(w, "  next: %s\n", sentences(azfkey.Redact(next)))
 	}
 	if isUsage {
 		return exitUsage

@@ -65,9 +65,9 @@ func printFaults(env *Env, faults []funcapp.Fault, functions int, out *choice) e
 	for _, f := range faults {
 		next := f.Next
 		f.Next = ""
-		fmt.Fprintln(env.Stdout, f.String())
+		fmt.Fprintln(env.Stdout, visible(f.String()))
 		if next != "" {
-			fmt.Fprintln(env.Stdout, "  next: "+next)
+			fmt.Fprintln(env.Stdout, "  next: "+visible(next))
 		}
 	}
 	if len(faults) == 0 {

@@ -142,7 +142,7 @@ func placeOf(sec keyring.Section) string {
 	case accesskey.System:
 		return "system keys"
 	case accesskey.Function:
-		return "keys of function " + sec.Function
+		return "keys of function " + printable(sec.Function)
 	}
 	return "host function keys"
 }
@@ -157,7 +157,7 @@ func loss(sec keyring.Section, key accesskey.Key) string {
 	case accesskey.System:
 		who, what = "system key "+printable(key.Name), "it opens an extension's webhook under /runtime/webhooks"
 	case accesskey.Function:
-		who, what = "key "+printable(key.Name)+" of function "+sec.Function, "it opens that function"
+		who, what = "key "+printable(key.Name)+" of function "+printable(sec.Function), "it opens that function"
 	}
 	return who + " stops working at once: " + what + ", and whoever still presents it gets 401"
 }

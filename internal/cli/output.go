@@ -1,11 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -54,10 +54,15 @@ func (c *choice) addAs(cmd *cobra.Command, name, usage string) {
 }
 
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var raw bytes.Buffer
+	e := json.NewEncoder(&raw)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, visibleJSON(raw.String()))
+	return err
 }
 
 // writeTable writes a heading and rows in columns.
@@ -72,17 +77,4 @@ func writeTable(w io.Writer, heading string, rows [][]string) error {
 		fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}
 	return t.Flush()
-}
-
-// printable quotes text that could move a terminal's cursor or turn its letters
-// around, and cuts off what is far too long for a line.
-func printable(text string) string {
-	const most = 2048
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == '\ufffd' }) {
-		return strconv.Quote(text)
-	}
-	return text
 }

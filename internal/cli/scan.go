@@ -54,7 +54,7 @@ func newScan(env *Env) *cobra.Command {
 // runScan scans all paths into one report.
 func runScan(ctx context.Context, env *Env, f scanFlags, paths []string) error {
 	opts := scan.Options{Git: f.git, Binary: f.binary, Problem: func(path string, err error) {
-		fmt.Fprintf(env.Stderr, "latchkey: %s: %v\n", printable(path), err)
+		fmt.Fprintf(env.Stderr, "latchkey: %s: %s\n", printable(path), sentences(err.Error()))
 	}}
 	if f.app != "" || f.dataDir != "" {
 		owners, err := f.owners(ctx, env)
@@ -122,9 +122,9 @@ func (f scanFlags) owners(ctx context.Context, env *Env) (*server.Owners, error)
 		return nil, err
 	}
 	for _, unread := range owners.Unread {
-		fmt.Fprintf(env.Stderr, "latchkey: keys of the app that cannot be read are not recognised: %v\n", unread)
+		fmt.Fprintf(env.Stderr, "latchkey: keys of the app that cannot be read are not recognised: %s\n", sentences(unread.Error()))
 		if next := problem.NextOf(unread); next != "" {
-			fmt.Fprintf(env.Stderr, "  next: %s\n", next)
+			fmt.Fprintf(env.Stderr, "  next: %s\n", sentences(next))
 		}
 	}
 	return owners, nil

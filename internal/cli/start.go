@@ -82,7 +82,7 @@ func start(ctx context.Context, env *Env, dir string, f startFlags, metricsGiven
 	}
 	if faults := model.Faults(); f.strict && len(faults) > 0 {
 		for _, fault := range faults {
-			fmt.Fprintln(env.Stderr, fault.String())
+			fmt.Fprintln(env.Stderr, visible(fault.String()))
 		}
 		return problem.New(problem.Invalid, fmt.Sprintf("the app has faults: %d", len(faults)))
 	}
