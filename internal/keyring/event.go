@@ -17,7 +17,7 @@ const (
 	DocumentFailed                    // a document could not be read or written: Took, Err
 	DocumentCreated                   // a document that did not exist was created with generated keys
 	DocumentMissing                   // there is none, and the store cannot be written: nothing was generated
-	DocumentResealed                  // values sealed with an old key were sealed with the primary one
+	DocumentResealed                  // values in clear, or sealed with an old key, were sealed with the primary one
 	KeysChanged                       // keys in use were replaced by what the store holds now
 	KeyCreated                        // Kind, Name
 	KeyUpdated                        // Kind, Name
@@ -29,12 +29,14 @@ const (
 	WatchFailed                       // changes by others are not being reported: Err
 	HealthChanged                     // Health
 	SourceThrottled                   // a source has used up its wrong keys: Source
+	KeysInClear                       // keys were in clear in a store that seals values; Text names them
 )
 
 var eventNames = [...]string{
 	"documentRead", "documentFailed", "documentCreated", "documentMissing", "documentResealed",
 	"keysChanged", "keyCreated", "keyUpdated", "keyDeleted", "documentPruned", "weakKey",
 	"keysIgnored", "masterMissing", "watchFailed", "healthChanged", "sourceThrottled",
+	"keysInClear",
 }
 
 // String gives the type's name as metrics and audit records show it.

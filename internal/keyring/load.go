@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
@@ -26,6 +27,7 @@ type fetched struct {
 	absent   bool // there is none and none can be created
 	created  bool
 	resealed bool
+	inClear  []string // keys that were in clear where values are sealed
 }
 
 // read asks the store for a document, in its turn, and puts the answer in force.
@@ -65,7 +67,7 @@ func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
 		doc, rev, err := r.cfg.Store.Load(ctx, s.doc)
 		switch {
 		case err == nil:
-			return r.reseal(ctx, s, fetched{document: doc, revision: rev}), nil
+			return r.reseal(ctx, s, fetched{document: doc, revision: rev, inClear: doc.InClear}), nil
 		case !missing(err):
 			return fetched{}, err
 		case s.present || r.damaged(s):
@@ -147,23 +149,33 @@ func (r *Ring) generate(kind accesskey.Kind) (string, error) {
 	return value, nil
 }
 
-// reseal has a document rewritten whose values are sealed with an old key. The
-// keys are good either way, so failing is no reason not to use them.
+// reseal has a document rewritten whose values are in clear or sealed with an old
+// key. The keys are good either way, so failing is no reason not to use them.
 func (r *Ring) reseal(ctx context.Context, s *Scope, got fetched) fetched {
 	if !got.document.Stale || r.cfg.Store.Capabilities().ReadOnly {
 		return got
 	}
+	inClear := got.inClear
 	doc, rev, err := r.cfg.Store.Update(ctx, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
 		if !exists {
 			return old, errTaken
 		}
+		inClear = old.InClear
 		return tidy(old), nil
 	})
 	if err != nil {
-		r.cfg.Log.Warn(s.label()+" are sealed with an old key and could not be sealed anew", "store", r.store(), "error", err)
+		r.cfg.Log.Warn(s.label()+" are "+form(got.inClear)+" and could not be sealed anew", "store", r.store(), "error", err)
 		return got
 	}
-	return fetched{document: doc, revision: rev, resealed: true}
+	return fetched{document: doc, revision: rev, resealed: true, inClear: inClear}
+}
+
+// form says how a stale document's values are kept.
+func form(inClear []string) string {
+	if len(inClear) > 0 {
+		return "not all sealed"
+	}
+	return "sealed with an old key"
 }
 
 // accept puts a document in force. Callers have the turn.
@@ -200,8 +212,11 @@ func (r *Ring) newsEvents(s *Scope, got fetched, cause Cause, wasKnown bool) []E
 	if got.resealed {
 		events = append(events, Event{
 			Type: DocumentResealed, Cause: cause, Level: slog.LevelInfo, Function: s.name,
-			Text: s.label() + " in " + r.store() + " were sealed with an old key; they are sealed with the primary one now",
+			Text: s.label() + " in " + r.store() + " were " + form(got.inClear) + "; they are sealed with the primary one now",
 		})
+	}
+	if len(got.inClear) > 0 {
+		events = append(events, r.inClearEvent(s, got, cause))
 	}
 	if cause == Local || wasKnown && !got.created {
 		events = append(events, s.changedEvent(cause))
@@ -213,6 +228,20 @@ func (r *Ring) newsEvents(s *Scope, got fetched, cause Cause, wasKnown bool) []E
 		})
 	}
 	return events
+}
+
+// inClearEvent names keys that came without having been sealed: an operator knows
+// whether they brought them.
+func (r *Ring) inClearEvent(s *Scope, got fetched, cause Cause) Event {
+	now := "they are still in clear"
+	if got.resealed || cause == Local {
+		now = "they are sealed now"
+	}
+	return Event{
+		Type: KeysInClear, Cause: cause, Level: slog.LevelWarn, Function: s.name,
+		Text: fmt.Sprintf("%s in %s: in clear where values are sealed: %s; they are in force, and %s; delete those that you did not put there, and see who can write there",
+			s.label(), r.store(), strings.Join(got.inClear, ", "), now),
+	}
 }
 
 // inspect counts keys by format and names the odd ones: those that can never

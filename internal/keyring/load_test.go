@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -304,6 +305,51 @@ func TestStaleDocumentsAreSealedAnew(t *testing.T) {
 	if n := len(e.events.of(keyring.DocumentResealed)); n != 2 {
 		t.Errorf("%d events", n)
 	}
+}
+
+func TestKeysInClearAreSealedAndNamed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		readOnly bool
+		inClear  []string
+		resealed string // text of the event, in part
+		warned   string
+	}{
+		"old key":               {false, nil, "were sealed with an old key; they are sealed with the primary one now", ""},
+		"in clear":              {false, []string{"the master key", `host key "h"`}, "were not all sealed; they are", `the master key, host key "h"; they are in force, and they are sealed now`},
+		"in clear, not to seal": {true, []string{`host key "h"`}, "", `host key "h"; they are in force, and they are still in clear`},
+	} {
+		e := newEnv(t)
+		e.mem.Put(keystore.HostDoc, keystore.Document{Keys: hostSet("m", []accesskey.Key{key("h", "v")}, nil), Stale: true, InClear: tc.inClear})
+		e.mem.SetReadOnly(tc.readOnly)
+		e.open()
+		e.expect("v", "f", keyring.FunctionLevel, "h", keyring.Matched)
+		one(t, name, e.events.of(keyring.DocumentResealed), slog.LevelInfo, tc.resealed)
+		one(t, name, e.events.of(keyring.KeysInClear), slog.LevelWarn, tc.warned)
+	}
+}
+
+// one wants one event with a text; none if the text is "".
+func one(t *testing.T, name string, events []keyring.Event, level slog.Level, text string) {
+	t.Helper()
+	switch {
+	case text == "" && len(events) == 0:
+	case text == "" || len(events) != 1 || events[0].Level != level || !strings.Contains(events[0].Text, text):
+		t.Errorf("%s: %+v, want %q", name, events, text)
+	}
+}
+
+// TestAChangeSealsNothingSilently: the key in clear came after the last read.
+func TestAChangeSealsNothingSilently(t *testing.T) {
+	e := newEnv(t)
+	e.mem.Put(keystore.HostDoc, keystore.Document{Keys: hostSet("m", nil, nil)})
+	e.open()
+	e.mem.Put(keystore.HostDoc, keystore.Document{
+		Keys: hostSet("m", []accesskey.Key{key("evil", "v")}, nil), Stale: true, InClear: []string{`host key "evil"`},
+	})
+	if _, _, err := e.Set(e.ctx, keyring.HostKeys(), "mine", "w"); err != nil {
+		t.Fatal(err)
+	}
+	one(t, "set", e.events.of(keyring.KeysInClear), slog.LevelWarn, `host key "evil"`)
 }
 
 func TestStaleDocumentsThatCannotBeSealedAnewWork(t *testing.T) {

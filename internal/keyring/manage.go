@@ -223,8 +223,9 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 	inner, stop := r.bounded(ctx)
 	defer stop()
 	begun, created := r.cfg.Clock.Now(), false
+	var inClear []string
 	doc, rev, err := r.cfg.Store.Update(inner, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
-		created = !exists && !s.present
+		created, inClear = !exists && !s.present, old.InClear
 		base, err := r.base(s, old, exists)
 		if err != nil {
 			return base, err
@@ -233,7 +234,7 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 	})
 	took := r.cfg.Clock.Now().Sub(begun)
 	if err == nil {
-		return r.accept(s, fetched{document: doc, revision: rev, created: created}, Local, took), nil
+		return r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear}, Local, took), nil
 	}
 	return r.failedWrite(ctx, s, err)
 }

@@ -48,6 +48,7 @@ func (d Document) Clone() Document {
 	c.Keys.Keys = cloneKeys(d.Keys.Keys)
 	c.Keys.System = cloneKeys(d.Keys.System)
 	c.Extra = cloneExtra(d.Extra)
+	c.InClear = slices.Clone(d.InClear)
 	return c
 }
 
@@ -74,7 +75,8 @@ func cloneExtra(m map[string][]byte) map[string][]byte {
 }
 
 // Normal gives the form of d that a store keeps, sharing nothing with d: the
-// master key under its stored name, Extra members as compact JSON, Stale unset.
+// master key under its stored name, Extra members as compact JSON, Stale
+// and InClear unset.
 // It returns ErrInvalid for a document that breaks a rule: a host document has
 // a master key and a function document has only function keys; every key has a
 // name that is unique in its list, ignoring case, and a value; Extra holds valid
@@ -85,7 +87,7 @@ func Normal(doc Doc, d Document) (Document, error) {
 		return Document{}, err
 	}
 	d = d.Clone()
-	d.Stale = false
+	d.Stale, d.InClear = false, nil
 	if err := normalKeys(doc, &d.Keys); err != nil {
 		return Document{}, err
 	}

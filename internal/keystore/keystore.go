@@ -43,9 +43,13 @@ type Document struct {
 	// JSON by name; stores that can keep them do.
 	Extra map[string][]byte
 	// Stale is set by Load when some value is sealed with a key that is no
-	// longer the primary one. The values are good; the next Update seals them
-	// all anew. It is ignored on write.
+	// longer the primary one, or not sealed where values are. The values are
+	// good; the next Update seals them all anew. It is ignored on write.
 	Stale bool
+	// InClear names, for people, the keys that Load found in clear where values
+	// are sealed: "the master key", `host key "default"`. Whoever can write to the
+	// store but has no sealing key can add such keys. It is ignored on write.
+	InClear []string
 }
 
 // Revision identifies one stored state of a document. It is opaque; equal

@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/seal"
 	"github.com/latchkey/latchkey/internal/seal/dataprotection"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
+	"github.com/latchkey/latchkey/internal/telemetry"
 )
 
 const (
@@ -157,11 +158,22 @@ func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := newRing(store, s, cfg.Clock, slog.New(slog.DiscardHandler), nil)
+	ring, err := newRing(store, s, cfg.Clock, slog.New(slog.DiscardHandler), tellInClear(cfg))
 	if err != nil {
 		return nil, err
 	}
 	return &Keys{Ring: ring, App: appName(cfg.Dir, s), SecretsPath: place.dir, Store: store}, nil
+}
+
+// tellInClear writes to cfg.Log, which gets nothing else here, when keys turn out
+// to have been in clear: the first look seals them, and then it no longer shows.
+func tellInClear(cfg Config) func(keyring.Event) {
+	log := telemetry.NewLogger(cfg.Log, cfg.LogFormat, slog.LevelWarn)
+	return func(e keyring.Event) {
+		if e.Type == keyring.KeysInClear {
+			log.Warn(e.Text)
+		}
+	}
 }
 
 func newRing(store keystore.Store, s settings, c clock.Clock, log *slog.Logger, onEvent func(keyring.Event)) (*keyring.Ring, error) {

@@ -32,6 +32,8 @@ func put(t *testing.T, dir, name, text string) string {
 
 func TestKeysBroughtInClearAreSealedUnchanged(t *testing.T) {
 	cfg := shop(t)
+	var log strings.Builder
+	cfg.Log = &log
 	path := put(t, filepath.Join(cfg.Dir, ".latchkey", "secrets"), "host.json", clearHost)
 	keys, err := server.OpenKeys(t.Context(), cfg)
 	if err != nil {
@@ -45,6 +47,50 @@ func TestKeysBroughtInClearAreSealedUnchanged(t *testing.T) {
 	text, err := os.ReadFile(path)
 	if err != nil || strings.Contains(string(text), "in-clear") || !strings.Contains(string(text), `"lk1.`) {
 		t.Errorf("still in clear: %v\n%s", err, text)
+	}
+	if said := log.String(); !strings.Contains(said, `the master key, host key`) || strings.Contains(said, "in-clear") {
+		t.Errorf("sealed without a word, or with too many: %s", said)
+	}
+}
+
+func TestAKeyAddedInClearWithoutTheKeysetIsNoKey(t *testing.T) {
+	cfg := shop(t)
+	if err := list(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cfg.Dir, ".latchkey", "secrets", "host.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), `"functionKeys": [`, `"functionKeys": [{"name":"evil","value":"planted","encrypted":false},`, 1))
+	put(t, filepath.Dir(path), "host.json", string(text))
+	if err := list(t, cfg); problem.KindOf(err) != problem.Undecryptable || !strings.Contains(err.Error(), `"evil"`) || problem.NextOf(err) == "" {
+		t.Errorf("got %v", err)
+	}
+	if now, err := os.ReadFile(path); err != nil || string(now) != string(text) {
+		t.Errorf("the trace is gone: %v\n%s", err, now)
+	}
+}
+
+func TestANodeWarnsOfKeyFilesOthersCanRead(t *testing.T) {
+	cfg := shop(t)
+	if err := list(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cfg.Dir, ".latchkey", "secrets", "host.json")
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	cfg.Log = &log
+	node, err := server.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Close()
+	if said := log.String(); !strings.Contains(said, "WARN") || !strings.Contains(said, path+" is open to other users") {
+		t.Errorf("no warning: %s", said)
 	}
 }
 

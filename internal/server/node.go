@@ -170,6 +170,9 @@ func (n *Node) openKeys(ctx context.Context) error {
 		return err
 	}
 	n.place = place
+	for _, w := range store.Warnings() {
+		n.log.Warn("look at the key files: " + w)
+	}
 	n.keys, err = newRing(store, n.settings, n.cfg.Clock, n.log, n.onKeyEvent)
 	if err != nil {
 		return err

@@ -256,6 +256,100 @@ func TestPlainKeysInAnEncryptingDeploymentKeepWorkingAndAreSealedOnWrite(t *test
 	}
 }
 
+const evil = `{"name":"evil","value":"planted","encrypted":false}`
+
+// planted adds a key in clear to the first list of a document.
+func planted(data []byte, last bool) []byte {
+	if last {
+		return []byte(strings.Replace(string(data), "\n  ],", ","+evil+"],", 1))
+	}
+	return []byte(strings.Replace(string(data), "[", "["+evil+",", 1))
+}
+
+func TestAKeyInClearBesideOnesOfTheKeysetIsRefused(t *testing.T) {
+	own := ownKeyset(t)
+	function := keystore.Document{Keys: accesskey.Set{Keys: []accesskey.Key{{Name: "a", Value: "v"}}}}
+	c := codec.New(codec.Config{Sealer: own})
+	for name, tc := range map[string]struct {
+		doc  keystore.Doc
+		text []byte
+		want string
+	}{
+		"last in the host's":      {"host", planted(encode(t, c, "host", hostDocument()), true), `host key "evil" is in clear`},
+		"first in the host's":     {"host", planted(encode(t, c, "host", hostDocument()), false), `host key "evil" is in clear`},
+		"last in a function's":    {"fn", planted(encode(t, c, "fn", function), true), `function key "evil" is in clear`},
+		"before one it hides":     {"fn", []byte(strings.Replace(string(planted(encode(t, c, "fn", function), false)), "evil", "A", 1)), `function key "A" is in clear`},
+		"for the master key":      {"host", withoutSeal(t, encode(t, c, "host", hostDocument())), "the master key is in clear"},
+		"with an older form's":    {"fn", planted(encode(t, c, "fn", function), true), `"evil"`},
+		"where nothing is sealed": {"fn", planted(encode(t, c, "fn", function), true), `"evil"`},
+	} {
+		s := own
+		switch name {
+		case "with an older form's":
+			s = seal.Chain{ring(t, siteKey), own}
+		case "where nothing is sealed":
+			s = seal.Chain{seal.None{}, own}
+		}
+		d, err := codec.New(codec.Config{Sealer: s}).Decode(tc.doc, tc.text)
+		if !errors.Is(err, keystore.ErrUndecryptable) || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "beside sealed ones") {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !strings.Contains(problem.NextOf(err), "latchkey keys set") || strings.Contains(err.Error(), "planted") || len(d.Keys.Keys) > 0 {
+			t.Errorf("%s: %v, next %q", name, d.Keys, problem.NextOf(err))
+		}
+	}
+}
+
+// withoutSeal puts another master key, in clear, in the place of a host document's.
+func withoutSeal(t *testing.T, data []byte) []byte {
+	t.Helper()
+	before, rest, ok := strings.Cut(string(data), `"value": "`)
+	_, after, found := strings.Cut(rest, `"encrypted": true`)
+	if !ok || !found {
+		t.Fatalf("no master key in %s", data)
+	}
+	return []byte(before + `"value": "planted", "encrypted": false` + after)
+}
+
+func TestKeysInClearAreNamedWhereValuesAreSealed(t *testing.T) {
+	const host = `{"masterKey":{"name":"master","value":"m"},"functionKeys":[{"name":"a","value":"1"},{"name":"none","value":""}],` +
+		`"systemKeys":[{"name":"s","value":"2","encrypted":false}]}`
+	all := []string{"the master key", `host key "a"`, `system key "s"`}
+	dp := ring(t, siteKey)
+	mixed := string(planted(encode(t, codec.New(codec.Config{Sealer: dp}), "host", hostDocument()), true))
+	for name, tc := range map[string]struct {
+		doc    keystore.Doc
+		sealer seal.Sealer
+		text   string
+		want   []string
+	}{
+		"all, keyset":               {"host", ownKeyset(t), host, all},
+		"all, stock form":           {"host", dp, host, all},
+		"all, nothing is sealed":    {"host", nil, host, nil},
+		"mixed, stock form":         {"host", dp, mixed, []string{`host key "evil"`}},
+		"none, stock form":          {"host", dp, string(encode(t, codec.New(codec.Config{Sealer: dp}), "host", hostDocument())), nil},
+		"version 0 of the host's":   {"host", dp, `{"masterKey":"m","functionKey":"f"}`, []string{"the master key", `host key "default"`}},
+		"version 0 of a function's": {"fn", dp, `{"key":"k"}`, []string{`function key "default"`}},
+	} {
+		d, err := codec.New(codec.Config{Sealer: tc.sealer}).Decode(tc.doc, []byte(tc.text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(tc.want, d.InClear); diff != "" || d.Stale != (tc.want != nil) {
+			t.Errorf("%s: stale %v, in clear:\n%s", name, d.Stale, diff)
+		}
+	}
+}
+
+// TestTheOwnFormIsKnownByItsPrefix: the codec knows no sealer, only this.
+func TestTheOwnFormIsKnownByItsPrefix(t *testing.T) {
+	if keyset.Prefix != "lk1." {
+		t.Errorf("the prefix is %q now; so it must be in the codec", keyset.Prefix)
+	}
+}
+
 func TestValuesOfAnOlderKeyAreStaleUntilRewritten(t *testing.T) {
 	old := encode(t, codec.New(codec.Config{Sealer: ring(t, siteKey)}), "fn",
 		keystore.Document{Keys: accesskey.Set{Keys: []accesskey.Key{{Name: "a", Value: "v"}}}})

@@ -13,6 +13,9 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
+// ownPrefix begins a value in Latchkey's own sealed form, that of package keyset.
+const ownPrefix = "lk1."
+
 // members are the members of a JSON object by name. Of members given twice the
 // last counts, as it does for the stock host.
 type members map[string]json.RawMessage
@@ -24,6 +27,12 @@ type members map[string]json.RawMessage
 // A key whose value is null or absent is no key. Of keys whose names differ in
 // case at most, the first counts. A value is opened only if its key says it is
 // encrypted, so documents in clear stay readable under any sealer.
+//
+// A value in clear beside one in Latchkey's own sealed form is refused, too: only
+// Latchkey writes that form, and it seals all values or none, so somebody without
+// the sealing key has added to the document. The stock host does mix values in
+// clear with its own form. Under a sealer, keys in clear are named in
+// Document.InClear.
 func (c *Codec) Decode(doc keystore.Doc, data []byte) (keystore.Document, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	var top members
@@ -32,10 +41,13 @@ func (c *Codec) Decode(doc keystore.Doc, data []byte) (keystore.Document, error)
 	}
 	r := reader{codec: c, doc: doc}
 	d, err := r.document(top)
+	if err == nil {
+		err = r.failed()
+	}
 	if err != nil {
 		return keystore.Document{}, err
 	}
-	return d, r.failed()
+	return d, nil
 }
 
 func malformed(doc keystore.Doc, why string) error {
@@ -48,18 +60,34 @@ type reader struct {
 	codec *Codec
 	doc   keystore.Doc
 	stale bool
+	own   bool     // some value is in Latchkey's own sealed form
+	clear []string // keys in clear
 	names []string // keys that cannot be opened
 	errs  []error
 }
 
 func (r *reader) failed() error {
 	if len(r.names) == 0 {
-		return nil
+		return r.mixed()
 	}
 	cause := r.errs[0]
 	e := problem.Wrap(keystore.ErrUndecryptable,
 		fmt.Sprintf("key document %q holds keys that cannot be decrypted (%s)", string(r.doc), strings.Join(r.names, ", ")), cause)
 	return e.WithNext(problem.NextOf(cause))
+}
+
+func (r *reader) mixed() error {
+	if !r.own || len(r.clear) == 0 {
+		return nil
+	}
+	verb := "is"
+	if len(r.clear) > 1 {
+		verb = "are"
+	}
+	return problem.New(keystore.ErrUndecryptable, fmt.Sprintf("key document %q: %s %s in clear beside sealed ones; nothing was changed",
+		string(r.doc), strings.Join(r.clear, ", "), verb)).
+		WithNext("remove what is in clear from the document, and see who can write to it; to have a key of that value, " +
+			"set it afterwards with: latchkey keys set")
 }
 
 // document tells the versions apart in the order the host does.
@@ -82,7 +110,11 @@ func (r *reader) document(top members) (keystore.Document, error) {
 	for _, name := range []string{memberHostName, memberInstanceID, memberSource, memberKeyID} {
 		top.take(name)
 	}
-	return keystore.Document{Keys: set, Extra: top.extra(), Stale: r.stale && err == nil}, err
+	d := keystore.Document{Keys: set, Extra: top.extra()}
+	if err == nil {
+		d.Stale, d.InClear = r.stale, r.unsealed()
+	}
+	return d, err
 }
 
 // oldFunction tells version 0 by its "key". A null one beside a list of keys is
@@ -105,6 +137,9 @@ func (r *reader) oldHost(top members) (accesskey.Set, error) {
 		return set, err
 	}
 	set.Master = accesskey.Key{Name: accesskey.MasterStoredName, Value: value}
+	if value != "" {
+		r.inClear(listMaster, set.Master.Name)
+	}
 	set.Keys, err = r.oldKey(top, memberOldHostKey)
 	return set, err
 }
@@ -119,6 +154,7 @@ func (r *reader) oldKey(top members, member string) ([]accesskey.Key, error) {
 	if err != nil || value == "" {
 		return nil, err
 	}
+	r.inClear(listKeys, accesskey.DefaultName)
 	return []accesskey.Key{{Name: accesskey.DefaultName, Value: value}}, nil
 }
 
@@ -147,7 +183,11 @@ func (r *reader) list(raw json.RawMessage, list string) ([]accesskey.Key, error)
 	var keys []accesskey.Key
 	seen := map[string]bool{}
 	for _, item := range items {
-		if kind(item) == null || seen[itemName(item)] {
+		if kind(item) == null {
+			continue
+		}
+		if seen[itemName(item)] {
+			r.own = r.own || ownForm(item)
 			continue
 		}
 		k, ok, err := r.key(item, list)
@@ -201,11 +241,42 @@ func (r *reader) key(raw json.RawMessage, list string) (k accesskey.Key, ok bool
 		return k, false, malformed(r.doc, "a key has no name")
 	}
 	if sealed {
+		r.own = r.own || strings.HasPrefix(k.Value, ownPrefix)
 		k.Value = r.open(k, list)
-	} else if r.codec.cfg.Sealer.Seals() {
-		r.stale = true // in clear where values are sealed: to be sealed like the others
+	} else {
+		r.inClear(list, k.Name)
 	}
 	return k, true, nil
+}
+
+// ownForm reports whether a key that does not count is in Latchkey's own form.
+func ownForm(item json.RawMessage) bool {
+	var m members
+	var value string
+	var sealed bool
+	return json.Unmarshal(item, &m) == nil && json.Unmarshal(m.take(memberValue), &value) == nil &&
+		json.Unmarshal(m.take(memberEncrypted), &sealed) == nil && sealed && strings.HasPrefix(value, ownPrefix)
+}
+
+// inClear notes a value in clear. Where values are sealed it is to be sealed like
+// the others.
+func (r *reader) inClear(list, name string) {
+	r.stale = r.stale || r.codec.cfg.Sealer.Seals()
+	kind := ""
+	if list == listKeys {
+		if kind = "function key "; r.doc.IsHost() {
+			kind = "host key "
+		}
+	}
+	r.clear = append(r.clear, kind+label(list, name))
+}
+
+// unsealed gives the keys in clear, unless they are to be.
+func (r *reader) unsealed() []string {
+	if !r.codec.cfg.Sealer.Seals() {
+		return nil
+	}
+	return r.clear
 }
 
 // open gives the value in clear, or notes that it cannot be had.

@@ -146,7 +146,7 @@ func mustLoad(t *testing.T, ctx context.Context, s keystore.Store, doc keystore.
 func wantLoaded(t *testing.T, ctx context.Context, s keystore.Store, doc keystore.Doc, want keystore.Document) {
 	t.Helper()
 	got, _ := mustLoad(t, ctx, s, doc)
-	got.Stale = false // what others wrote in clear is to be sealed; the keys are the same
+	got.Stale, got.InClear = false, nil // what others wrote in clear is to be sealed; the keys are the same
 	if diff := cmp.Diff(want.Clone(), got.Clone()); diff != "" {
 		t.Errorf("document %q (-want +got):\n%s", doc, diff)
 	}
