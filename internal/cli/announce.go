@@ -6,17 +6,27 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/server"
 )
 
-// announce prints what runs where, once. Keys are shown on a terminal only, and
-// only if nobody else can reach the app: output that is kept could be read later.
-func announce(ctx context.Context, env *Env, node *server.Node) {
-	st, err := node.Instance().AwaitState(ctx, instance.Running, instance.Error, instance.Offline)
+// patience is how long a start may take before a person is told what it waits for.
+const patience = 2 * time.Second
+
+// announce tells once what runs where, as a table or, where logs are for
+// programs, as a log line. Keys are shown on a terminal only, and only if nobody
+// else can reach the app: output that is kept could be read later. It gives the
+// state told of.
+func announce(ctx context.Context, env *Env, node *server.Node, asLog bool) instance.State {
+	st, err := awaitStart(ctx, node)
 	if err != nil {
-		return
+		return ""
+	}
+	if asLog {
+		node.LogStart(st)
+		return st.State
 	}
 	list := []server.FunctionInfo{}
 	if m := node.Instance().Model(); m != nil {
@@ -28,6 +38,18 @@ func announce(ctx context.Context, env *Env, node *server.Node) {
 		}
 	}
 	printStart(env.Stdout, node, st, list)
+	return st.State
+}
+
+func awaitStart(ctx context.Context, node *server.Node) (instance.Status, error) {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	st, err := node.Instance().AwaitState(soon, instance.Running, instance.Error, instance.Offline)
+	if err == nil || ctx.Err() != nil {
+		return st, err
+	}
+	node.LogWaiting()
+	return node.Instance().AwaitState(ctx, instance.Running, instance.Error, instance.Offline)
 }
 
 func printStart(w io.Writer, node *server.Node, st instance.Status, list []server.FunctionInfo) {

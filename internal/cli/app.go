@@ -42,7 +42,7 @@ func openApp(env *Env, dir, dataDir string) (*app, error) {
 
 // explainFolder adds what to do to the error of a folder that is not there.
 func explainFolder(err error) error {
-	if problem.NextOf(err) == "" && problem.KindOf(err) == problem.NotFound {
+	if problem.NextOf(err) == "" && problem.KindOf(err) == problem.NotFound && !server.IsUnknownFunction(err) {
 		return problem.Wrap(problem.NotFound, "there is no such app", err).WithNext(nameTheApp)
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/telemetry"
@@ -61,6 +62,9 @@ func (f startFlags) config(env *Env, dir string, metricsGiven bool) (server.Conf
 	if err != nil {
 		return server.Config{}, usageError{err}
 	}
+	if f.port < -1 || f.port > 65535 {
+		return server.Config{}, usageError{problem.New(problem.Invalid, fmt.Sprintf("port %d is not between 0 and 65535", f.port))}
+	}
 	return server.Config{
 		Dir: dir, DataDir: f.dataDir, Environ: env.Environ, Host: f.host, Port: f.port,
 		OpsAddress: f.metrics, OpsMayMove: !metricsGiven, CORS: f.cors, Functions: f.functions, Watch: !f.noWatch,
@@ -93,7 +97,7 @@ func start(ctx context.Context, env *Env, dir string, f startFlags, metricsGiven
 		return explainStart(err)
 	}
 	defer node.Close()
-	return serve(ctx, env, node)
+	return serve(ctx, env, node, f)
 }
 
 // explainStart adds what to do to errors of the disk that do not say.
@@ -108,16 +112,21 @@ func explainStart(err error) error {
 	return err
 }
 
-// serve runs the node and prints the functions as soon as the app runs.
-func serve(ctx context.Context, env *Env, node *server.Node) error {
+// serve runs the node and tells of the functions as soon as the app runs. With
+// --strict an app that does not run ends it.
+func serve(ctx context.Context, env *Env, node *server.Node, f startFlags) error {
 	ctx, cancel := context.WithCancel(ctx)
-	announced := make(chan struct{})
+	announced := make(chan error, 1)
 	go func() {
-		defer close(announced)
-		announce(ctx, env, node)
+		state := announce(ctx, env, node, f.logFormat == string(telemetry.JSON))
+		if f.strict && state == instance.Error {
+			announced <- problem.New(problem.Invalid, "the app does not run")
+			cancel()
+			return
+		}
+		announced <- nil
 	}()
 	err := node.Run(ctx)
 	cancel()
-	<-announced
-	return err
+	return errors.Join(<-announced, err)
 }

@@ -27,7 +27,7 @@ func (x *exchange) serveFunction() {
 	s := x.f.current(live.Model)
 	x.decorate(s)
 	entry, params := s.model.Routes.Match(x.r.Method, x.r.URL.EscapedPath(), x.params[:0])
-	if entry == nil {
+	if entry == nil || s.model.Routes.Ambiguous(x.r.Method, x.r.URL.EscapedPath(), entry) {
 		x.noRoute()
 		return
 	}

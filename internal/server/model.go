@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -40,6 +42,35 @@ func loadModel(cfg Config) (*instance.Model, error) {
 	return m, nil
 }
 
+// errUnknownFunction marks the error of a name that no function of the app has.
+var errUnknownFunction = errors.New("unknown function")
+
+// IsUnknownFunction reports whether err is about a function that the app does not
+// have, as opposed to an app that is not there.
+func IsUnknownFunction(err error) bool { return errors.Is(err, errUnknownFunction) }
+
+func unknownFunction(name string, functions []funcapp.Function) error {
+	names := make([]string, len(functions))
+	for i := range functions {
+		names[i] = functions[i].Name
+	}
+	return problem.Wrap(problem.NotFound, fmt.Sprintf("the app has no function %q", name), errUnknownFunction).
+		WithNext("choose among " + strings.Join(names, ", "))
+}
+
+// Warnings tells what about an app is allowed and probably not meant: a function
+// behind keys whose requests an earlier, more open route takes.
+func Warnings(m *instance.Model) []string {
+	var list []string
+	for _, s := range m.Routes.Shadows() {
+		if s.Hidden.HTTP().AuthLevel > s.By.HTTP().AuthLevel {
+			list = append(list, fmt.Sprintf("%s %s is served by function %s (level %s), not by %s (level %s): routes are tried in the order of function names",
+				s.Method, s.Path, s.By.Name, levelNames[s.By.HTTP().AuthLevel], s.Hidden.Name, levelNames[s.Hidden.HTTP().AuthLevel]))
+		}
+	}
+	return list
+}
+
 // onlySome leaves out all functions but the named ones, ignoring case.
 func onlySome(app *funcapp.App, names []string) error {
 	if len(names) == 0 {
@@ -47,7 +78,7 @@ func onlySome(app *funcapp.App, names []string) error {
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(app.Functions, func(f funcapp.Function) bool { return strings.EqualFold(f.Name, name) }) {
-			return problem.New(problem.NotFound, "the app has no function "+name)
+			return unknownFunction(name, app.Functions)
 		}
 	}
 	for i := range app.Functions {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,23 +85,30 @@ func (t *Tokens) Of(r *http.Request) SiteToken {
 	if t == nil {
 		return SiteToken{}
 	}
-	text, _ := presentedToken(r.Header)
+	text := presentedToken(r.Header)
 	if text == "" {
 		return SiteToken{}
 	}
 	return t.check(text)
 }
 
-// presentedToken finds the token in a header, and the name of the field.
-func presentedToken(h http.Header) (text, field string) {
+// presentedToken finds the token in a header.
+func presentedToken(h http.Header) (text string) {
 	if values := h[siteTokenHeader]; len(values) > 0 {
-		return values[0], siteTokenHeader
+		return values[0]
 	}
-	values := h[authzHeader]
-	if len(values) == 0 || len(values[0]) <= len(authScheme) || !strings.EqualFold(values[0][:len(authScheme)], authScheme) {
-		return "", ""
+	if values := h[authzHeader]; len(values) > 0 {
+		text, _ = bearer(values[0])
 	}
-	return strings.TrimSpace(values[0][len(authScheme):]), authzHeader
+	return text
+}
+
+// bearer gives the token of an Authorization value.
+func bearer(value string) (token string, ok bool) {
+	if len(value) <= len(authScheme) || !strings.EqualFold(value[:len(authScheme)], authScheme) {
+		return "", false
+	}
+	return strings.TrimSpace(value[len(authScheme):]), true
 }
 
 var tokenAlgorithms = []jose.SignatureAlgorithm{jose.HS256}
@@ -145,10 +153,25 @@ func (t *Tokens) addressed(audience jwt.Audience) bool {
 	return false
 }
 
-// DropToken takes a site token out of a request, so that a function cannot use
-// its caller's right to manage the app.
+// DropToken takes site tokens out of a request, so that a function cannot use its
+// caller's right to manage the app. A caller may send one in both fields, of which
+// only the first was looked at; what cannot be one, say the app's own token or
+// another kind of credential, stays.
 func DropToken(r *http.Request) {
-	if _, field := presentedToken(r.Header); field != "" {
-		delete(r.Header, field)
+	delete(r.Header, siteTokenHeader)
+	r.Header[authzHeader] = slices.DeleteFunc(r.Header[authzHeader], mayBeSiteToken)
+	if len(r.Header[authzHeader]) == 0 {
+		delete(r.Header, authzHeader)
 	}
+}
+
+// mayBeSiteToken reports whether a value of field Authorization has the form of a
+// site token: a JWT signed with HS256.
+func mayBeSiteToken(value string) bool {
+	text, ok := bearer(value)
+	if !ok {
+		return false
+	}
+	_, err := jwt.ParseSigned(text, tokenAlgorithms)
+	return err == nil
 }
