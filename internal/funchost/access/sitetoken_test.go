@@ -1,6 +1,8 @@
 package access_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/hex"
 	"net/http"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funchost/access"
@@ -149,6 +152,35 @@ func TestSiteTokensNeedAKeyAndASite(t *testing.T) {
 	r := &http.Request{Header: http.Header{"Authorization": {"Bearer " + sign(t, jose.HS256, raw(), claims())}}}
 	if nobody.Of(r).Valid {
 		t.Error("a nil recogniser accepts a token")
+	}
+}
+
+func TestNoSiteTokenIsLeftInEitherField(t *testing.T) {
+	good := "Bearer " + sign(t, jose.HS256, raw(), claims())
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := "Bearer " + sign(t, jose.RS256, private, claims())
+	for name, tc := range map[string]struct{ authorization, left []string }{
+		"the same right":  {[]string{good}, nil},
+		"one of several":  {[]string{"Basic eDp5", good, users}, []string{"Basic eDp5", users}},
+		"a user's token":  {[]string{users}, []string{users}},
+		"another scheme":  {[]string{"Basic eDp5"}, []string{"Basic eDp5"}},
+		"nothing besides": {nil, nil},
+	} {
+		r := &http.Request{Header: http.Header{"X-Ms-Site-Token": {good[len("Bearer "):]}, "Accept": {"*/*"}}}
+		if tc.authorization != nil {
+			r.Header["Authorization"] = tc.authorization
+		}
+		access.DropToken(r)
+		want := http.Header{"Accept": {"*/*"}}
+		if tc.left != nil {
+			want["Authorization"] = tc.left
+		}
+		if diff := cmp.Diff(want, r.Header); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
 	}
 }
 

@@ -92,8 +92,10 @@ func (w *Worker) outgoing(r *http.Request, inv *worker.Invocation) hop.Request {
 	if inv.KeyName != "" {
 		req.Set = append(req.Set, hop.Field{Name: headerKeyName, Value: fieldValue(inv.KeyName)})
 	}
-	if v := r.Header.Get("Referer"); v != "" && cred.value != "" {
-		req.Set = append(req.Set, hop.Field{Name: "Referer", Value: cred.referer(v)})
+	if pages := r.Header["Referer"]; len(pages) > 0 {
+		if v := cred.referer(pages[0]); v != pages[0] || len(pages) > 1 {
+			req.Set = append(req.Set, hop.Field{Name: "Referer", Value: v})
+		}
 	}
 	if w.handler.Proxy {
 		req.Set = append(req.Set, proxyFields(r, inv)...)

@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
@@ -163,6 +166,75 @@ func TestTheKeyNeverReachesTheFunction(t *testing.T) {
 			}
 		})
 	}
+}
+
+func newKey(t *testing.T, kind azfkey.Kind) string {
+	t.Helper()
+	key, err := azfkey.Generate(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// TestKeysThatWereNotAskedAboutDoNotReachTheFunction: a request may carry more keys
+// than the one that was evaluated, even one that opens everything.
+func TestKeysThatWereNotAskedAboutDoNotReachTheFunction(t *testing.T) {
+	master, chosen := newKey(t, azfkey.Master), "a-key-somebody-chose"
+	escaped := url.QueryEscape(master)
+	twice := url.QueryEscape("/api/x?code=" + escaped)
+	hex := ""
+	for _, c := range []byte(master) {
+		hex += fmt.Sprintf("%%%02X", c)
+	}
+	for _, tc := range []struct {
+		name            string
+		strip           bool
+		header          []string
+		path, target    string
+		referer, passed string
+	}{
+		{name: "beside a key in the header", strip: true, header: []string{chosen}, path: "/api/x?code=" + escaped + "&code=oauth&a", target: "/api/x?code=oauth&a"},
+		{name: "beside an empty header", strip: true, header: []string{""}, path: "/api/x?code=" + master, target: "/api/x"},
+		{name: "behind another code", path: "/api/x?code=zzz&a=1&code=" + master, target: "/api/x?code=zzz&a=1"},
+		{name: "behind the evaluated code", strip: true, path: "/api/x?code=zzz&code=" + master, target: "/api/x"},
+		{name: "without padding, all escaped, another case", path: "/api/x?CODE=" + strings.TrimSuffix(hex, "%3D%3D") + "&b", target: "/api/x?b"},
+		{name: "within a code", path: "/api/x?code=," + master, target: "/api/x"},
+		{name: "in a header nobody looked at", header: []string{"x", master}, path: "/api/x", target: "/api/x"},
+		{name: "in the referring page's query", path: "/", target: "/", referer: "http://h/p?a=1&code=" + escaped + "&b", passed: "http://h/p?a=1&b"},
+		{name: "in its fragment", path: "/", target: "/", referer: "http://h/p#code=" + master + "&b", passed: "http://h/p#b"},
+		{name: "in the fragment's text", path: "/", target: "/", referer: "http://h/p?a#/x/" + master, passed: "http://h/p?a#/x/hidden"},
+		{name: "in another parameter", path: "/", target: "/", referer: "http://h/p?key=" + master, passed: "http://h/p?key=hidden"},
+		{name: "nested", path: "/", target: "/", referer: "http://h/p?next=" + twice, passed: "http://h/p?next=%2Fapi%2Fx%3Fcode%3Dhidden%253D%253D"},
+		{name: "nested, all escaped", path: "/", target: "/", referer: "http://h/p?next=%3Fcode%3D" + url.QueryEscape(hex), passed: "http://h/p"},
+		{name: "in the page's path", path: "/", target: "/", referer: "http://h/" + hex, passed: ""},
+		{name: "the evaluated one, nested", strip: true, path: "/?code=" + chosen, target: "/", referer: "http://h/p?next=%3Fcode%3D" + chosen, passed: "http://h/p"},
+		{name: "none in the referring page", path: "/", target: "/", referer: "http://h/p?code=oauth&&#", passed: "http://h/p?code=oauth&&#"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inv := *call(httpFunction("x"))
+			inv.StripKey = tc.strip
+			got, _ := relayed(t, funcapp.CustomHandler{Forward: true}, inv, func(r *http.Request) {
+				if tc.header != nil {
+					r.Header["X-Functions-Key"] = tc.header
+				}
+				if tc.referer != "" {
+					r.Header["Referer"] = []string{tc.referer}
+				}
+			}, tc.path)
+			if got.Target != tc.target {
+				t.Errorf("target %q, want %q", got.Target, tc.target)
+			}
+			wantFields(t, got.Header, map[string]string{"X-Functions-Key": "", "Referer": tc.passed})
+		})
+	}
+}
+
+func TestOnlyTheFirstReferringPageIsToldAndWithoutKeys(t *testing.T) {
+	got, _ := relayed(t, funcapp.CustomHandler{Forward: true}, *call(httpFunction("x")), func(r *http.Request) {
+		r.Header["Referer"] = []string{"http://h/p", "http://h/?code=" + newKey(t, azfkey.Function)}
+	}, "/")
+	wantFields(t, got.Header, map[string]string{"Referer": "http://h/p"})
 }
 
 func TestTheOlderHTTPWorkerIsCalledByFunctionName(t *testing.T) {

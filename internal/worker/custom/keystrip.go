@@ -3,15 +3,18 @@ package custom
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
 const keyParameter = "code"
 
 // credential is where the access key of a request travelled and what must not
-// reach the function. The zero value takes nothing out.
+// reach the function. The zero value takes out what can be seen to be a key.
 type credential struct {
 	inHeader bool   // header x-functions-key was evaluated, the query was not
 	inQuery  bool   // query parameter code was evaluated
@@ -20,13 +23,14 @@ type credential struct {
 
 // findCredential looks where the key of an invocation was: in the header
 // whenever that is present, else in the query. With the key in the header, code
-// is ordinary data (an OAuth answer, say) unless it repeats the key.
+// is ordinary data (an OAuth answer, say) unless it repeats the key or is one.
 func findCredential(r *http.Request, inv *worker.Invocation) credential {
+	field, given := r.Header[headerKey]
 	if !inv.StripKey {
-		return credential{}
+		return credential{inHeader: given && slices.ContainsFunc(field, isKey)}
 	}
-	if v, ok := r.Header[headerKey]; ok {
-		return credential{inHeader: true, value: first(v)}
+	if given {
+		return credential{inHeader: true, value: first(field)}
 	}
 	for _, p := range parseQuery(r.URL.RawQuery) {
 		if strings.EqualFold(p.name, keyParameter) {
@@ -43,38 +47,105 @@ func first(v []string) string {
 	return v[0]
 }
 
+// isKey reports whether a text is, or holds, an access key by its format. Nobody
+// has asked what the key opens: it may be another than the one that was evaluated.
+func isKey(text string) bool {
+	_, ok := azfkey.Identify(strings.TrimSpace(text))
+	return ok || len(azfkey.Find([]byte(text))) > 0
+}
+
 // hides reports whether a query parameter must not reach the function.
 func (c credential) hides(p parameter) bool {
 	if !strings.EqualFold(p.name, keyParameter) {
 		return false
 	}
-	return c.inQuery || (c.inHeader && c.value != "" && p.value == c.value)
+	return c.inQuery || c.is(p.value) || isKey(p.value)
 }
+
+// is reports whether a text is the key that was evaluated.
+func (c credential) is(text string) bool { return c.value != "" && text == c.value }
 
 // query gives rawQuery without the key, every other byte as it was.
 func (c credential) query(rawQuery string) string {
-	if !c.inQuery && !c.inHeader {
-		return rawQuery
-	}
 	return dropParameters(rawQuery, c.hides)
 }
 
-// referer gives a Referer value without the key: a page that was opened with a
-// key in its address sends that address along.
+// referer gives a Referer value without keys: a page that was opened with a key in
+// its address sends that address along.
 func (c credential) referer(value string) string {
-	base, rest, found := strings.Cut(value, "?")
-	if !found || c.value == "" {
-		return value
+	drop := func(p parameter) bool {
+		return c.is(p.value) || strings.EqualFold(p.name, keyParameter) && isKey(p.value)
 	}
-	query, fragment, hasFragment := strings.Cut(rest, "#")
-	kept := dropParameters(query, func(p parameter) bool { return p.value == c.value })
-	if kept != "" {
-		base += "?" + kept
+	page, fragment, _ := strings.Cut(value, "#")
+	base, query, _ := strings.Cut(page, "?")
+	whole := base
+	if left := dropParameters(query, drop); left != "" || query == "" && len(page) > len(base) {
+		whole += "?" + left
 	}
-	if hasFragment {
-		base += "#" + fragment
+	if left := dropParameters(fragment, drop); left != "" || fragment == "" && len(value) > len(page) {
+		whole += "#" + left
 	}
-	return base
+	for _, text := range []string{maskKeys(whole), maskKeys(base)} {
+		if !c.showsIn(text) {
+			return text
+		}
+	}
+	return ""
+}
+
+// maxEncodings is how many layers of encoding are looked through.
+const maxEncodings = 5
+
+// minNested is the length from which a key that has no known format is looked for
+// within other texts; shorter ones would be found by chance. In bytes.
+const minNested = 16
+
+// showsIn reports whether a key is somewhere in an address, however often it is
+// encoded there.
+func (c credential) showsIn(text string) bool {
+	for range maxEncodings {
+		if isKey(text) || len(c.value) >= minNested && strings.Contains(text, c.value) {
+			return true
+		}
+		plain := decoded(text)
+		if plain == text {
+			return false
+		}
+		text = plain
+	}
+	return false
+}
+
+// decoded undoes one percent-encoding; what is no escape stays.
+func decoded(text string) string {
+	if strings.IndexByte(text, '%') < 0 {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if c, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+// maskKeys puts a word in the place of keys. The word stands where a key may be
+// part of a nested address, so it needs no escape.
+func maskKeys(text string) string {
+	var b strings.Builder
+	done := int64(0)
+	for _, m := range azfkey.Find([]byte(text)) {
+		b.WriteString(text[done:m.Start])
+		b.WriteString("hidden")
+		done = m.End
+	}
+	return b.String() + text[done:]
 }
 
 // parameter is one part of a query.
@@ -101,12 +172,15 @@ func unescape(s string) string {
 	return s
 }
 
+// dropParameters gives a query without some parameters; without any to drop, as it
+// is to the byte.
 func dropParameters(raw string, drop func(parameter) bool) string {
-	if raw == "" {
+	all := parseQuery(raw)
+	if !slices.ContainsFunc(all, drop) {
 		return raw
 	}
 	var kept []string
-	for _, p := range parseQuery(raw) {
+	for _, p := range all {
 		if !drop(p) {
 			kept = append(kept, p.raw)
 		}
