@@ -152,11 +152,10 @@ func proxyFields(r *http.Request, inv *worker.Invocation) []hop.Field {
 	}
 }
 
+// scheme gives that of the connection. A client can write any in a request's
+// target.
 func scheme(r *http.Request) string {
-	switch {
-	case r.URL.Scheme != "":
-		return r.URL.Scheme
-	case r.TLS != nil:
+	if r.TLS != nil {
 		return "https"
 	}
 	return "http"

@@ -1,7 +1,9 @@
 package custom
 
 import (
+	"crypto/tls"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -140,6 +142,31 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTheSchemeIsTheConnectionsNotTheClients(t *testing.T) {
+	for _, tc := range []struct {
+		target string
+		tls    bool
+		want   string
+	}{
+		{"/api/x", false, "http"}, {"/api/x", true, "https"},
+		{"https://h/api/x", false, "http"}, {"http://h/api/x", true, "https"}, {"ftp://h/api/x", false, "http"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, tc.target, nil)
+		if r.TLS = nil; tc.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		inv := &worker.Invocation{Request: r}
+		if got := httpInput(inv).URL; !strings.HasPrefix(got, tc.want+"://") {
+			t.Errorf("%s, TLS %v: the handler is told %s", tc.target, tc.tls, got)
+		}
+		for _, f := range proxyFields(r, inv) {
+			if f.Name == "X-Forwarded-Proto" && f.Value != tc.want {
+				t.Errorf("%s, TLS %v: %s %s", tc.target, tc.tls, f.Name, f.Value)
+			}
+		}
+	}
 }
 
 func FuzzKeyStripping(f *testing.F) {
