@@ -44,6 +44,9 @@ func checkConfig(env *Env, dir string, out *choice) error {
 	if err != nil {
 		return explainFolder(err)
 	}
+	for _, w := range server.Warnings(model) {
+		fmt.Fprintln(env.Stderr, "warning: "+visible(w))
+	}
 	faults := model.Faults()
 	if err := printFaults(env, faults, len(model.Functions), out); err != nil {
 		return err

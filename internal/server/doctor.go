@@ -100,6 +100,9 @@ func (e *examination) app() {
 		f.Next = ""
 		e.add(checkApp, CheckFailed, f.String(), next)
 	}
+	for _, w := range Warnings(e.model) {
+		e.add(checkApp, CheckWarn, w, "rename the functions so that the stricter one comes first, or give the open one a narrower route")
+	}
 	if len(faults) == 0 {
 		e.ok(checkApp, "%s has no faults, functions: %d", e.cfg.Dir, len(e.model.Functions))
 	}

@@ -95,7 +95,7 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 	if len(chain) > 0 && !exists(filepath.Join(p.sealDir, keyset.KeysetFile)) {
 		return chain, nil
 	}
-	if err := checkKeysetNotLost(p); err != nil {
+	if err := checkKeysetNotLost(p, chain); err != nil {
 		return nil, err
 	}
 	own, err := keyset.Open(ctx, p.sealDir, s.get(kekSetting))
@@ -108,10 +108,13 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 // maxLook is more than any key document has, in bytes.
 const maxLook = 1 << 20
 
+// stockPrefix begins every value sealed in the stock host's format.
+const stockPrefix = "CfDJ8"
+
 // checkKeysetNotLost refuses to make a keyset beside documents that were sealed
-// with another one: keys made now would be unreadable once the old keyset is put
+// with something else that is not at hand: keys made now would be unreadable once the old keyset is put
 // back.
-func checkKeysetNotLost(p keyPlace) error {
+func checkKeysetNotLost(p keyPlace, chain seal.Chain) error {
 	path := filepath.Join(p.sealDir, keyset.KeysetFile)
 	if exists(path) {
 		return nil
@@ -119,6 +122,10 @@ func checkKeysetNotLost(p keyPlace) error {
 	documents, _ := filepath.Glob(filepath.Join(globEscape(p.dir), "*.json"))
 	for _, d := range documents {
 		text, err := atomicfile.Read(d, maxLook)
+		if err == nil && bytes.Contains(text, []byte(`"`+stockPrefix)) && len(chain) == 0 {
+			return problem.New(problem.Undecryptable, d+" is sealed in the stock host's format and AzureWebEncryptionKey is not set").
+				WithNext("set AzureWebEncryptionKey to the value it had when the keys were stored; to start over with new keys, move " + p.dir + " aside")
+		}
 		if err == nil && bytes.Contains(text, []byte(`"`+keyset.Prefix)) {
 			return problem.New(problem.Undecryptable, d+" is sealed and the keyset "+path+" is not there").
 				WithNext("put the folder " + p.sealDir + " back from a backup; to start over with new keys, move " + p.dir + " aside")

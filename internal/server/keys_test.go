@@ -175,3 +175,31 @@ func TestUnknownKeyStoresAreRefusedByName(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestKeysOfAStockHostWithoutItsKeyAreNotTouched(t *testing.T) {
+	cfg := shop(t)
+	put(t, filepath.Join(cfg.Dir, ".latchkey", "secrets"), "host.json", `{"masterKey":{"name":"master","value":"CfDJ8AAAA","encrypted":true},"functionKeys":[],"systemKeys":[]}`)
+	_, err := server.OpenKeys(t.Context(), cfg)
+	if problem.KindOf(err) != problem.Undecryptable || !strings.Contains(problem.NextOf(err), "AzureWebEncryptionKey") {
+		t.Errorf("got %v; next: %s", err, problem.NextOf(err))
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, ".latchkey", "seal")); !os.IsNotExist(err) {
+		t.Errorf("a keyset was made: %v", err)
+	}
+}
+
+func TestAFunctionHiddenByAMoreOpenOneIsWarnedOf(t *testing.T) {
+	cfg := shop(t)
+	for name, text := range map[string]string{
+		"All": `{"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous", "route": "{*rest}"}]}`,
+	} {
+		put(t, filepath.Join(cfg.Dir, name), "function.json", text)
+	}
+	m, err := server.LoadModel(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := server.Warnings(m); len(w) != 1 || !strings.Contains(w[0], "Hello") || !strings.Contains(w[0], "All") {
+		t.Errorf("got %q", w)
+	}
+}

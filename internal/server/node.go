@@ -224,6 +224,9 @@ func (n *Node) reportFaults(m *instance.Model) {
 			n.log.Error("a function is left out", "function", m.Functions[i].Name, "reason", f.String())
 		}
 	}
+	for _, w := range Warnings(m) {
+		n.log.Warn(w)
+	}
 }
 
 func (n *Node) newWorker(m *instance.Model) (worker.Worker, error) {
