@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/telemetry"
 )
 
 // app is an app folder that a command is about; the app may run or not.
@@ -32,7 +33,7 @@ func addDataDir(c *cobra.Command, dataDir *string) {
 // openApp reads the app in a folder. Its faults do not matter here; that it is
 // an app does: commands must not make keys in any odd folder.
 func openApp(env *Env, dir, dataDir string) (*app, error) {
-	a := &app{cfg: server.Config{Dir: dir, DataDir: dataDir, Environ: env.Environ, Port: -1, Version: version}}
+	a := &app{cfg: server.Config{Dir: dir, DataDir: dataDir, Environ: env.Environ, Port: -1, Version: version, Log: env.Stderr, LogFormat: telemetry.Text}}
 	var err error
 	if a.model, err = server.LoadModel(a.cfg); err != nil {
 		return nil, explainFolder(err)

@@ -16,7 +16,7 @@ func newKeysDelete(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete NAME [DIR]",
 		Short: "Delete an access key",
-		Long: "Deletes a key, which stops working at once, in a running app too. Asks first, or\n" +
+		Long: "Deletes a key, which stops working within a tenth of a second, in a running app too. Asks first, or\n" +
 			"needs --yes. The master key can only be renewed.",
 		Example: "  latchkey keys delete partner --function hello --yes",
 		Args:    cobra.RangeArgs(1, 2),

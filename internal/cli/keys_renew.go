@@ -17,7 +17,7 @@ func newKeysRenew(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "renew NAME [DIR]",
 		Short: "Give an access key a new generated value",
-		Long: "Replaces a key's value by a generated one. The old value stops working at once,\n" +
+		Long: "Replaces a key's value by a generated one. The old value stops working within a tenth of a second,\n" +
 			"in a running app too. Asks first, or needs --yes.",
 		Example: "  latchkey keys renew default --function hello --yes --show\n  latchkey keys renew _master",
 		Args:    cobra.RangeArgs(1, 2),

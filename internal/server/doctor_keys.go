@@ -80,6 +80,9 @@ func (v *keyView) remedy(doc keystore.Doc, err error) string {
 	if problem.KindOf(err) != keystore.ErrUndecryptable {
 		return asOwner + ", or make " + file + " readable for it"
 	}
+	if next := problem.NextOf(err); next != "" && !strings.Contains(next, "restore") {
+		return "nothing was changed. " + next // not about what was lost
+	}
 	return "nothing was changed. If it is sealed: restore " + v.place.sealDir + " (kek and keyset.json) from a backup, or set " +
 		kekSetting + " or AzureWebEncryptionKey to the value it was sealed with. If it is damaged: restore " + file +
 		" from a backup. To start over with new keys, which every caller then needs, move " + file + " aside"
