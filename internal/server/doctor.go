@@ -3,13 +3,10 @@ package server
 import (
 	"context"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 
-	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/worker/custom"
 )
 
 // CheckStatus is how a check came out.
@@ -118,28 +115,10 @@ func (e *examination) handler() {
 		}
 		return
 	}
-	path, tried := findHandler(e.cfg.Dir, h, e.settings.get("PATH"))
-	switch info, err := os.Stat(path); {
-	case path == "" || err != nil:
-		e.add(checkHandler, CheckFailed, fmt.Sprintf("the custom handler %q is not there; tried %s", h.Executable, strings.Join(tried, ", ")),
-			"build the handler, or correct customHandler.description.defaultExecutablePath in host.json")
-	case info.Mode()&0o111 == 0:
-		e.add(checkHandler, CheckFailed, path+" is not executable", "run chmod +x "+path)
-	default:
-		e.ok(checkHandler, "%s", path)
+	path, err := custom.LookUp(e.cfg.Dir, h, e.settings.get("PATH"))
+	if err != nil {
+		e.fail(checkHandler, err, "")
+		return
 	}
-}
-
-// findHandler looks where the worker looks: below the worker directory and the
-// app, then, for a bare name, in the search path's absolute folders.
-func findHandler(root string, h *funcapp.CustomHandler, searchPath string) (path string, tried []string) {
-	tried = handlerPlaces(root, h, searchPath)
-	at := slices.IndexFunc(tried, func(p string) bool {
-		info, err := os.Stat(p)
-		return err == nil && !info.IsDir()
-	})
-	if at < 0 {
-		return "", tried
-	}
-	return tried[at], tried
+	e.ok(checkHandler, "%s", path)
 }

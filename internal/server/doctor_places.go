@@ -7,37 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
-	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/web"
 )
-
-func handlerPlaces(root string, h *funcapp.CustomHandler, searchPath string) []string {
-	if filepath.IsAbs(h.Executable) {
-		return []string{h.Executable}
-	}
-	below := filepath.Join(root, h.Executable)
-	places := []string{below}
-	if h.WorkerDirectory != "" {
-		dir := h.WorkerDirectory
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(root, dir)
-		}
-		places = append([]string{filepath.Join(dir, h.Executable)}, below)
-	}
-	if strings.ContainsRune(h.Executable, filepath.Separator) {
-		return places
-	}
-	for _, dir := range filepath.SplitList(searchPath) {
-		if filepath.IsAbs(dir) {
-			places = append(places, filepath.Join(dir, h.Executable))
-		}
-	}
-	return places
-}
 
 // data looks at the data folder.
 func (e *examination) data() {

@@ -31,7 +31,7 @@ type command struct {
 // resolve finds the executable and puts the command line together: arguments,
 // the worker path if there is one, worker arguments. Nothing else is added.
 func resolve(root string, h *funcapp.CustomHandler, env map[string]string) (command, error) {
-	path, err := lookUp(root, h, pathVariable(env))
+	path, err := LookUp(root, h, pathVariable(env))
 	if err != nil {
 		return command{}, err
 	}
@@ -56,10 +56,11 @@ func checkDirectory(dir string) error {
 		WithNext("create it or change host.json customHandler.description.workingDirectory")
 }
 
-// lookUp finds the executable: an absolute path as it is; else the file below
+// LookUp finds the executable: an absolute path as it is; else the file below
 // the worker directory or the app root when there is one; else, for a bare
-// name, the search path.
-func lookUp(root string, h *funcapp.CustomHandler, searchPath string) (string, error) {
+// name, the absolute folders of the search path. Errors are problem.Unavailable
+// and say where was looked.
+func LookUp(root string, h *funcapp.CustomHandler, searchPath string) (string, error) {
 	if h.Executable == "" {
 		return "", problem.New(problem.Unavailable, executableSetting+" is empty").
 			WithNext("name the program that serves the functions")
@@ -80,8 +81,12 @@ func lookUp(root string, h *funcapp.CustomHandler, searchPath string) (string, e
 			return path, nil
 		}
 	}
+	tried := strings.Join(local, ", ")
+	if len(listed) > 0 {
+		tried += fmt.Sprintf(" and the folders of PATH, %d in all", len(listed))
+	}
 	return "", problem.New(problem.Unavailable, fmt.Sprintf("%s is %q, and there is no such program; tried %s",
-		executableSetting, h.Executable, strings.Join(append(local, listed...), ", "))).
+		executableSetting, h.Executable, tried)).
 		WithNext("build the handler, or correct the path (relative to the app folder, or a program on PATH)")
 }
 

@@ -94,7 +94,7 @@ func TestStartNamesTheExecutableThatCannotRun(t *testing.T) {
 		want      []string
 	}{
 		{"missing below the app", "bin/handler", []string{filepath.Join(root, "bin/handler")}},
-		{"missing on the search path", "no-such-program", []string{filepath.Join(root, "no-such-program"), "/search/no-such-program"}},
+		{"missing on the search path", "no-such-program", []string{filepath.Join(root, "no-such-program"), "folders of PATH, 1 in all"}},
 		{"empty", "", []string{"is empty"}},
 		{"not executable", "plain.txt", []string{"chmod +x"}},
 		{"not a program", "broken", []string{"#!"}},
