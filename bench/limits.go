@@ -20,15 +20,10 @@ import (
 // measureStart measures from process start to the first served request, next to
 // what the handler needs by itself, and the resident memory when idle.
 func measureStart(ctx context.Context, o options) error {
-	dir, err := os.MkdirTemp("", "latchkey-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	key, err := newApp(dir)
-	if err != nil {
-		return err
-	}
+	return withApp(func(dir, key string) error { return timeStarts(ctx, o, dir, key) })
+}
+
+func timeStarts(ctx context.Context, o options, dir, key string) error {
 	var served, handler []time.Duration
 	rss := 0
 	for range max(o.rounds, 5) {
@@ -76,9 +71,20 @@ func residentKiB(pid int) int {
 	return 0
 }
 
-// measureIdle opens many keep-alive connections, one request each, holds them,
-// and asks again on every one.
-func measureIdle(ctx context.Context, o options) error {
+// withLatchkey runs the binary on a new app for as long as use takes.
+func withLatchkey(ctx context.Context, o options, use func(*latchkey) error) error {
+	return withApp(func(dir, key string) error {
+		l, err := startLatchkey(ctx, o.binary, dir, key, "--log-level", "error")
+		if err != nil {
+			return err
+		}
+		defer l.stop()
+		return use(l)
+	})
+}
+
+// withApp makes a new app in a folder that goes away after use.
+func withApp(use func(dir, key string) error) error {
 	dir, err := os.MkdirTemp("", "latchkey-bench-")
 	if err != nil {
 		return err
@@ -88,13 +94,18 @@ func measureIdle(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	l, err := startLatchkey(ctx, o.binary, dir, key, "--log-level", "warn")
-	if err != nil {
-		return err
-	}
-	defer l.stop()
+	return use(dir, key)
+}
+
+// measureIdle opens many keep-alive connections, one request each, holds them,
+// and asks again on every one.
+func measureIdle(ctx context.Context, o options) error {
+	return withLatchkey(ctx, o, func(l *latchkey) error { return holdIdle(l, o.idle) })
+}
+
+func holdIdle(l *latchkey, n int) error {
 	before := residentKiB(l.cmd.Process.Pid)
-	conns, err := openIdle(l, o.idle)
+	conns, err := openIdle(l, n)
 	defer func() {
 		for _, c := range conns {
 			_ = c.Close()
@@ -111,7 +122,7 @@ func measureIdle(ctx context.Context, o options) error {
 		}
 	}
 	fmt.Printf("\nIdle keep-alive clients held: %d of %d answer again; resident %.0f MiB, %.1f KiB each.\n",
-		alive, o.idle, float64(held)/1024, float64(held-before)/float64(o.idle))
+		alive, n, float64(held)/1024, float64(held-before)/float64(n))
 	return nil
 }
 
@@ -151,20 +162,10 @@ func ask(l *latchkey, c net.Conn) error {
 // measureCrashes kills the worker once a second under load and looks at how the
 // requests end.
 func measureCrashes(ctx context.Context, o options) error {
-	dir, err := os.MkdirTemp("", "latchkey-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	key, err := newApp(dir)
-	if err != nil {
-		return err
-	}
-	l, err := startLatchkey(ctx, o.binary, dir, key, "--log-level", "error")
-	if err != nil {
-		return err
-	}
-	defer l.stop()
+	return withLatchkey(ctx, o, func(l *latchkey) error { return crashOn(ctx, l) })
+}
+
+func crashOn(ctx context.Context, l *latchkey) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	kills := make(chan int, 1)
