@@ -58,6 +58,9 @@ func (b *pacedBody) renew() {
 
 // Read reads from the client, who has until the deadline to send something.
 func (b *pacedBody) Read(p []byte) (int, error) {
+	if b.read == 0 {
+		b.start = time.Now() // what the request waited for before is not the client's fault
+	}
 	if !b.done {
 		b.renew()
 	}

@@ -70,6 +70,12 @@ func (f *front) lastErr(t *testing.T) error {
 	return f.errs[len(f.errs)-1]
 }
 
+func (f *front) errors() []error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.errs
+}
+
 func upstream(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -163,8 +169,24 @@ func TestBodiesOfEverySizeArriveWhole(t *testing.T) {
 			got, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if string(got) != want {
-				t.Errorf("%s %d: got %q want %q", name, size, got, want)
+				t.Errorf("%s %d: got %d %q want %q; %v", name, size, resp.StatusCode, got, want, f.errors())
 			}
+		}
+	}
+}
+
+func TestStreamedBodiesLeaveTheClientsConnectionWell(t *testing.T) {
+	addr := upstream(t, func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	f := newFront(t, addr, 0, 0)
+	body := make([]byte, maxInlineBody+1)
+	for i := range 300 {
+		resp, err := http.Post(f.URL, "application/octet-stream", bytes.NewReader(body[:len(body)-i%2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Fatalf("request %d: %d; %v", i, resp.StatusCode, f.lastErr(t))
 		}
 	}
 }

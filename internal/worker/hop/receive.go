@@ -298,13 +298,15 @@ func (x *exchange) bodySent() bool {
 	if x.body.done == nil {
 		return true
 	}
-	select {
-	case err := <-x.body.done:
-		x.body.done = nil
-		return err == nil
-	default:
-		return false
+	patience := time.Duration(0)
+	if x.body.taken.Load() {
+		patience = settle // it has only to be told
 	}
+	err, through := x.awaitBody(patience)
+	if through {
+		x.body.done = nil
+	}
+	return through && err == nil
 }
 
 func bodyless(method string, status int) bool {

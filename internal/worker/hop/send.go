@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -23,11 +24,16 @@ const maxInlineBody = 16 << 10
 
 // bodyPlan says how the request's body travels.
 type bodyPlan struct {
-	inline  []byte     // read already, sent with the head
-	stream  bool       // copied by a goroutine of its own
-	started bool       // part of the stream was taken from the client
-	done    chan error // result of the copying goroutine; nil if none runs
+	inline  []byte      // read already, sent with the head
+	stream  bool        // copied by a goroutine of its own
+	started bool        // part of the stream was taken from the client
+	done    chan error  // result of the copying goroutine; nil if none runs
+	taken   atomic.Bool // the client has sent all of it
 }
+
+// settle is how long the copying goroutine may take to say that it is through,
+// once nothing keeps it.
+const settle = 100 * time.Millisecond
 
 // prepareBody reads a small body now, so that a slow client does not hold a
 // connection to the worker, and marks larger ones for streaming.
@@ -85,7 +91,7 @@ func (x *exchange) startStream() {
 }
 
 func (x *exchange) stream(c *conn) error {
-	src := &clientReader{r: x.r.Body}
+	src := &clientReader{r: x.r.Body, left: x.r.ContentLength, taken: &x.body.taken}
 	if x.r.ContentLength > 0 {
 		_, err := io.CopyN(c, src, x.r.ContentLength)
 		return err
@@ -103,35 +109,67 @@ func (x *exchange) stream(c *conn) error {
 	return err
 }
 
-// clientReader marks read errors as the client's.
-type clientReader struct{ r io.Reader }
+// clientReader marks read errors as the client's, and the end of the body.
+type clientReader struct {
+	r     io.Reader
+	left  int64 // negative when the length is unknown
+	taken *atomic.Bool
+}
 
 func (c *clientReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left == 0 || err == io.EOF {
+		c.taken.Store(true)
+	}
 	if err != nil && err != io.EOF {
 		err = clientErr(err)
 	}
 	return n, err
 }
 
-// finishBody waits for the streaming goroutine. When the answer ended before the
-// body did, both sides of the copy are cut so that it ends now.
+// finishBody ends the streaming goroutine. When the answer came before the body
+// was through, the worker's side is cut. The client's side is cut only while it
+// is still sending: net/http watches the connection of a client that is through,
+// and would take a deadline for the end of that client.
 func (x *exchange) finishBody(failed bool) error {
 	if x.body.done == nil {
 		return nil
 	}
-	select {
-	case err := <-x.body.done:
-		return err
-	default:
+	err, through := x.awaitBody(0)
+	if !through {
+		x.conn.close()
+		err, through = x.awaitBody(settle)
 	}
-	x.conn.close()
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0))
-	err := <-x.body.done
+	if !through && !x.body.taken.Load() {
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0))
+	}
+	if !through {
+		err = <-x.body.done
+	}
 	if !failed {
 		return nil
 	}
 	return err
+}
+
+// awaitBody waits for the streaming goroutine at most for patience.
+func (x *exchange) awaitBody(patience time.Duration) (err error, through bool) {
+	select {
+	case err := <-x.body.done:
+		return err, true
+	default:
+	}
+	if patience == 0 {
+		return nil, false
+	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case err := <-x.body.done:
+		return err, true
+	case <-t.C:
+		return nil, false
+	}
 }
 
 // appendHead writes the request line and fields. Fields that describe the
