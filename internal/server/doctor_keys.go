@@ -23,7 +23,7 @@ func (e *examination) keys(ctx context.Context) {
 		return
 	}
 	for _, warning := range view.store.Warnings() {
-		e.add(checkKeys, CheckWarn, warning, "look at "+view.place.dir)
+		e.add(checkKeys, CheckWarn, warning, "make what is open to others the owner's alone: chmod 700 on the folder, chmod 600 on its files; put a file in place of a link")
 	}
 	e.documents(ctx, view, docs)
 	e.orphans(view, docs)

@@ -82,15 +82,9 @@ func ignoreInGit(dataDir string) {
 // read ours and would answer by making new keys, nothing; otherwise ours. What
 // another of these formats sealed before can still be opened.
 func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error) {
-	compatible, err := dataprotection.FromEnviron(s.environ())
+	chain, err := sharedSealers(p, s)
 	if err != nil {
 		return nil, err
-	}
-	var chain seal.Chain
-	if compatible != nil {
-		chain = append(chain, compatible)
-	} else if p.shared {
-		chain = append(chain, seal.None{})
 	}
 	if len(chain) > 0 && !exists(filepath.Join(p.sealDir, keyset.KeysetFile)) {
 		return chain, nil
@@ -103,6 +97,21 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 		return nil, err
 	}
 	return append(chain, own), nil
+}
+
+// sharedSealers gives what values are sealed with where a stock host must be able
+// to read them: its own format, or nothing. It is empty where only Latchkey does.
+func sharedSealers(p keyPlace, s settings) (seal.Chain, error) {
+	compatible, err := dataprotection.FromEnviron(s.environ())
+	switch {
+	case err != nil:
+		return nil, err
+	case compatible != nil:
+		return seal.Chain{compatible}, nil
+	case p.shared:
+		return seal.Chain{seal.None{}}, nil
+	}
+	return nil, nil
 }
 
 // maxLook is more than any key document has, in bytes.

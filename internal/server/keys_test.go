@@ -203,3 +203,15 @@ func TestAFunctionHiddenByAMoreOpenOneIsWarnedOf(t *testing.T) {
 		t.Errorf("got %q", w)
 	}
 }
+
+func TestDoctorReadsASharedFolderAsAStartDoes(t *testing.T) {
+	cfg := shop(t)
+	dir := filepath.Join(t.TempDir(), "secrets")
+	put(t, dir, "host.json", clearHost)
+	cfg.Environ = append(cfg.Environ, "FUNCTIONS_SECRETS_PATH="+dir)
+	for _, c := range server.Examine(t.Context(), cfg) {
+		if c.Name == "keys" && c.Status != server.CheckOK {
+			t.Errorf("%s: %s; %s", c.Status, c.Message, c.Next)
+		}
+	}
+}

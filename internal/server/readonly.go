@@ -14,7 +14,6 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore/files"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal"
-	"github.com/latchkey/latchkey/internal/seal/dataprotection"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
 )
 
@@ -38,15 +37,11 @@ func viewKeys(ctx context.Context, dataDir string, s settings) (*keyView, error)
 	}
 	place := placeOf(dataDir, s)
 	v := &keyView{place: place, keyset: filepath.Join(place.sealDir, keyset.KeysetFile)}
-	compatible, err := dataprotection.FromEnviron(s.environ())
+	chain, err := sharedSealers(place, s)
 	if err != nil {
 		return nil, err
 	}
-	var chain seal.Chain
-	if compatible != nil {
-		chain = append(chain, compatible)
-	}
-	v.foreign = compatible != nil || place.shared
+	v.foreign = len(chain) > 0
 	chain = append(chain, v.own(ctx, s))
 	v.store = files.New(files.Config{Dir: place.dir, ReadOnly: true, Codec: codec.New(codec.Config{Sealer: chain})})
 	return v, nil
