@@ -39,6 +39,7 @@ var layers = map[string]int{
 	"internal/authz":     values,
 	"internal/keyref":    values,
 	"internal/clock":     values,
+	"internal/template":  values,
 
 	"internal/atomicfile": contracts,
 	"internal/state":      contracts,
@@ -50,6 +51,9 @@ var layers = map[string]int{
 
 	"internal/keyring":   services,
 	"internal/identity":  services,
+	"internal/inventory": services,
+	"internal/rbac":      services,
+	"internal/release":   services,
 	"internal/token":     services,
 	"internal/vault":     services,
 	"internal/reference": services,
@@ -73,14 +77,19 @@ var layers = map[string]int{
 	"internal/funchost":  edges,
 	"internal/funchost/": edges,
 	"internal/armapi":    edges,
+	"internal/armapi/":   edges,
+	"internal/scmapi":    edges,
 	"internal/vaultapi":  edges,
 	"internal/tokenapi":  edges,
 	"internal/portal":    edges,
 
-	"internal/server":   assembly,
-	"internal/cli":      assembly,
-	"internal/testkit":  assembly,
-	"internal/testkit/": assembly,
+	"internal/server":    assembly,
+	"internal/server/":   assembly,
+	"internal/platform":  assembly,
+	"internal/platform/": assembly,
+	"internal/cli":       assembly,
+	"internal/testkit":   assembly,
+	"internal/testkit/":  assembly,
 
 	"internal":      programs, // these tests
 	"cmd/":          programs,
@@ -99,7 +108,10 @@ var beside = map[string][]string{
 	"internal/seal/":     {"internal/atomicfile"},
 	"internal/state/":    {"internal/atomicfile", "internal/seal"},
 	"internal/reference": {"internal/token", "internal/vault"},
-	"internal/identity":  {"internal/token"},
+	"internal/authz":     {"internal/resource"},
+	"internal/identity":  {"internal/token", "internal/inventory"},
+	"internal/rbac":      {"internal/inventory"},
+	"internal/app":       {"internal/inventory", "internal/release"},
 	"internal/route":     {"internal/funcapp"},
 	"internal/worker":    {"internal/funcapp"}, // workers are told functions as the app's files describe them
 	"internal/worker/":   {"internal/funcapp"},
@@ -108,17 +120,21 @@ var beside = map[string][]string{
 	"internal/funchost":  {"internal/web"},
 	"internal/funchost/": {"internal/web"},
 	"internal/armapi":    {"internal/web"},
+	"internal/armapi/":   {"internal/web"},
+	"internal/scmapi":    {"internal/web"},
 	"internal/vaultapi":  {"internal/web"},
 	"internal/tokenapi":  {"internal/web"},
 	"internal/portal":    {"internal/web", "internal/armapi"},
-	"internal/cli":       {"internal/server"},
-	"internal/testkit":   {"internal/server"},
+	"internal/cli":       {"internal/server", "internal/platform"},
+	"internal/platform":  {"internal/server", "internal/server/hosted"},
+	"internal/platform/": {"internal/server", "internal/server/hosted"},
+	"internal/testkit":   {"internal/server", "internal/platform"},
 }
 
 // backends are implementations of contracts: server picks one, nobody else may know it.
 var backends = []string{
 	"internal/keystore/memory", "internal/keystore/files", "internal/keystore/blob",
-	"internal/keystore/keyvault", "internal/keystore/kubernetes", "internal/keystore/containerapps",
+	"internal/keystore/keyvault", "internal/keystore/kubernetes", "internal/keystore/containerapps", "internal/keystore/controlplane",
 	"internal/state/memory", "internal/state/bolt", "internal/state/etcd",
 	"internal/seal/dataprotection", "internal/seal/keyset",
 }
@@ -241,8 +257,8 @@ func importFault(from string, layer int, to string) string {
 		return "a public package must not depend on ours"
 	case covers([]string{"examples/"}, from) && to != "azfkey":
 		return "examples are what users write, they cannot see internal packages"
-	case slices.Contains(backends, to) && from != "internal/server":
-		return "only server knows backends"
+	case slices.Contains(backends, to) && from != "internal/server" && from != "internal/platform":
+		return "only server and platform know backends"
 	case covers(testOnly, to) && !covers(testOnly, from) && from != "bench":
 		return "it is for tests"
 	case from == "internal/portal" && (target == services || target == runtime):

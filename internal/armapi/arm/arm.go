@@ -1,0 +1,85 @@
+// Package arm owns what every management API call shares: finding the operation
+// for a method and path without regard to case and without ever redirecting, who
+// calls, whether they may, the api-version, headers, error envelopes, paging and
+// the audit record. Packages beside it serve the providers; this one knows no
+// resource type.
+package arm
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/latchkey/latchkey/internal/authz"
+	"github.com/latchkey/latchkey/internal/resource"
+)
+
+// Caller is who makes a call, as the token says.
+type Caller struct {
+	ObjectID string // oid: what roles are assigned to
+	AppID    string // appid
+	TenantID string
+	Name     string // for people; may be empty
+}
+
+// Call is one management API call.
+type Call struct {
+	HTTP       *http.Request
+	Caller     Caller
+	Scope      resource.ID // the resource the call is about; for an action what it acts on
+	Params     Params      // by name in the pattern, spelled as sent
+	APIVersion string
+	Query      url.Values // names in lower case
+	BaseURL    string     // "https://host:port" as the client reached us, for absolute links
+	body       []byte
+}
+
+// Params are the variable parts of a path.
+type Params map[string]string
+
+// Context ends when the client is gone.
+func (c *Call) Context() context.Context { return c.HTTP.Context() }
+
+// Reply is what a call answers.
+type Reply struct {
+	Status int // 0 is 200
+	Body   any // encoded as JSON; nil is an empty body; see also Raw
+	Header http.Header
+	ETag   string // without quotes; "" for none
+	Raw    []byte // with RawType instead of Body
+	// RawType is the content type of Raw.
+	RawType string
+}
+
+// Handler serves an operation. Errors become the error envelope (see [Fault]).
+type Handler func(*Call) (Reply, error)
+
+// Operation is one entry of the router.
+type Operation struct {
+	Method string
+	// Pattern is a path with {parameters}, such as
+	// "/subscriptions/{sub}/resourceGroups/{group}/providers/Microsoft.Web/sites/{site}/config/appsettings/list".
+	// A leading "{scope}" stands for any resource id, also the root.
+	Pattern string
+	// Action is the authorisation action. "" derives it: namespace and types of the
+	// pattern, then read, write, delete, or the last segment and "action" for POST.
+	// [Open] needs a valid token only, [Public] not even that.
+	Action string
+	// Scope is how many leading segments of the path are the scope that the action
+	// is checked at; 0 derives it: up to the last parameter.
+	Scope   int
+	Handler Handler
+	// Secret says that the answer has secrets: the read is audited.
+	Secret bool
+}
+
+// Actions that are no actions.
+const (
+	Open   = "(token)"
+	Public = "(public)"
+)
+
+// Authorizer decides what callers may do.
+type Authorizer interface {
+	Allow(ctx context.Context, r authz.Request) (authz.Decision, error)
+}

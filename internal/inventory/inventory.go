@@ -1,0 +1,201 @@
+// Package inventory owns management resources as stored documents: each by its
+// id, listed by type and scope, deleted with everything that lies in it. It does
+// not know what a type means, which properties it has, or who may see it.
+package inventory
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/state"
+)
+
+// Prefixes of the state's keys. A document is at documents + type + id, so that a
+// type is listed by scope in one sweep; tree has the type of every id, so that
+// whatever lies in a scope is found.
+const (
+	Documents state.Key = "/resources/"
+	tree      state.Key = "/tree/"
+)
+
+// Resource is a management resource as it is kept.
+type Resource struct {
+	ID         string            `json:"id"` // spelled as when it was created
+	Location   string            `json:"location,omitempty"`
+	Kind       string            `json:"kind,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	SKU        json.RawMessage   `json:"sku,omitempty"`
+	Identity   json.RawMessage   `json:"identity,omitempty"`
+	Properties json.RawMessage   `json:"properties,omitempty"` // as clients see them, without what is computed
+	Private    json.RawMessage   `json:"private,omitempty"`    // the owning service's own; clients never see it
+	Created    time.Time         `json:"created"`
+	Changed    time.Time         `json:"changed"`
+	CreatedBy  string            `json:"createdBy,omitempty"`
+	ChangedBy  string            `json:"changedBy,omitempty"`
+
+	// Revision is that of the document; it makes the ETag. It is not stored.
+	Revision state.Revision `json:"-"`
+}
+
+// ResourceID gives the parsed id.
+func (r Resource) ResourceID() resource.ID {
+	id, _ := resource.Parse(r.ID) // it was valid when it was stored
+	return id
+}
+
+// ETag gives the resource's entity tag, without quotes.
+func (r Resource) ETag() string { return fmt.Sprintf("%X", int64(r.Revision)) }
+
+// Inventory keeps resources in a state store. It is safe for concurrent use, also
+// by several processes.
+type Inventory struct {
+	Store state.Store
+	Clock clock.Clock
+}
+
+// Key gives the key of a resource's document.
+func Key(id resource.ID) state.Key {
+	return TypePrefix(id.Type()) + state.Key(strings.TrimPrefix(id.Key(), "/"))
+}
+
+// TypePrefix gives the prefix of all documents of a type.
+func TypePrefix(typ string) state.Key { return Documents + state.Key(strings.ToLower(typ)) + "/" }
+
+func treeKey(id resource.ID) state.Key { return tree + state.Key(strings.TrimPrefix(id.Key(), "/")) }
+
+// Get reads a resource; problem.NotFound if there is none.
+func (v *Inventory) Get(ctx context.Context, id resource.ID) (Resource, error) {
+	doc, err := v.Store.Get(ctx, Key(id))
+	if errors.Is(err, state.ErrNotFound) {
+		return Resource{}, problem.Wrap(problem.NotFound, fmt.Sprintf("there is no %s %q", id.Type(), id.Name()), err)
+	}
+	if err != nil {
+		return Resource{}, err
+	}
+	return Decode(doc)
+}
+
+// Decode reads a resource from its document.
+func Decode(doc state.Document) (Resource, error) {
+	r := Resource{Revision: doc.Revision}
+	if err := json.Unmarshal(doc.Value, &r); err != nil {
+		return r, problem.Wrap(problem.Undecryptable, fmt.Sprintf("resource %q cannot be understood", doc.Key), err)
+	}
+	return r, nil
+}
+
+// Change makes a resource's new form from the old one. It may run more than once.
+type Change func(old Resource, exists bool) (Resource, error)
+
+// Write creates or changes a resource. ID, times and names of the caller are set
+// here. also are further operations of the same write.
+func (v *Inventory) Write(ctx context.Context, id resource.ID, by string, change Change, also ...state.Op) (r Resource, created bool, err error) {
+	also = append(slices.Clip(also), state.Put(treeKey(id), []byte(id.Type()), state.Any))
+	doc, err := state.Update(ctx, v.Store, Key(id), func(text []byte, exists bool) ([]byte, error) {
+		created = !exists
+		old := Resource{}
+		if exists {
+			if old, err = Decode(state.Document{Key: Key(id), Value: text}); err != nil {
+				return nil, err
+			}
+		}
+		next, err := change(old, exists)
+		if err != nil {
+			return nil, err
+		}
+		now := v.Clock.Now().UTC()
+		if next.ID, next.Created, next.CreatedBy = old.ID, old.Created, old.CreatedBy; created {
+			next.ID, next.Created, next.CreatedBy = id.String(), now, by
+		}
+		next.Changed, next.ChangedBy = now, by
+		return json.Marshal(next)
+	}, also...)
+	if err != nil || doc.Value == nil {
+		return Resource{}, false, err
+	}
+	r, err = Decode(doc)
+	return r, created, err
+}
+
+// List gives the resources of a type within a scope in order of their ids, at most
+// limit (0: all) after the one whose key is given ("" from the first). next is
+// the key to go on after, "" at the end.
+func (v *Inventory) List(ctx context.Context, typ string, scope resource.ID, after state.Key, limit int) (list []Resource, next state.Key, err error) {
+	prefix := TypePrefix(typ) + "subscriptions/"
+	if !scope.IsRoot() {
+		prefix = TypePrefix(typ) + state.Key(strings.TrimPrefix(scope.Key(), "/")) + "/"
+	}
+	listing, err := v.Store.List(ctx, prefix, state.Page{After: after, Limit: limit})
+	if err != nil {
+		return nil, "", err
+	}
+	list = make([]Resource, 0, len(listing.Documents))
+	for _, doc := range listing.Documents {
+		r, err := Decode(doc)
+		if err != nil {
+			return nil, "", err
+		}
+		list = append(list, r)
+	}
+	if listing.More {
+		next = listing.Documents[len(listing.Documents)-1].Key
+	}
+	return list, next, nil
+}
+
+// Entry is a resource by id and type, without its document.
+type Entry struct {
+	ID   resource.ID // in lower case
+	Type string
+}
+
+// Below gives what lies in a scope, the scope itself not included, in order of
+// ids.
+func (v *Inventory) Below(ctx context.Context, scope resource.ID) ([]Entry, error) {
+	listing, err := v.Store.List(ctx, treeKey(scope)+"/", state.Page{})
+	if err != nil {
+		return nil, err
+	}
+	var list []Entry
+	for _, doc := range listing.Documents {
+		id, err := resource.Parse(strings.TrimPrefix(string(doc.Key), string(tree)))
+		if err != nil {
+			return nil, problem.Wrap(problem.Undecryptable, fmt.Sprintf("document %q cannot be understood", doc.Key), err)
+		}
+		list = append(list, Entry{id, string(doc.Value)})
+	}
+	return list, nil
+}
+
+// Delete removes a resource and all that lies in it, innermost first, so that
+// what an interruption leaves can be deleted again. It returns problem.NotFound
+// if there is no such resource. also are further operations of the last write.
+func (v *Inventory) Delete(ctx context.Context, id resource.ID, also ...state.Op) error {
+	if _, err := v.Get(ctx, id); err != nil {
+		return err
+	}
+	below, err := v.Below(ctx, id)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(below)
+	for part := range slices.Chunk(below, state.MaxOps/2) {
+		var ops []state.Op
+		for _, e := range part {
+			ops = append(ops, state.Delete(TypePrefix(e.Type)+state.Key(strings.TrimPrefix(e.ID.Key(), "/")), state.Any), state.Delete(treeKey(e.ID), state.Any))
+		}
+		if _, err := v.Store.Write(ctx, ops...); err != nil {
+			return err
+		}
+	}
+	_, err = v.Store.Write(ctx, append([]state.Op{state.Delete(Key(id), state.Any), state.Delete(treeKey(id), state.Any)}, also...)...)
+	return err
+}
