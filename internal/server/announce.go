@@ -6,7 +6,7 @@ import "github.com/latchkey/latchkey/internal/instance"
 // that read logs, the counterpart of the table people get.
 func (n *Node) LogStart(st instance.Status) {
 	var names []string
-	if m := n.instance.Model(); m != nil {
+	if m := n.Instance().Model(); m != nil {
 		for _, f := range Describe(m, n.BaseURL()) {
 			names = append(names, f.Name)
 		}

@@ -70,7 +70,7 @@ func (c Config) withDefaults() (Config, error) {
 
 // appName names the app in logs, metrics and reports.
 func appName(dir string, settings settings) string {
-	if site := settings.get("WEBSITE_SITE_NAME"); site != "" {
+	if site := settings.Get("WEBSITE_SITE_NAME"); site != "" {
 		return site
 	}
 	return filepath.Base(dir)
@@ -80,9 +80,9 @@ func appName(dir string, settings settings) string {
 // the site name, else the machine's name with a hash of the folder. Lower case,
 // at most 32 characters.
 func hostID(dir, machine string, settings settings) string {
-	id := settings.get("AzureFunctionsWebHost__hostid")
+	id := settings.Get("AzureFunctionsWebHost__hostid")
 	if id == "" {
-		id = settings.get("WEBSITE_SITE_NAME")
+		id = settings.Get("WEBSITE_SITE_NAME")
 	}
 	if id == "" {
 		id = alnum(machine) + "-" + shortHash(dir)

@@ -115,7 +115,7 @@ func (e *examination) handler() {
 		}
 		return
 	}
-	path, err := custom.LookUp(e.cfg.Dir, h, e.settings.get("PATH"))
+	path, err := custom.LookUp(e.cfg.Dir, h, e.settings.Get("PATH"))
 	if err != nil {
 		e.fail(checkHandler, err, "")
 		return

@@ -36,7 +36,7 @@ type keyPlace struct {
 
 func placeOf(dataDir string, s settings) keyPlace {
 	p := keyPlace{dir: filepath.Join(dataDir, "secrets"), sealDir: filepath.Join(dataDir, "seal")}
-	if shared := s.get(secretsPathSetting); shared != "" {
+	if shared := s.Get(secretsPathSetting); shared != "" {
 		p.dir, p.shared = shared, true
 	}
 	return p
@@ -62,7 +62,7 @@ func openStore(ctx context.Context, cfg Config, s settings) (*files.Store, keyPl
 	store := files.New(files.Config{
 		Dir: place.dir,
 		Codec: codec.New(codec.Config{
-			Sealer: sealer, HostName: s.get("WEBSITE_HOSTNAME"), InstanceID: s.get("WEBSITE_INSTANCE_ID"),
+			Sealer: sealer, HostName: s.Get("WEBSITE_HOSTNAME"), InstanceID: s.Get("WEBSITE_INSTANCE_ID"),
 		}),
 	})
 	return store, place, nil
@@ -92,7 +92,7 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 	if err := checkKeysetNotLost(p, chain); err != nil {
 		return nil, err
 	}
-	own, err := keyset.Open(ctx, p.sealDir, s.get(kekSetting))
+	own, err := keyset.Open(ctx, p.sealDir, s.Get(kekSetting))
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func openSealer(ctx context.Context, p keyPlace, s settings) (seal.Sealer, error
 // sharedSealers gives what values are sealed with where a stock host must be able
 // to read them: its own format, or nothing. It is empty where only Latchkey does.
 func sharedSealers(p keyPlace, s settings) (seal.Chain, error) {
-	compatible, err := dataprotection.FromEnviron(s.environ())
+	compatible, err := dataprotection.FromEnviron(s.Environ())
 	switch {
 	case err != nil:
 		return nil, err
@@ -195,6 +195,6 @@ func tellInClear(cfg Config) func(keyring.Event) {
 func newRing(store keystore.Store, s settings, c clock.Clock, log *slog.Logger, onEvent func(keyring.Event)) (*keyring.Ring, error) {
 	return keyring.New(keyring.Config{
 		Store: store, Clock: c, Log: log, OnEvent: onEvent,
-		Mode: keyring.ParseMode(s.get("AzureWebJobsFeatureFlags")),
+		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
 	})
 }

@@ -34,7 +34,7 @@ func checkPlace(cfg Config, s settings, p keyPlace) error {
 // checkPathSettings refuses settings that send root to a folder unless root's own
 // environment has them.
 func checkPathSettings(environ []string, s settings) error {
-	if s.get(secretsPathSetting) == "" {
+	if s.Get(secretsPathSetting) == "" {
 		return nil
 	}
 	for _, e := range environ {

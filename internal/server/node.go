@@ -6,23 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
 
-	"github.com/latchkey/latchkey/internal/clock"
-	"github.com/latchkey/latchkey/internal/funchost"
-	"github.com/latchkey/latchkey/internal/funchost/access"
-	"github.com/latchkey/latchkey/internal/funchost/adminapi"
 	"github.com/latchkey/latchkey/internal/funchost/webhooks"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/web"
-	"github.com/latchkey/latchkey/internal/worker"
-	"github.com/latchkey/latchkey/internal/worker/custom"
 )
 
 // Node is one app, ready to run.
@@ -38,11 +32,9 @@ type Node struct {
 
 	keys     *keyring.Ring
 	place    keyPlace
-	instance *instance.Instance
-	admin    *adminapi.API
+	hosted   *hosted.App
 	listener net.Listener
 	ops      net.Listener // nil when there is none
-	handler  http.Handler // the app's front
 	cors     bool         // with credentials
 	Webhooks *webhooks.Registry
 
@@ -63,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		n.openLogs, n.openSettings, n.openPorts, n.openKeys, n.openInstance, n.openFront,
+		n.openLogs, n.openSettings, n.openPorts, n.openKeys, n.openApp,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -199,16 +191,22 @@ func (n *Node) keyHealth() error {
 	return nil
 }
 
-func (n *Node) openInstance(context.Context) error {
-	n.instance = instance.New(instance.Config{
-		Root: n.cfg.Dir, Clock: n.cfg.Clock, Log: n.log, Watch: n.cfg.Watch, StopTimeout: n.cfg.Grace,
-		Load:      func() (*instance.Model, error) { return loadModel(n.cfg) },
-		NewWorker: n.newWorker,
-		OnRestart: n.appStats.WorkerRestarted,
-		OnModel:   n.reportFaults,
+func (n *Node) openApp(context.Context) (err error) {
+	machine, _ := os.Hostname()
+	n.hosted, err = hosted.New(hosted.Config{
+		Name: n.app, HostID: hostID(n.cfg.Dir, machine, n.settings), Dir: n.cfg.Dir, Settings: n.settings,
+		Load: func() (*instance.Model, error) { return loadModel(n.cfg) },
+		Keys: n.keys, SecretsPath: n.place.dir, Hostname: n.Addr(), Environment: "Development",
+		CORS: n.cfg.CORS, CORSCredentials: n.cors, Watch: n.cfg.Watch, Grace: n.cfg.Grace, Version: n.cfg.Version,
+		Clock: n.cfg.Clock, Log: n.log, Requests: n.requests, Stats: n.appStats, OnModel: n.reportFaults,
 	})
+	if err != nil {
+		return err
+	}
+	n.onClose(n.hosted.Close)
+	n.Webhooks = n.hosted.Webhooks()
 	n.health.Set("app", func(context.Context) error {
-		if st := n.instance.Status(); st.State != instance.Running {
+		if st := n.Instance().Status(); st.State != instance.Running {
 			return problem.New(problem.Unavailable, "the app is in state "+string(st.State)+": "+strings.Join(st.Errors, "; "))
 		}
 		return nil
@@ -229,94 +227,6 @@ func (n *Node) reportFaults(m *instance.Model) {
 	}
 }
 
-func (n *Node) newWorker(m *instance.Model) (worker.Worker, error) {
-	if m.App.Host.CustomHandler == nil {
-		return nil, problem.New(problem.Unsupported, "host.json has no customHandler").
-			WithNext("this version runs custom handlers; language workers are planned")
-	}
-	return custom.New(custom.Config{
-		App: m.App, Env: workerEnv(m.Settings, n.cfg.Dir, n.Addr()), HostVersion: adminapi.HostVersion,
-		Logs: n.logWorker, Clock: n.cfg.Clock,
-	}), nil
-}
-
-func (n *Node) logWorker(l worker.LogLine) {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(l.Level))
-	attrs := []any{"source", l.Source}
-	if l.Function != "" {
-		attrs = append(attrs, "function", l.Function, "invocation", l.InvocationID)
-	}
-	n.log.Log(context.Background(), level, l.Message, attrs...)
-}
-
-func (n *Node) openFront(context.Context) error {
-	machine, _ := os.Hostname()
-	gate := &access.Gate{
-		Keys: n.keys, TrustProxy: n.settings.isTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(n.settings),
-		Tokens: siteTokens(n.settings, n.cfg.Clock),
-	}
-	n.admin = adminapi.New(adminapi.Config{
-		Gate: gate, Keys: n.keys, Instance: n.instance, Log: n.log, Clock: n.cfg.Clock,
-		HostID: hostID(n.cfg.Dir, machine, n.settings), Version: n.cfg.Version, SecretsPath: n.place.dir,
-		Computer: machine, InstanceID: n.settings.get("WEBSITE_INSTANCE_ID"),
-		PlainPing: n.settings.get("WEBSITE_FUNCTIONS_HEALTH_PING_ENABLED") == "0",
-	})
-	n.onClose(n.admin.Close)
-	n.Webhooks = webhooks.New(gate, n.instance)
-	limit, err := bodyLimit(n.settings)
-	if err != nil {
-		return err
-	}
-	front := funchost.New(funchost.Config{
-		App: n.app, Instance: n.instance, Gate: gate, Metrics: n.appStats, Requests: n.requests, Log: n.log,
-		Clock: n.cfg.Clock, Admin: n.admin, Runtime: n.Webhooks,
-		HomePage: !n.settings.isTrue("AzureWebJobsDisableHomepage"), MaxBody: limit,
-	})
-	n.handler, err = web.CORS(n.cfg.CORS, n.cors, front)
-	return err
-}
-
-// trustFrontEnd must be set besides WEBSITE_INSTANCE_ID for the platform's
-// headers to be trusted. On App Service nobody else can reach the host; here a
-// request without a header would be let in without a key.
-const trustFrontEnd = "LATCHKEY_TRUST_FRONT_END"
-
-func isolation(s settings) access.Isolation {
-	i := access.Isolation{
-		Enabled:    s.get("FUNCTIONS_ADMIN_ISOLATION_ENABLED") == "1",
-		AppService: s.get("WEBSITE_INSTANCE_ID") != "" && s.isTrue(trustFrontEnd),
-	}
-	if list, given := s.lookup("InternalAuthApisAllowList"); given {
-		i.Allowed = strings.Split(list, "|")
-	}
-	return i
-}
-
-// siteTokens accepts the tokens the platform signs for the app; it is nil unless
-// the settings have its encryption key and its name.
-func siteTokens(s settings, c clock.Clock) *access.Tokens {
-	return access.NewTokens(
-		[]string{s.get("AzureWebEncryptionKey"), s.get("MACHINEKEY_DecryptionKey")},
-		[]string{s.get("WEBSITE_SITE_NAME"), s.get("WEBSITE_DEPLOYMENT_ID")}, c)
-}
-
-// defaultBody is the largest request body unless the settings say otherwise.
-const defaultBody = 100 << 20
-
-func bodyLimit(s settings) (int64, error) {
-	const setting = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
-	text := s.get(setting)
-	if text == "" {
-		return defaultBody, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n <= 0 {
-		return 0, problem.New(problem.Invalid, fmt.Sprintf("setting %s is %q, not a number of bytes", setting, text))
-	}
-	return n, nil
-}
-
 // Addr gives the address functions are served at, as host:port.
 func (n *Node) Addr() string { return n.listener.Addr().String() }
 
@@ -332,7 +242,7 @@ func (n *Node) OpsAddr() string {
 func (n *Node) Keys() *keyring.Ring { return n.keys }
 
 // Instance gives the running app.
-func (n *Node) Instance() *instance.Instance { return n.instance }
+func (n *Node) Instance() *instance.Instance { return n.hosted.Instance() }
 
 // App gives the app's name.
 func (n *Node) App() string { return n.app }

@@ -57,7 +57,7 @@ func (v *keyView) own(ctx context.Context, s settings) seal.Sealer {
 		return lost{err: v.ownErr}
 	}
 	v.hasOwn = true
-	sealer, err := keyset.Open(ctx, v.place.sealDir, s.get(kekSetting))
+	sealer, err := keyset.Open(ctx, v.place.sealDir, s.Get(kekSetting))
 	if err != nil {
 		v.ownErr = err
 		return lost{err: err}
@@ -79,7 +79,7 @@ func (l lost) Open(string, string) (string, bool, error) { return "", false, l.e
 
 // checkStoreKind refuses a key store this version does not have.
 func checkStoreKind(s settings) error {
-	kind := s.get(storageTypeSetting)
+	kind := s.Get(storageTypeSetting)
 	if kind == "" || strings.EqualFold(kind, "files") {
 		return nil
 	}

@@ -17,12 +17,12 @@ func (n *Node) Run(ctx context.Context) error {
 	app, stopApp := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopApp()
 	group.Go(func() error {
-		n.instance.Run(app)
+		n.hosted.Run(app)
 		return nil
 	})
 	group.Go(func() error {
 		defer stopApp() // the app ends after the last request has been answered
-		return web.NewServer(n.listener, n.handler, n.log).Run(failed, n.cfg.Grace)
+		return web.NewServer(n.listener, n.hosted.Handler(), n.log).Run(failed, n.cfg.Grace)
 	})
 	if n.ops != nil {
 		group.Go(func() error {

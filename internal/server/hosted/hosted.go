@@ -1,0 +1,143 @@
+// Package hosted owns putting together what serves one app: its instance, the
+// gate before its functions, the runtime API, webhooks and the front. Where the
+// app's files, settings and keys come from is for those who use it to say; it
+// opens no port and no store.
+package hosted
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/funchost"
+	"github.com/latchkey/latchkey/internal/funchost/access"
+	"github.com/latchkey/latchkey/internal/funchost/adminapi"
+	"github.com/latchkey/latchkey/internal/funchost/webhooks"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/web"
+	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/custom"
+)
+
+// Config says what an app is made of. All fields but Requests, Stats and CORS are
+// required.
+type Config struct {
+	Name     string // in logs and metrics
+	HostID   string
+	Dir      string // the app's folder
+	Settings Settings
+	// Load reads the folder anew at each (re)start of the app.
+	Load        func() (*instance.Model, error)
+	Keys        *keyring.Ring
+	SecretsPath string // where the keys are, for the runtime API
+	Hostname    string // host:port the worker is told as its own
+	Environment string // AZURE_FUNCTIONS_ENVIRONMENT of the worker
+
+	CORS            []string // origins of pages that may read answers
+	CORSCredentials bool
+	Watch           bool // restart the app when its files change
+	Grace           time.Duration
+	Version         string // of this program
+
+	Clock    clock.Clock
+	Log      *slog.Logger
+	Requests *telemetry.RequestLog // nil: requests are not logged
+	Stats    *telemetry.AppMetrics
+	OnModel  func(*instance.Model) // called whenever a model was loaded; may be nil
+}
+
+// App is one app, ready to run. Its methods are safe for concurrent use.
+type App struct {
+	cfg      Config
+	instance *instance.Instance
+	admin    *adminapi.API
+	webhooks *webhooks.Registry
+	handler  http.Handler
+}
+
+// New puts an app together; nothing runs before Run. It returns problem.Invalid
+// for a setting that cannot be understood. The caller ends it with Close.
+func New(cfg Config) (*App, error) {
+	a := &App{cfg: cfg}
+	limit, err := bodyLimit(cfg.Settings)
+	if err != nil {
+		return nil, err
+	}
+	a.instance = instance.New(instance.Config{
+		Root: cfg.Dir, Clock: cfg.Clock, Log: cfg.Log, Watch: cfg.Watch, StopTimeout: cfg.Grace,
+		Load: cfg.Load, NewWorker: a.newWorker, OnRestart: cfg.Stats.WorkerRestarted, OnModel: cfg.OnModel,
+	})
+	gate := &access.Gate{
+		Keys: cfg.Keys, TrustProxy: cfg.Settings.IsTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(cfg.Settings),
+		Tokens: siteTokens(cfg.Settings, cfg.Clock),
+	}
+	a.admin = a.newAdmin(gate)
+	a.webhooks = webhooks.New(gate, a.instance)
+	front := funchost.New(funchost.Config{
+		App: cfg.Name, Instance: a.instance, Gate: gate, Metrics: cfg.Stats, Requests: cfg.Requests, Log: cfg.Log,
+		Clock: cfg.Clock, Admin: a.admin, Runtime: a.webhooks,
+		HomePage: !cfg.Settings.IsTrue("AzureWebJobsDisableHomepage"), MaxBody: limit,
+	})
+	if a.handler, err = web.CORS(cfg.CORS, cfg.CORSCredentials, front); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) newAdmin(gate *access.Gate) *adminapi.API {
+	machine, _ := os.Hostname()
+	return adminapi.New(adminapi.Config{
+		Gate: gate, Keys: a.cfg.Keys, Instance: a.instance, Log: a.cfg.Log, Clock: a.cfg.Clock,
+		HostID: a.cfg.HostID, Version: a.cfg.Version, SecretsPath: a.cfg.SecretsPath,
+		Computer: machine, InstanceID: a.cfg.Settings.Get("WEBSITE_INSTANCE_ID"),
+		PlainPing: a.cfg.Settings.Get("WEBSITE_FUNCTIONS_HEALTH_PING_ENABLED") == "0",
+	})
+}
+
+func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
+	if m.App.Host.CustomHandler == nil {
+		return nil, problem.New(problem.Unsupported, "host.json has no customHandler").
+			WithNext("this version runs custom handlers; language workers are planned")
+	}
+	return custom.New(custom.Config{
+		App: m.App, Env: workerEnv(m.Settings, a.cfg.Dir, a.cfg.Hostname, a.cfg.Environment),
+		HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
+	}), nil
+}
+
+func (a *App) logWorker(l worker.LogLine) {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level))
+	attrs := []any{"source", l.Source}
+	if l.Function != "" {
+		attrs = append(attrs, "function", l.Function, "invocation", l.InvocationID)
+	}
+	a.cfg.Log.Log(context.Background(), level, l.Message, attrs...)
+}
+
+// Run runs the app until ctx ends, then lets requests in progress finish and
+// stops the worker. It is called once.
+func (a *App) Run(ctx context.Context) { a.instance.Run(ctx) }
+
+// Close gives back what New took. It is called after Run has returned, or in its
+// place.
+func (a *App) Close() { a.admin.Close() }
+
+// ServeHTTP serves a request to the app.
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Handler gives the app's front.
+func (a *App) Handler() http.Handler { return a.handler }
+
+// Instance gives the running app.
+func (a *App) Instance() *instance.Instance { return a.instance }
+
+// Webhooks gives the registry of extensions' webhooks.
+func (a *App) Webhooks() *webhooks.Registry { return a.webhooks }
