@@ -1,0 +1,52 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// TLSServer is an HTTPS server with the limits of [Server]; it speaks HTTP/1.1
+// and HTTP/2.
+type TLSServer struct {
+	l    net.Listener
+	http *http.Server
+	log  *slog.Logger
+}
+
+// NewTLSServer makes a server for a plain listener; Run serves it with the
+// certificates of config, which is not changed.
+func NewTLSServer(l net.Listener, h http.Handler, config *tls.Config, log *slog.Logger) *TLSServer {
+	return &TLSServer{l: l, log: log, http: &http.Server{
+		Handler: h, TLSConfig: config.Clone(),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}}
+}
+
+// Run serves until ctx ends, then takes no new connections and gives requests in
+// progress the grace to finish before they are cut off. It returns an error only
+// if serving failed.
+func (s *TLSServer) Run(ctx context.Context, grace time.Duration) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.ServeTLS(s.l, "", "") }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := s.http.Shutdown(limit); err != nil {
+		s.log.Warn("requests were cut off", "reason", err)
+		_ = s.http.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
