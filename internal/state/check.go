@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unicode"
@@ -9,7 +10,8 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
-// LeasePrefix is where stores keep leases; documents cannot be written there.
+// LeasePrefix is where stores keep leases, each as a document of the lease's name.
+// They are read, listed and watched as all documents are; only stores write them.
 const LeasePrefix Key = "/leases/"
 
 // CheckKey returns ErrInvalid, or ErrTooLarge, for what cannot be a key.
@@ -39,8 +41,11 @@ func CheckPrefix(prefix Key) error {
 
 // CheckOps returns ErrInvalid or ErrTooLarge for what cannot be one write.
 func CheckOps(ops []Op) error {
-	if len(ops) == 0 || len(ops) > MaxOps {
-		return problem.New(ErrTooLarge, fmt.Sprintf("a write has 1 to %d operations, not %d", MaxOps, len(ops)))
+	switch {
+	case len(ops) == 0:
+		return problem.New(ErrInvalid, "a write needs an operation")
+	case len(ops) > MaxOps:
+		return problem.New(ErrTooLarge, fmt.Sprintf("a write has at most %d operations, not %d", MaxOps, len(ops)))
 	}
 	total, seen := 0, make(map[Key]bool, len(ops))
 	for _, op := range ops {
@@ -69,6 +74,35 @@ func checkOp(op Op) error {
 		return problem.New(ErrInvalid, fmt.Sprintf("the operation on %q is malformed", op.Key))
 	}
 	return nil
+}
+
+// CheckCondition returns ErrConflict, naming the key, if the condition of an
+// operation does not hold for a document that has the given revision, [Absent] for
+// one that does not exist.
+func CheckCondition(op Op, have Revision) error {
+	switch {
+	case op.If == Any || op.If == have:
+		return nil
+	case op.If == Absent:
+		return problem.New(ErrConflict, fmt.Sprintf("document %q exists already", op.Key))
+	case have == Absent:
+		return problem.New(ErrConflict, fmt.Sprintf("document %q does not exist any more", op.Key))
+	}
+	return problem.New(ErrConflict, fmt.Sprintf("document %q was changed in the meantime", op.Key))
+}
+
+// Alive returns an error, problem.Timeout around the context's own, when ctx has
+// ended: nothing was done then.
+func Alive(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return problem.Wrap(problem.Timeout, "the store was not asked in time", err)
+	}
+	return nil
+}
+
+// Missing gives the ErrNotFound of a document.
+func Missing(key Key) error {
+	return problem.New(ErrNotFound, fmt.Sprintf("there is no document %q", key))
 }
 
 func clip(s string) string {
