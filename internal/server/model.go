@@ -9,7 +9,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
-	"github.com/latchkey/latchkey/internal/route"
+	"github.com/latchkey/latchkey/internal/server/hosted"
 )
 
 // LoadModel reads an app's folder as a start would, without running it. Faults
@@ -33,13 +33,7 @@ func loadModel(cfg Config) (*instance.Model, error) {
 	if err := onlySome(app, cfg.Functions); err != nil {
 		return nil, err
 	}
-	m := &instance.Model{App: app, Functions: app.Functions, Settings: s}
-	table, conflicts := route.Build(app.Host.HTTP.RoutePrefix, m.Functions)
-	for _, c := range conflicts {
-		m.Functions[c.Index].Faults = append(m.Functions[c.Index].Faults, c.Fault)
-	}
-	m.Routes = table
-	return m, nil
+	return hosted.Model(app, s), nil
 }
 
 // errUnknownFunction marks the error of a name that no function of the app has.

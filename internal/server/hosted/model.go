@@ -1,0 +1,30 @@
+package hosted
+
+import (
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/route"
+)
+
+// LoadModel reads an app's folder with the given settings. Faults are in the
+// model. It returns problem.NotFound or problem.Invalid if there is no such
+// folder.
+func LoadModel(dir string, s Settings) (*instance.Model, error) {
+	app, err := funcapp.Load(dir, funcapp.Env(s))
+	if err != nil {
+		return nil, err
+	}
+	return Model(app, s), nil
+}
+
+// Model makes of an app's files what an instance runs. Routes that clash are
+// faults of their functions.
+func Model(app *funcapp.App, s Settings) *instance.Model {
+	m := &instance.Model{App: app, Functions: app.Functions, Settings: s}
+	table, conflicts := route.Build(app.Host.HTTP.RoutePrefix, m.Functions)
+	for _, c := range conflicts {
+		m.Functions[c.Index].Faults = append(m.Functions[c.Index].Faults, c.Fault)
+	}
+	m.Routes = table
+	return m
+}
