@@ -55,7 +55,10 @@ type Sealer struct {
 	keys keys
 }
 
-var _ seal.Sealer = (*Sealer)(nil)
+var (
+	_ seal.Sealer = (*Sealer)(nil)
+	_ seal.Binary = (*Sealer)(nil)
+)
 
 // keys is one state of the keyset, immutable.
 type keys struct {
@@ -221,19 +224,37 @@ func (s *Sealer) withNewPrimary() ([]byte, error) {
 
 // Seal encrypts plain with the primary key, bound to place.
 func (s *Sealer) Seal(plain, place string) (string, error) {
-	raw, err := s.current().aead.Encrypt([]byte(plain), []byte(place))
+	raw, err := s.SealBytes([]byte(plain), place)
 	if err != nil {
-		return "", problem.Wrap(problem.Internal, "encrypting a value failed", err)
+		return "", err
 	}
 	return Prefix + base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// SealBytes is Seal without the text form.
+func (s *Sealer) SealBytes(plain []byte, place string) ([]byte, error) {
+	raw, err := s.current().aead.Encrypt(plain, []byte(place))
+	if err != nil {
+		return nil, problem.Wrap(problem.Internal, "encrypting a value failed", err)
+	}
+	return raw, nil
 }
 
 // Open decrypts a value sealed for place with any key of the keyset.
 func (s *Sealer) Open(sealed, place string) (string, bool, error) {
 	text, ok := strings.CutPrefix(sealed, Prefix)
 	raw, err := base64.RawURLEncoding.DecodeString(text)
-	if !ok || err != nil || len(raw) < tinkPrefix {
+	if !ok || err != nil {
 		return "", false, problem.New(problem.Undecryptable, "the value was not sealed by Latchkey")
+	}
+	plain, stale, err := s.OpenBytes(raw, place)
+	return string(plain), stale, err
+}
+
+// OpenBytes is Open for what SealBytes gave.
+func (s *Sealer) OpenBytes(raw []byte, place string) ([]byte, bool, error) {
+	if len(raw) < tinkPrefix {
+		return nil, false, problem.New(problem.Undecryptable, "the value was not sealed by Latchkey")
 	}
 	id := binary.BigEndian.Uint32(raw[1:tinkPrefix])
 	k := s.current()
@@ -241,14 +262,14 @@ func (s *Sealer) Open(sealed, place string) (string, bool, error) {
 		k = s.reloaded()
 	}
 	if !k.has(id) {
-		return "", false, problem.New(problem.Undecryptable, fmt.Sprintf("the value was sealed with a key that is not in %s", s.path(KeysetFile))).
+		return nil, false, problem.New(problem.Undecryptable, fmt.Sprintf("the value was sealed with a key that is not in %s", s.path(KeysetFile))).
 			WithNext("restore the keyset the value was sealed with")
 	}
 	plain, err := k.aead.Decrypt(raw, []byte(place))
 	if err != nil {
-		return "", false, problem.New(problem.Undecryptable, "the value is damaged or was sealed for another place")
+		return nil, false, problem.New(problem.Undecryptable, "the value is damaged or was sealed for another place")
 	}
-	return string(plain), id != k.primary, nil
+	return plain, id != k.primary, nil
 }
 
 // Seals reports true.
