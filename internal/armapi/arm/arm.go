@@ -19,7 +19,8 @@ type Caller struct {
 	ObjectID string // oid: what roles are assigned to
 	AppID    string // appid
 	TenantID string
-	Name     string // for people; may be empty
+	Name     string   // for people; may be empty
+	Groups   []string // object ids of groups
 }
 
 // Call is one management API call.
@@ -31,10 +32,17 @@ type Call struct {
 	APIVersion string
 	Query      url.Values // names in lower case
 	BaseURL    string     // "https://host:port" as the client reached us, for absolute links
-	body       []byte
+
+	CorrelationID string // of this request, as audit and log have it
+	writer        http.ResponseWriter
+	body          []byte
+	bodyErr       error
+	bodyRead      bool
 }
 
-// Params are the variable parts of a path.
+// Params are the variable parts of a path, decoded once. "scope" is the id that a
+// leading {scope} stands for, "/" for the root. A parameter in the operation's
+// scope never has a slash; others can.
 type Params map[string]string
 
 // Context ends when the client is gone.
@@ -59,18 +67,24 @@ type Operation struct {
 	Method string
 	// Pattern is a path with {parameters}, such as
 	// "/subscriptions/{sub}/resourceGroups/{group}/providers/Microsoft.Web/sites/{site}/config/appsettings/list".
-	// A leading "{scope}" stands for any resource id, also the root.
+	// A leading "{scope}" stands for any resource id, also the root. HEAD is served
+	// by GET: 204 instead of 200, and no body.
 	Pattern string
 	// Action is the authorisation action. "" derives it: namespace and types of the
 	// pattern, then read, write, delete, or the last segment and "action" for POST.
 	// [Open] needs a valid token only, [Public] not even that.
 	Action string
 	// Scope is how many leading segments of the path are the scope that the action
-	// is checked at; 0 derives it: up to the last parameter.
+	// is checked at, {scope} counting as one; 0 derives it: the longest id that ends
+	// at the last parameter or before it.
 	Scope   int
 	Handler Handler
-	// Secret says that the answer has secrets: the read is audited.
+	// Secret says that the answer has secrets: the read is audited, and nothing is
+	// answered if it cannot be.
 	Secret bool
+	// Reads says that a POST changes nothing. It is derived for the actions whose
+	// names begin with list, check, validate or whatif.
+	Reads bool
 }
 
 // Actions that are no actions.
@@ -78,6 +92,19 @@ const (
 	Open   = "(token)"
 	Public = "(public)"
 )
+
+// Provider is a resource provider as the providers operations show it.
+type Provider struct {
+	Namespace string // "Microsoft.Web"
+	Types     []ProviderType
+}
+
+// ProviderType is one type of a provider.
+type ProviderType struct {
+	Name         string   // without the namespace: "sites/functions"
+	APIVersions  []string // newest first
+	Capabilities string   // "" is "None"
+}
 
 // Authorizer decides what callers may do.
 type Authorizer interface {
