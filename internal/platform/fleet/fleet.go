@@ -21,6 +21,7 @@ import (
 // Want is what the control plane wants of an app.
 type Want struct {
 	Name       string
+	UID        string // of this life of the app
 	Generation int64  // grows with every change that a running copy must take up
 	Release    string // what is deployed; "" is nothing
 	Stopped    bool   // callers get the page of a stopped app

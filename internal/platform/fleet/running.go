@@ -77,6 +77,11 @@ func (c *running) watch(ctx context.Context, tell func()) {
 	}
 }
 
+// is reports whether c is a copy of what is wanted.
+func (c *running) is(w *Want) bool {
+	return c != nil && c.want.UID == w.UID && c.want.Generation == w.Generation
+}
+
 // enter counts a request in, unless the copy is being retired.
 func (c *running) enter() bool {
 	c.refs.Add(1)

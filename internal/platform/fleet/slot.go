@@ -105,10 +105,10 @@ func (s *slot) run(ctx context.Context) {
 			s.retire(ctx, next)
 			next = nil
 			s.retire(ctx, s.swap(nil))
-		case s.serves(w.Generation):
+		case s.now.Load().is(w):
 			s.retire(ctx, next) // of a generation that is not wanted any more
 			next = nil
-		case next != nil && next.want.Generation == w.Generation:
+		case next.is(w):
 		default:
 			s.retire(ctx, next)
 			if next = s.begin(ctx, *w); next == nil {
@@ -127,11 +127,6 @@ func (s *slot) run(ctx context.Context) {
 	}
 	s.retire(ctx, next)
 	s.retire(ctx, s.swap(nil))
-}
-
-func (s *slot) serves(generation int64) bool {
-	c := s.now.Load()
-	return c != nil && c.want.Generation == generation
 }
 
 // await waits for a change, or for next to run, which then serves.

@@ -1,0 +1,117 @@
+package platform
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/telemetry"
+)
+
+// Defaults of addresses.
+const (
+	DefaultFunctions  = "127.0.0.1:7071"
+	DefaultManagement = "127.0.0.1:7443"
+	DefaultMetrics    = "127.0.0.1:7090"
+	DefaultDomain     = "localhost"
+)
+
+// Config says what a node is made of. Only DataDir is required.
+type Config struct {
+	DataDir string // state, keys and unpacked packages; made with mode 0700
+	Node    string // name of this node, unique among those on one state; default the machine's name
+	Domain  string // apps are at <app>.<domain>
+
+	Functions  string // host:port of the apps; port 0 picks a free one
+	Management string // host:port of the management API, over TLS
+	Metrics    string // host:port of metrics and health; "" is none
+
+	State StateConfig
+	// KEK is the key-encryption key, base64; "" is the file in DataDir.
+	KEK string
+	// Environ is the process environment, of which workers get the harmless part.
+	Environ []string
+	// NewOwnerCredential gives the owner another secret, for when its file is lost.
+	NewOwnerCredential bool
+
+	MaxPackage int64 // largest package, in bytes; 0 is the default
+
+	Version   string
+	Log       io.Writer
+	LogFormat telemetry.Format
+	LogLevel  string
+	Grace     time.Duration // for requests in progress when the node ends
+	Clock     clock.Clock
+}
+
+// StateConfig says where the control plane's documents are.
+type StateConfig struct {
+	Kind string // "bolt" (default) or "etcd"
+	Path string // bolt: the file; default DataDir/state.db
+	Etcd EtcdConfig
+}
+
+// EtcdConfig says how etcd is reached.
+type EtcdConfig struct {
+	Endpoints          []string
+	Prefix             string
+	Username, Password string
+	TLS                *tls.Config
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.DataDir == "" {
+		return c, problem.New(problem.Invalid, "no data folder is given").WithNext("give one with --data-dir or dataDir in the configuration")
+	}
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return c, err
+	}
+	c.DataDir = dir
+	setDefault(&c.Domain, DefaultDomain)
+	setDefault(&c.Functions, DefaultFunctions)
+	setDefault(&c.Management, DefaultManagement)
+	setDefault(&c.State.Kind, "bolt")
+	setDefault(&c.State.Path, filepath.Join(dir, "state.db"))
+	if c.Node == "" {
+		if c.Node, err = os.Hostname(); err != nil {
+			return c, problem.Wrap(problem.Invalid, "this machine has no name", err).WithNext("name the node with --node")
+		}
+	}
+	if c.Clock == nil {
+		c.Clock = clock.Real{}
+	}
+	if c.Log == nil {
+		c.Log = io.Discard
+	}
+	if c.Grace == 0 {
+		c.Grace = 10 * time.Second
+	}
+	return c, nil
+}
+
+func setDefault(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+// splitAddress reads host:port of a setting.
+func splitAddress(setting, address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(text)
+	}
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, problem.New(problem.Invalid, fmt.Sprintf("%s address %q is not host:port", setting, address)).
+			WithNext("write it as 127.0.0.1:7071, or [::1]:7071")
+	}
+	return host, port, nil
+}

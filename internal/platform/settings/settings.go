@@ -1,0 +1,298 @@
+// Package settings owns the server's own configuration: latchkey.yaml and the
+// environment variables that stand above it. It reads strictly and reports all
+// faults at once; it does not know what the values are for.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// FileName is the configuration file that is read from the current folder when
+// none is named.
+const FileName = "latchkey.yaml"
+
+// EnvPrefix begins the variables that stand above the file: LATCHKEY_DATA_DIR for
+// dataDir, LATCHKEY_STATE_ETCD_ENDPOINTS (comma-separated) for
+// state.etcd.endpoints.
+const EnvPrefix = "LATCHKEY_"
+
+// File is the configuration. Zero values mean that nothing is said.
+type File struct {
+	DataDir    string `json:"dataDir"`
+	Node       string `json:"node"`
+	Domain     string `json:"domain"`
+	Functions  Listen `json:"functions"`
+	Management Listen `json:"management"`
+	Metrics    Listen `json:"metrics"`
+	State      State  `json:"state"`
+	Log        Log    `json:"log"`
+	Packages   Limits `json:"packages"`
+}
+
+// Listen is an address to serve at.
+type Listen struct {
+	Address string `json:"address"` // host:port
+}
+
+// State says where the control plane's documents are.
+type State struct {
+	Kind string `json:"kind"` // bolt or etcd
+	Path string `json:"path"` // bolt's file
+	Etcd Etcd   `json:"etcd"`
+}
+
+// Etcd says how etcd is reached. Passwords are in files, not here.
+type Etcd struct {
+	Endpoints    []string `json:"endpoints"`
+	Prefix       string   `json:"prefix"`
+	Username     string   `json:"username"`
+	PasswordFile string   `json:"passwordFile"`
+	CAFile       string   `json:"caFile"`
+	CertFile     string   `json:"certFile"`
+	KeyFile      string   `json:"keyFile"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `json:"level"`
+	Format string `json:"format"`
+}
+
+// Limits of packages.
+type Limits struct {
+	MaxBytes int64 `json:"maxBytes"`
+}
+
+// notOurs are variables with the prefix that are no settings of this file.
+var notOurs = []string{"LATCHKEY_KEK", "LATCHKEY_TRUST_FRONT_END"}
+
+// Load reads the file at path ("" is FileName in the current folder, which may be
+// missing) and puts the environment above it. It returns one error that lists
+// every fault with where it is: problem.Invalid, or problem.NotFound for a file
+// that was named and is not there.
+func Load(path string, environ []string) (File, error) {
+	var f File
+	text, err := read(path)
+	if err != nil {
+		return f, err
+	}
+	name := path
+	if name == "" {
+		name = FileName
+	}
+	faults := decode(text, name, &f)
+	faults = append(faults, overlay(&f, environ)...)
+	faults = append(faults, check(f)...)
+	if len(faults) > 0 {
+		return f, problem.New(problem.Invalid, "the configuration has faults:\n  "+strings.Join(faults, "\n  ")).
+			WithNext("correct them; docs/settings.md lists all settings")
+	}
+	return f, nil
+}
+
+func read(path string) ([]byte, error) {
+	name := path
+	if name == "" {
+		name = FileName
+	}
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) && path == "" {
+		return nil, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, problem.Wrap(problem.NotFound, "there is no configuration file "+path, err)
+	}
+	if err != nil {
+		return nil, problem.Wrap(problem.Unavailable, "the configuration file "+name+" cannot be read", err)
+	}
+	return text, nil
+}
+
+// decode reads YAML into f and gives the faults: what is unknown, and what has
+// the wrong type, each with its path.
+func decode(text []byte, file string, f *File) []string {
+	var tree any
+	if err := yaml.UnmarshalStrict(text, &tree); err != nil {
+		return []string{file + ": " + strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")}
+	}
+	if tree == nil {
+		return nil
+	}
+	var faults []string
+	fill(reflect.ValueOf(f).Elem(), tree, "", func(path, what string) {
+		faults = append(faults, file+": "+strings.TrimPrefix(path, ".")+": "+what)
+	})
+	sort.Strings(faults)
+	return faults
+}
+
+// fill sets v from a decoded value; fault is told of what does not fit.
+func fill(v reflect.Value, from any, path string, fault func(path, what string)) {
+	switch v.Kind() {
+	case reflect.Struct:
+		fillStruct(v, from, path, fault)
+	case reflect.String:
+		if s, ok := from.(string); ok {
+			v.SetString(s)
+		} else {
+			fault(path, "must be text, not "+kindOf(from))
+		}
+	case reflect.Int64:
+		if n, ok := from.(float64); ok && n == float64(int64(n)) {
+			v.SetInt(int64(n))
+		} else {
+			fault(path, "must be a whole number, not "+kindOf(from))
+		}
+	case reflect.Slice:
+		list, ok := from.([]any)
+		if !ok {
+			fault(path, "must be a list, not "+kindOf(from))
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
+		for i := range list {
+			fill(v.Index(i), list[i], fmt.Sprintf("%s[%d]", path, i), fault)
+		}
+	}
+}
+
+func fillStruct(v reflect.Value, from any, path string, fault func(path, what string)) {
+	members, ok := from.(map[string]any)
+	if !ok {
+		if path == "" {
+			path = "the file"
+		}
+		fault(path, "must be a map of settings, not "+kindOf(from))
+		return
+	}
+	known := fieldNames(v.Type())
+	for name, value := range members {
+		i := slices.Index(known, name)
+		switch {
+		case i < 0:
+			fault(path+"."+name, "unknown setting; known are "+strings.Join(known, ", "))
+		case value != nil:
+			fill(v.Field(i), value, path+"."+name, fault)
+		}
+	}
+}
+
+func fieldNames(t reflect.Type) []string {
+	names := make([]string, t.NumField())
+	for i := range names {
+		names[i] = t.Field(i).Tag.Get("json")
+	}
+	return names
+}
+
+func kindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "nothing"
+	case bool:
+		return "true or false"
+	case float64:
+		return "a number"
+	case string:
+		return "text"
+	case []any:
+		return "a list"
+	}
+	return "a map"
+}
+
+// overlay sets f from the environment and gives the faults: variables with our
+// prefix that are no setting.
+func overlay(f *File, environ []string) []string {
+	leaves := map[string]reflect.Value{}
+	collect(reflect.ValueOf(f).Elem(), EnvPrefix, leaves)
+	var faults []string
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, EnvPrefix) || slices.Contains(notOurs, name) || strings.HasPrefix(name, "LATCHKEY_TEST_") || strings.HasPrefix(name, "LATCHKEY_CLIENT_") {
+			continue
+		}
+		leaf, known := leaves[name]
+		if !known {
+			faults = append(faults, "environment: "+name+": unknown setting")
+			continue
+		}
+		if what := setText(leaf, value); what != "" {
+			faults = append(faults, "environment: "+name+": "+what)
+		}
+	}
+	sort.Strings(faults)
+	return faults
+}
+
+func collect(v reflect.Value, prefix string, leaves map[string]reflect.Value) {
+	for i, name := range fieldNames(v.Type()) {
+		name = prefix + upper(name)
+		if v.Field(i).Kind() == reflect.Struct {
+			collect(v.Field(i), name+"_", leaves)
+			continue
+		}
+		leaves[name] = v.Field(i)
+	}
+}
+
+// upper turns dataDir into DATA_DIR, and caFile into CA_FILE.
+func upper(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToUpper(b.String())
+}
+
+func setText(v reflect.Value, text string) (fault string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return "must be a whole number"
+		}
+		v.SetInt(n)
+	case reflect.Slice:
+		v.Set(reflect.ValueOf(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })))
+	}
+	return ""
+}
+
+// check finds values that contradict each other.
+func check(f File) []string {
+	var faults []string
+	if k := f.State.Kind; k != "" && k != "bolt" && k != "etcd" {
+		faults = append(faults, fmt.Sprintf("state.kind: %q is neither bolt nor etcd", k))
+	}
+	if f.State.Kind == "etcd" && len(f.State.Etcd.Endpoints) == 0 {
+		faults = append(faults, "state.etcd.endpoints: must be given with state.kind etcd")
+	}
+	if f.State.Kind != "etcd" && len(f.State.Etcd.Endpoints) > 0 {
+		faults = append(faults, "state.etcd: is given, but state.kind is not etcd")
+	}
+	if (f.State.Etcd.CertFile == "") != (f.State.Etcd.KeyFile == "") {
+		faults = append(faults, "state.etcd: certFile and keyFile go together")
+	}
+	if f.Packages.MaxBytes < 0 {
+		faults = append(faults, "packages.maxBytes: must not be negative")
+	}
+	return faults
+}
