@@ -33,6 +33,8 @@ type Deployment struct {
 	release state.Item[Release]
 	turn    state.Item[turn]
 	until   time.Time
+	spool   spool // the package, once received
+	sha     string
 }
 
 // Add deploys a zip: [Releases.Begin], [Deployment.Store] and [Deployment.Close].
@@ -240,18 +242,37 @@ func (d *Deployment) save(ctx context.Context, also ...state.Op) error {
 // maxDocument bounds a release's document: one write holds it and the package's.
 const maxDocument = 768 << 10
 
-// Store reads a zip, checks it, and makes the release Ready. A package that
-// breaks a rule gives problem.Invalid or problem.TooLarge naming the file and the
-// limit, and a release that is Failed; so does everything else that goes wrong,
-// as far as the state can be written.
+// Store is [Deployment.Receive] and [Deployment.Build].
 func (d *Deployment) Store(ctx context.Context, zip io.Reader) (Release, error) {
+	if err := d.Receive(ctx, zip); err != nil {
+		return d.release.Value, err
+	}
+	return d.Build(ctx)
+}
+
+// Receive reads a zip into a file of this node. Its errors are those of Build.
+func (d *Deployment) Receive(ctx context.Context, zip io.Reader) error {
 	ctx, stop := d.bounded(ctx)
 	defer stop()
-	err := d.store(ctx, zip)
+	return d.orGiveUp(ctx, d.receive(ctx, zip))
+}
+
+// Build checks the package that was received and makes the release Ready. A
+// package that breaks a rule gives problem.Invalid or problem.TooLarge naming the
+// file and the limit, and a release that is Failed; so does everything else that
+// goes wrong, as far as the state can be written.
+func (d *Deployment) Build(ctx context.Context) (Release, error) {
+	ctx, stop := d.bounded(ctx)
+	defer stop()
+	err := d.orGiveUp(ctx, d.build(ctx))
+	return d.release.Value, err
+}
+
+func (d *Deployment) orGiveUp(ctx context.Context, err error) error {
 	if err != nil {
 		d.giveUp(ctx, err)
 	}
-	return d.release.Value, err
+	return err
 }
 
 // bounded limits work to what is left of the deadline.
@@ -307,6 +328,7 @@ func (d *Deployment) Close(ctx context.Context, activation ...error) error {
 	if d.turn.Name == "" {
 		return nil
 	}
+	d.discardSpool()
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), writeGrace)
 	defer stop()
 	rel := &d.release.Value

@@ -8,29 +8,44 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 )
 
-// store does the work of Store; what it leaves behind on an error is removed by
-// its caller and by Collect.
-func (d *Deployment) store(ctx context.Context, zip io.Reader) error {
+// receive does the work of Receive. The file is removed by Close.
+func (d *Deployment) receive(ctx context.Context, zip io.Reader) (err error) {
 	r, rel := d.r, &d.release.Value
-	s, err := r.spool(rel.App)
-	if err != nil {
+	if d.spool.file != nil {
+		return problem.New(problem.Conflict, "the package was received already")
+	}
+	if d.spool, err = r.spool(rel.App); err != nil {
 		return err
 	}
-	defer r.discard(s.file.Name())
-	defer s.file.Close() //nolint:errcheck // it goes away
 	hash := sha256.New()
-	if rel.Size, err = s.fill(zip, r.cfg.Limits.Zip, hash); err != nil {
+	if rel.Size, err = d.spool.fill(zip, r.cfg.Limits.Zip, hash); err != nil {
 		return err
 	}
+	d.sha = hex.EncodeToString(hash.Sum(nil))
 	d.log(fmt.Sprintf("Package of %d bytes received.", rel.Size))
 	rel.Status = Building
-	if err := d.save(ctx); err != nil {
-		return err
+	return d.save(ctx)
+}
+
+func (d *Deployment) discardSpool() {
+	if d.spool.file != nil {
+		_ = d.spool.file.Close() // it goes away
+		d.r.discard(d.spool.file.Name())
 	}
-	u, err := r.unpack(ctx, s, rel.Size)
+}
+
+// build does the work of Build; what it leaves behind on an error is removed by
+// its caller and by Collect.
+func (d *Deployment) build(ctx context.Context) error {
+	r, rel := d.r, &d.release.Value
+	if d.sha == "" {
+		return problem.New(problem.Conflict, "no package was received")
+	}
+	u, err := r.unpack(ctx, d.spool, rel.Size)
 	if err != nil {
 		return err
 	}
@@ -40,7 +55,7 @@ func (d *Deployment) store(ctx context.Context, zip io.Reader) error {
 	if err := d.inspect(ctx, u.dir); err != nil {
 		return err
 	}
-	if err := d.keep(ctx, s, hex.EncodeToString(hash.Sum(nil))); err != nil {
+	if err := d.keep(ctx); err != nil {
 		return err
 	}
 	if err := r.place(ctx, u, r.folderPath(rel.App, rel.ID)); err != nil { // Folder makes it anew
@@ -85,19 +100,19 @@ func (d *Deployment) inspect(ctx context.Context, dir string) error {
 // keep puts the package into the state and makes the release Ready. The reference
 // comes first, so that nobody removes a chunk; the release last, together with
 // the package's being complete.
-func (d *Deployment) keep(ctx context.Context, s spool, sha string) error {
+func (d *Deployment) keep(ctx context.Context) error {
 	rel, who := &d.release.Value, ref(d.release.Value.App, d.release.Value.ID)
-	packs := d.r.packages()
+	packs, sha := d.r.packages(), d.sha
 	rel.SHA256 = sha
 	m, err := packs.hold(ctx, sha, rel.Size, who)
 	if err != nil {
 		return err
 	}
 	if !m.Value.Complete {
-		if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+		if _, err := d.spool.file.Seek(0, io.SeekStart); err != nil {
 			return errCache(err)
 		}
-		if err := packs.put(ctx, sha, s.file); err != nil {
+		if err := packs.put(ctx, sha, d.spool.file); err != nil {
 			return err
 		}
 	}
