@@ -1,0 +1,131 @@
+// Package token owns access tokens: the signing keys, which all nodes share
+// through the state, minting in the cloud's two token shapes, verifying, and the
+// published key set. It does not know how callers prove who they are, who is
+// still welcome (it asks), or what a token permits.
+package token
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/state"
+)
+
+// Defaults of a [Config], and limits.
+const (
+	DefaultSkew     = 5 * time.Minute
+	DefaultKeyAge   = 90 * 24 * time.Hour
+	DefaultLead     = 24 * time.Hour // resource servers read key sets about daily
+	DefaultCached   = 4096
+	MaxLifetime     = 24 * time.Hour
+	MaxToken        = 16 << 10 // bytes
+	DefaultLifetime = time.Hour
+)
+
+// Config is what an [Authority] works with. Store, Clock, Log and TenantID are
+// needed; the zero value of the rest is the default.
+type Config struct {
+	Store    state.Store
+	Clock    clock.Clock
+	Log      *slog.Logger
+	TenantID string // GUID: the tid of tokens
+
+	// Active says whether an object id's tokens count, on every verification, and
+	// gives its name. Its error refuses the token. identity.Directory has it.
+	Active func(ctx context.Context, objectID string) (name string, err error)
+
+	Skew   time.Duration // how far clocks may be apart
+	KeyAge time.Duration // how long a key signs before another takes over
+	Lead   time.Duration // how long a key is published before it signs
+	Cached int           // verified tokens that are remembered
+}
+
+// Proof is how a client proved who it is, as the claims appidacr and azpacr say.
+type Proof string
+
+// Proofs.
+const (
+	ProofSecret      Proof = "1"
+	ProofCertificate Proof = "2" // managed identities and federated credentials too
+)
+
+// Claims are what a token is to say. Version 0 is 1.
+type Claims struct {
+	Version    int    // 1 or 2: the shape
+	Audience   string // as the client asked, without "/.default"
+	ObjectID   string
+	AppID      string
+	Proof      Proof
+	ResourceID string // xms_mirid, for managed identities only
+}
+
+// Token is a token that was made.
+type Token struct {
+	Raw     string // a secret
+	ID      string // uti, for audit records
+	Issued  time.Time
+	Expires time.Time
+}
+
+// Verified is what a valid token says.
+type Verified struct {
+	ObjectID   string
+	AppID      string
+	TenantID   string
+	Name       string // what Config.Active gave
+	Audience   string
+	Proof      Proof
+	ResourceID string // xms_mirid; "" for most
+	ID         string // uti
+	Issued     time.Time
+	Expires    time.Time
+}
+
+// Expect is what a token must be for.
+type Expect struct {
+	// Audiences are the accepted ones; see [SameAudience]. None accepts nothing.
+	Audiences []string
+}
+
+// Reason says why a token was refused.
+type Reason uint8
+
+// Reasons.
+const (
+	Malformed     Reason = iota + 1 // not a token of ours at all
+	BadSignature                    // not signed by a key in use
+	WrongIssuer                     // another issuer or tenant
+	Expired                         // too old
+	NotYet                          // not valid yet
+	WrongAudience                   // for another resource
+	Revoked                         // its principal is disabled or gone
+)
+
+var reasonNames = [...]string{"", "malformed", "badSignature", "wrongIssuer", "expired", "notYet", "wrongAudience", "revoked"}
+
+// String gives the reason's name as challenges and audit records show it.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Refused is the error for a token that does not count. It matches
+// problem.Unauthenticated. It never holds the token.
+type Refused struct {
+	Reason Reason
+	Detail string // for people
+	Err    error  // of Config.Active
+}
+
+// Error says why.
+func (r *Refused) Error() string { return "the access token is refused: " + r.Detail }
+
+// Unwrap gives the kind and the cause.
+func (r *Refused) Unwrap() []error {
+	if r.Err == nil {
+		return []error{problem.Unauthenticated}
+	}
+	return []error{problem.Unauthenticated, r.Err}
+}
+
+func refuse(reason Reason, detail string) error { return &Refused{Reason: reason, Detail: detail} }
