@@ -24,7 +24,8 @@ type Sealer interface {
 	// Open undoes Seal for the same place. stale says that the key used is no
 	// longer the primary one, so the value should be sealed anew. It returns
 	// problem.Undecryptable for text that is damaged, belongs to another
-	// place, or was sealed with a key that is not at hand.
+	// place, or was sealed with a key that is not at hand, and
+	// problem.Unavailable if that key could not be looked up just now.
 	Open(sealed, place string) (plain string, stale bool, err error)
 
 	// Seals reports whether Seal hides anything. It is constant.

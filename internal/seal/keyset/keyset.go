@@ -1,9 +1,10 @@
 // Package keyset owns Latchkey's own encryption at rest: a Tink keyset of
-// AES-256-GCM keys in one folder, itself encrypted under a key-encryption key
-// that lies beside it in a 0600 file or comes from the environment. A sealed
-// value is "lk1." and base64url, bound to the place it was sealed for, so that
-// values cannot be swapped. A keyset that is there but cannot be opened is an
-// error and never replaced.
+// AES-256-GCM keys in a [Box], itself encrypted under a key-encryption key that
+// lies in a 0600 file or comes from the environment. A sealed value is "lk1."
+// and base64url, or bytes, bound to the place it was sealed for, so that values
+// cannot be swapped. A keyset that is there but cannot be opened is an error and
+// never replaced. It does not know what is sealed, nor what kind of box it has,
+// but for the folder that holds both the keyset and its key.
 //
 // The stock functions host cannot read these values: folders shared with one
 // use package dataprotection, or no encryption.
@@ -20,12 +21,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/tink"
 
-	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal"
 )
@@ -44,15 +44,20 @@ const (
 // and the key's id, big-endian.
 const tinkPrefix = 5
 
-// Sealer seals with the keyset's primary key and opens with all of its keys. It
-// is safe for concurrent use by goroutines and processes sharing the folder.
-type Sealer struct {
-	dir  string
-	kek  kek
-	lock *atomicfile.Lock
+// rereadTime bounds how long opening a value waits for the box.
+const rereadTime = 5 * time.Second
 
-	mu   sync.RWMutex
-	keys keys
+// Sealer seals with the keyset's primary key and opens with all of its keys. It
+// is safe for concurrent use by goroutines, and by processes sharing the box.
+type Sealer struct {
+	box   Box
+	place KEK
+
+	reading sync.Mutex // held from reading the box until its content is adopted, so that no older content comes after a newer one
+
+	mu      sync.RWMutex
+	keys    keys
+	offered kek // that of a change in progress; its aead may be nil
 }
 
 var (
@@ -60,31 +65,36 @@ var (
 	_ seal.Binary = (*Sealer)(nil)
 )
 
-// keys is one state of the keyset, immutable.
-type keys struct {
-	handle  *keyset.Handle
-	aead    tink.AEAD
-	primary uint32
+// Open reads the keyset in the folder dir, making folder (0700, ignored by git),
+// key-encryption key and keyset when there is none yet. setting is the value of
+// [EnvKEK]; empty means the key-encryption key is the file beside the keyset. It
+// returns the kinds [OpenIn] does.
+func Open(ctx context.Context, dir, setting string) (*Sealer, error) {
+	return OpenIn(ctx, newFolder(dir), NewKEK(setting, filepath.Join(dir, KEKFile)), true)
 }
 
-// Open reads the keyset in dir, making folder (0700, ignored by git),
-// key-encryption key and keyset when there is none yet. setting is the value of
-// [EnvKEK]; empty means the key-encryption key is the file beside the keyset.
+// OpenIn reads the keyset in box with the key-encryption key in place. If the
+// box is empty it makes a keyset, and the key's file if that is not there; but
+// only if create says that the installation is new, so that nothing was sealed
+// yet. Of several processes that do so at once, one makes the keyset for all;
+// they need the same key-encryption key.
 //
 // It returns problem.Undecryptable, and makes nothing, if there is a keyset but
-// no key-encryption key or the wrong one; problem.Invalid for a malformed
-// key-encryption key; problem.Unavailable if the folder cannot be read or made.
-func Open(ctx context.Context, dir, setting string) (*Sealer, error) {
-	s := &Sealer{dir: dir, lock: atomicfile.NewLock(filepath.Join(dir, lockFile))}
-	if setting != "" {
-		k, err := fromSetting(setting)
-		if err != nil {
+// no key-encryption key or the wrong one, or no keyset where one must be;
+// problem.Invalid for a malformed key-encryption key; problem.Unavailable if the
+// box or the file cannot be read or made.
+func OpenIn(ctx context.Context, box Box, place KEK, create bool) (*Sealer, error) {
+	s := &Sealer{box: box, place: place}
+	if place.setting != "" {
+		if _, err := place.read(); err != nil {
 			return nil, err
 		}
-		s.kek = k
 	}
-	err := s.load()
-	if errors.Is(err, fs.ErrNotExist) {
+	_, err := s.load(ctx)
+	if errors.Is(err, problem.NotFound) {
+		if !create {
+			return nil, s.gone(err)
+		}
 		err = s.create(ctx)
 	}
 	if err != nil {
@@ -93,45 +103,23 @@ func Open(ctx context.Context, dir, setting string) (*Sealer, error) {
 	return s, nil
 }
 
-// load reads the keyset from its file; it makes nothing. A missing keyset is
-// fs.ErrNotExist. The keyset is read before the key-encryption key because they
-// are made the other way round.
-func (s *Sealer) load() error {
-	sealed, err := os.ReadFile(s.path(KeysetFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+// load reads the keyset and makes it the one in use; it makes nothing. It gives
+// what the box holds. An empty box is problem.NotFound. The keyset is read
+// before the key-encryption key because they are made the other way round.
+// Callers hold reading, or are the only ones to know s.
+func (s *Sealer) load(ctx context.Context) ([]byte, error) {
+	text, err := s.box.Load(ctx)
 	if err != nil {
-		return problem.Wrap(problem.Unavailable, "the keyset "+s.path(KeysetFile)+" cannot be read", err)
+		return nil, err
 	}
-	if err := s.needKEK(); err != nil {
-		return err
-	}
-	return s.adopt(sealed)
+	return text, s.adopt(text)
 }
 
-func (s *Sealer) needKEK() error {
-	if s.kek.aead != nil {
-		return nil
-	}
-	k, err := fromFile(s.path(KEKFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return problem.New(problem.Undecryptable, fmt.Sprintf("%s is missing, so the keyset %s cannot be opened", s.path(KEKFile), s.path(KeysetFile))).
-			WithNext("restore that file from a backup or set " + EnvKEK + " to its content; nothing was changed")
-	}
-	if err != nil && problem.KindOf(err) == problem.Internal {
-		err = problem.Wrap(problem.Unavailable, "the key-encryption key "+s.path(KEKFile)+" cannot be read", err)
-	}
-	s.kek = k
-	return err
-}
-
-// adopt makes the sealed keyset the one in use.
-func (s *Sealer) adopt(sealed []byte) error {
-	k, err := unwrap(sealed, s.kek)
+// adopt makes the keyset of a text the one in use.
+func (s *Sealer) adopt(text []byte) error {
+	k, err := s.unlock(text)
 	if err != nil {
-		return problem.New(problem.Undecryptable, fmt.Sprintf("the keyset %s cannot be opened with the key-encryption key from %s", s.path(KeysetFile), s.kek.source)).
-			WithNext("restore the key-encryption key the keyset was made with; nothing was changed")
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,87 +127,72 @@ func (s *Sealer) adopt(sealed []byte) error {
 	return nil
 }
 
-// create makes what is missing, one process at a time; the keyset comes last,
-// so that it never exists without its key-encryption key.
-func (s *Sealer) create(ctx context.Context) error {
-	if err := atomicfile.MakeDir(s.dir); err != nil {
-		return problem.Wrap(problem.Unavailable, "the encryption folder "+s.dir+" cannot be made", err)
+// unlock opens the text of a keyset with the key-encryption keys there are: at
+// hand, in its place, and the former one of an interrupted change.
+func (s *Sealer) unlock(text []byte) (keys, error) {
+	s.mu.RLock()
+	hand := []kek{s.keys.kek, s.offered}
+	s.mu.RUnlock()
+	for _, k := range hand {
+		if k.aead == nil {
+			continue
+		}
+		if got, err := unwrap(text, k); err == nil {
+			return got, nil
+		}
 	}
-	release, err := s.lock.Acquire(ctx)
+	k, err := s.place.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return keys{}, problem.New(problem.Undecryptable, fmt.Sprintf("%s is missing, so the keyset %s cannot be opened", s.place, s.box)).
+			WithNext("restore that file from a backup or set " + EnvKEK + " to its content; nothing was changed")
+	}
 	if err != nil {
-		return problem.Wrap(problem.Unavailable, "the encryption folder "+s.dir+" cannot be locked", err)
+		return keys{}, err
 	}
-	defer release()
-	if err := s.load(); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if got, err := unwrap(text, k); err == nil {
+		return got, nil
 	}
-	return s.createLocked()
+	if old, err := s.place.readOld(); err == nil {
+		if got, err := unwrap(text, old); err == nil {
+			return got, nil
+		}
+	}
+	return keys{}, problem.New(problem.Undecryptable, fmt.Sprintf("the keyset %s cannot be opened with the key-encryption key from %s", s.box, s.place)).
+		WithNext("restore the key-encryption key the keyset was made with, or was last put under; nothing was changed")
 }
 
-func (s *Sealer) createLocked() error {
-	if err := atomicfile.Create(s.path(ignoreFile), []byte("*\n")); err != nil && !errors.Is(err, fs.ErrExist) {
-		return problem.Wrap(problem.Unavailable, s.path(ignoreFile)+" cannot be made", err)
-	}
-	if s.kek.aead == nil {
-		k, err := makeFile(s.path(KEKFile))
-		if err != nil {
+// offer makes another key-encryption key one of those at hand.
+func (s *Sealer) offer(k kek) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offered = k
+}
+
+// create makes what is missing; the keyset comes last, so that it never exists
+// without its key-encryption key. If another process was faster, its keyset is
+// the one.
+func (s *Sealer) create(ctx context.Context) error {
+	if f, ok := s.box.(*folder); ok {
+		if err := f.prepare(); err != nil {
 			return err
 		}
-		s.kek = k
+	}
+	k, err := s.place.make(ctx)
+	if err != nil {
+		return err
 	}
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
 		return problem.Wrap(problem.Internal, "a new keyset cannot be made", err)
 	}
-	sealed, err := wrap(handle, s.kek)
+	text, err := wrap(handle, k)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Create(s.path(KeysetFile), sealed); err != nil && !errors.Is(err, fs.ErrExist) {
-		return problem.Wrap(problem.Unavailable, "the keyset "+s.path(KeysetFile)+" cannot be made", err)
-	}
-	return s.load()
-}
-
-// Rotate makes a new primary key. Values sealed before still open, as stale.
-// Other processes pick the new keyset up when they first meet a value sealed
-// with it. It returns the kinds [Open] does.
-func (s *Sealer) Rotate(ctx context.Context) error {
-	release, err := s.lock.Acquire(ctx)
-	if err != nil {
-		return problem.Wrap(problem.Unavailable, "the encryption folder "+s.dir+" cannot be locked", err)
-	}
-	defer release()
-	_ = atomicfile.Sweep(s.dir, func(name string) bool { return name == KeysetFile || name == KEKFile }) // leftovers do no harm, so failing to remove them doesn't either
-	if err := s.load(); errors.Is(err, fs.ErrNotExist) {
-		return problem.Wrap(problem.Undecryptable, "the keyset "+s.path(KeysetFile)+" is gone", err)
-	} else if err != nil {
+	if err := s.box.Replace(ctx, nil, text); err != nil && !errors.Is(err, problem.Conflict) {
 		return err
 	}
-	sealed, err := s.withNewPrimary()
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(s.path(KeysetFile), sealed); err != nil {
-		return problem.Wrap(problem.Unavailable, "the keyset "+s.path(KeysetFile)+" cannot be written", err)
-	}
-	return s.adopt(sealed)
-}
-
-func (s *Sealer) withNewPrimary() ([]byte, error) {
-	m := keyset.NewManagerFromHandle(s.current().handle)
-	id, err := m.Add(aead.AES256GCMKeyTemplate())
-	if err == nil {
-		err = m.SetPrimary(id)
-	}
-	if err != nil {
-		return nil, problem.Wrap(problem.Internal, "the keyset cannot be given a new key", err)
-	}
-	handle, err := m.Handle()
-	if err != nil {
-		return nil, problem.Wrap(problem.Internal, "the keyset cannot be given a new key", err)
-	}
-	return wrap(handle, s.kek)
+	return s.confirm(ctx)
 }
 
 // Seal encrypts plain with the primary key, bound to place.
@@ -257,13 +230,9 @@ func (s *Sealer) OpenBytes(raw []byte, place string) ([]byte, bool, error) {
 		return nil, false, problem.New(problem.Undecryptable, "the value was not sealed by Latchkey")
 	}
 	id := binary.BigEndian.Uint32(raw[1:tinkPrefix])
-	k := s.current()
-	if !k.has(id) {
-		k = s.reloaded()
-	}
-	if !k.has(id) {
-		return nil, false, problem.New(problem.Undecryptable, fmt.Sprintf("the value was sealed with a key that is not in %s", s.path(KeysetFile))).
-			WithNext("restore the keyset the value was sealed with")
+	k, err := s.having(id)
+	if err != nil {
+		return nil, false, err
 	}
 	plain, err := k.aead.Decrypt(raw, []byte(place))
 	if err != nil {
@@ -279,22 +248,27 @@ func (s *Sealer) Seals() bool { return true }
 func (s *Sealer) KeyID() string { return fmt.Sprintf("LatchkeyKeyset=%d;", s.current().primary) }
 
 // String names the keyset for operators.
-func (s *Sealer) String() string { return "keyset " + s.path(KeysetFile) }
+func (s *Sealer) String() string { return "keyset " + s.box.String() }
 
-// Warnings tells what about the folder weakens the encryption: files others
-// may read. It looks anew at each call.
+// Warnings tells what weakens the encryption: files that others may read, and a
+// former key-encryption key that was left behind. It looks anew at each call.
 func (s *Sealer) Warnings() []string {
-	var out []string
-	for _, name := range []string{"", KEKFile, KeysetFile} {
-		info, err := os.Stat(s.path(name))
-		if err == nil && info.Mode().Perm()&0o077 != 0 {
-			out = append(out, fmt.Sprintf("%s is open to other users (mode %04o)", s.path(name), info.Mode().Perm()))
-		}
+	var paths []string
+	if f, ok := s.box.(*folder); ok {
+		paths = []string{f.dir, f.path(KEKFile), f.path(KeysetFile)}
+	} else if s.place.path != "" {
+		paths = []string{s.place.path}
 	}
-	return out
+	out := openToOthers(paths...)
+	if s.place.path == "" {
+		return out
+	}
+	old := s.place.path + oldSuffix
+	if _, err := os.Lstat(old); err == nil {
+		out = append(out, old+" is left from a change of the key-encryption key that was not completed; make the change again")
+	}
+	return append(out, openToOthers(old)...)
 }
-
-func (s *Sealer) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *Sealer) current() keys {
 	s.mu.RLock()
@@ -302,11 +276,30 @@ func (s *Sealer) current() keys {
 	return s.keys
 }
 
-// reloaded reads the keyset again because another process may have rotated it.
-// If that fails the keys in hand stay.
-func (s *Sealer) reloaded() keys {
-	if sealed, err := os.ReadFile(s.path(KeysetFile)); err == nil {
-		_ = s.adopt(sealed)
+// having gives the keys if the one with the id is among them. If it is not, the
+// keyset is read again, because another process may have rotated it.
+func (s *Sealer) having(id uint32) (keys, error) {
+	if k := s.current(); k.has(id) {
+		return k, nil
 	}
-	return s.current()
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if k := s.current(); k.has(id) {
+		return k, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rereadTime) // [seal.Sealer] has no context: opening is rarely more than arithmetic
+	defer cancel()
+	_, err := s.load(ctx)
+	if err != nil {
+		kind := problem.Undecryptable
+		if problem.KindOf(err) == problem.Unavailable {
+			kind = problem.Unavailable
+		}
+		return keys{}, problem.Wrap(kind, "the value was sealed with a key that is not at hand, and the keyset cannot be read again", s.gone(err))
+	}
+	if k := s.current(); k.has(id) {
+		return k, nil
+	}
+	return keys{}, problem.New(problem.Undecryptable, fmt.Sprintf("the value was sealed with a key that is not in %s", s.box)).
+		WithNext("restore the keyset the value was sealed with")
 }

@@ -2,17 +2,26 @@ package keyset
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // keysetPlace binds an encrypted keyset to its use.
 var keysetPlace = []byte("latchkey keyset v1")
+
+// keys is one state of the keyset, immutable, with the key-encryption key that
+// opened it.
+type keys struct {
+	handle  *keyset.Handle
+	aead    tink.AEAD
+	primary uint32
+	ids     map[uint32]bool
+	kek     kek
+}
 
 // wrap encrypts a keyset under the key-encryption key, in Tink's JSON form.
 func wrap(handle *keyset.Handle, k kek) ([]byte, error) {
@@ -32,11 +41,12 @@ func unwrap(sealed []byte, k kek) (keys, error) {
 	if err != nil {
 		return keys{}, err
 	}
-	return keys{handle: handle, aead: a, primary: handle.KeysetInfo().GetPrimaryKeyId()}, nil
+	info := handle.KeysetInfo()
+	out := keys{handle: handle, aead: a, primary: info.GetPrimaryKeyId(), ids: map[uint32]bool{}, kek: k}
+	for _, key := range info.GetKeyInfo() {
+		out.ids[key.GetKeyId()] = true
+	}
+	return out, nil
 }
 
-func (k keys) has(id uint32) bool {
-	return slices.ContainsFunc(k.handle.KeysetInfo().GetKeyInfo(), func(i *tinkpb.KeysetInfo_KeyInfo) bool {
-		return i.GetKeyId() == id
-	})
-}
+func (k keys) has(id uint32) bool { return k.ids[id] }
