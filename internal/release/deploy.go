@@ -290,7 +290,7 @@ func (d *Deployment) giveUp(ctx context.Context, cause error) {
 	defer stop()
 	rel := &d.release.Value
 	rel.Functions, rel.Faults = nil, nil
-	d.r.fail(rel, publicText(cause))
+	d.r.fail(rel, PublicText(cause))
 	if err := d.save(ctx); err != nil {
 		d.r.cfg.Log.Warn("a failed deployment could not be recorded", "app", rel.App, "release", rel.ID, "reason", err)
 	}
@@ -302,9 +302,9 @@ func (d *Deployment) giveUp(ctx context.Context, cause error) {
 	}
 }
 
-// publicText is what a deployment's log says of an error: messages meant for
+// PublicText gives what a deployment's log says of an error: messages meant for
 // callers, nothing of this machine.
-func publicText(err error) string {
+func PublicText(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "The deployment took too long."
 	}
@@ -334,7 +334,7 @@ func (d *Deployment) Close(ctx context.Context, activation ...error) error {
 	rel := &d.release.Value
 	defer d.r.setRunning(rel.App, rel.ID, false)
 	if err := errors.Join(activation...); err != nil && rel.Status == Ready {
-		rel.Activation = publicText(err)
+		rel.Activation = PublicText(err)
 		rel.Log = append(rel.Log, Entry{Time: d.r.cfg.Clock.Now().UTC(), Text: rel.Activation, Error: true})
 	} else if rel.Status == Ready {
 		d.log("Deployment successful.")
