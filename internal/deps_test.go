@@ -51,6 +51,7 @@ var layers = map[string]int{
 
 	"internal/keyring":   services,
 	"internal/identity":  services,
+	"internal/identity/": services,
 	"internal/inventory": services,
 	"internal/rbac":      services,
 	"internal/release":   services,
@@ -103,6 +104,8 @@ var layers = map[string]int{
 // beside lists the imports that stay within a layer. A package may also import
 // problem, its parent, its children and its siblings (worker/custom → worker/hop).
 var beside = map[string][]string{
+	"internal/keystore/controlplane": {"internal/state"}, // keys live in the control plane's state
+
 	"internal/accesskey": {"azfkey"}, // the key format is public, the vocabulary is ours
 	"internal/keystore/": {"internal/atomicfile", "internal/seal"},
 	"internal/seal/":     {"internal/atomicfile"},
@@ -149,7 +152,7 @@ var testOnly = []string{"internal/testkit", "internal/keystore/keystoretest", "i
 var homes = map[string][]string{
 	"github.com/prometheus/":     {"internal/telemetry"},
 	"github.com/spf13/":          {"internal/cli"},
-	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity"},
+	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity", "internal/identity/"},
 	"github.com/tink-crypto/":    {"internal/seal/"},
 	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/"},
 	"k8s.io/":                    {"internal/keystore/", "internal/state/", "internal/engine/"},
