@@ -33,6 +33,7 @@ type Call struct {
 	Query      url.Values // names in lower case
 	BaseURL    string     // "https://host:port" as the client reached us, for absolute links
 
+	Pattern       string // of the operation
 	CorrelationID string // of this request, as audit and log have it
 	writer        http.ResponseWriter
 	body          []byte

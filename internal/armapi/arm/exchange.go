@@ -80,7 +80,10 @@ func (x *exchange) setHeaders() {
 
 // newCall makes the call of a route that was found.
 func (x *exchange) newCall(m match) error {
-	c := &Call{HTTP: x.r, writer: x.w, BaseURL: baseURL(x.r), Query: url.Values{}, CorrelationID: x.ids.correlation}
+	c := &Call{
+		HTTP: x.r, writer: x.w, BaseURL: baseURL(x.r), Query: url.Values{},
+		Pattern: m.route.Pattern, CorrelationID: x.ids.correlation,
+	}
 	var err error
 	if c.Params, c.Scope, err = m.route.bind(m.base, m.segs); err != nil {
 		return err
