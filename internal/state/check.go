@@ -39,6 +39,14 @@ func CheckPrefix(prefix Key) error {
 	return CheckKey(prefix[:len(prefix)-1])
 }
 
+// CheckList returns ErrInvalid for what cannot be listed.
+func CheckList(prefix Key, page Page) error {
+	if page.Limit < 0 {
+		return problem.New(ErrInvalid, fmt.Sprintf("a list of at most %d documents makes no sense", page.Limit))
+	}
+	return CheckPrefix(prefix)
+}
+
 // CheckOps returns ErrInvalid or ErrTooLarge for what cannot be one write.
 func CheckOps(ops []Op) error {
 	switch {

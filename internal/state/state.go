@@ -113,7 +113,8 @@ type Event struct {
 
 // Store holds documents. All methods are safe for concurrent use; several
 // processes may share a store if the backend says so. Values given and received
-// belong to the caller, who may change them.
+// belong to the caller, who may change them. A value that is there is never nil,
+// an empty one neither.
 type Store interface {
 	// Get reads a document; ErrNotFound if there is none.
 	Get(ctx context.Context, key Key) (Document, error)

@@ -80,7 +80,7 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Document, error) 
 
 // List implements [state.Store].
 func (s *Store) List(ctx context.Context, prefix state.Key, page state.Page) (state.Listing, error) {
-	if err := state.CheckPrefix(prefix); err != nil {
+	if err := state.CheckList(prefix, page); err != nil {
 		return state.Listing{}, err
 	}
 	var listing state.Listing

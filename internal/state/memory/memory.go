@@ -62,7 +62,7 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Document, error) 
 
 // List implements [state.Store].
 func (s *Store) List(ctx context.Context, prefix state.Key, page state.Page) (state.Listing, error) {
-	if err := state.CheckPrefix(prefix); err != nil {
+	if err := state.CheckList(prefix, page); err != nil {
 		return state.Listing{}, err
 	}
 	s.mu.Lock()
@@ -129,7 +129,7 @@ func (s *Store) apply(ops []state.Op) []state.Event {
 		at, exists := slices.BinarySearch(s.keys, op.Key)
 		switch {
 		case op.Kind == state.OpPut:
-			doc := state.Document{Key: op.Key, Value: bytes.Clone(op.Value), Revision: s.revision + 1}
+			doc := state.Document{Key: op.Key, Value: append([]byte{}, op.Value...), Revision: s.revision + 1}
 			if s.docs[op.Key] = doc; !exists {
 				s.keys = slices.Insert(s.keys, at, op.Key)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/memory"
+	"github.com/latchkey/latchkey/internal/state/statetest"
 )
 
 func testContext(t *testing.T) context.Context {
@@ -49,3 +50,11 @@ func TestFaults(t *testing.T) {
 	}
 	t.Error("the watch ended without EventResync")
 }
+
+func open(t *testing.T) statetest.Harness {
+	s := memory.New(clock.Real{})
+	t.Cleanup(func() { _ = s.Close() })
+	return statetest.Harness{Store: s, Forget: s.Forget}
+}
+
+func TestMemoryKeepsTheContract(t *testing.T) { statetest.Run(t, open) }
