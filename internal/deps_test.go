@@ -80,6 +80,7 @@ var layers = map[string]int{
 	"internal/armapi":    edges,
 	"internal/armapi/":   edges,
 	"internal/scmapi":    edges,
+	"internal/armclient": edges,
 	"internal/vaultapi":  edges,
 	"internal/tokenapi":  edges,
 	"internal/portal":    edges,

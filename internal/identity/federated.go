@@ -18,8 +18,7 @@ const maxFederatedText = 600
 var federatedName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{2,119}$`)
 
 // Issuers knows the keys of other issuers. Verify returns nil if the issuer has
-// signed the JWT, a *[Refused] if it has not, and problem.Unavailable if its keys
-// cannot be had.
+// signed the JWT, and a *[Refused] if it has not or its keys cannot be had.
 type Issuers interface {
 	Verify(ctx context.Context, issuer, raw string) error
 }
@@ -87,7 +86,7 @@ func (d *Directory) RemoveFederated(ctx context.Context, objectID, name string) 
 // VerifyFederated gives the principal with the app id if one of its federated
 // credentials has the assertion's issuer, subject and audience, and the issuer
 // signed it. Only issuers that match are asked for their keys. Else the error is
-// a *[Refused], or that of the store or of issuers.
+// a *[Refused], or that of the store.
 func (d *Directory) VerifyFederated(ctx context.Context, appID string, a Assertion, issuers Issuers) (Principal, Federated, error) {
 	r, err := d.client(ctx, appID)
 	if err != nil {
@@ -113,6 +112,9 @@ func (d *Directory) VerifyFederated(ctx context.Context, appID string, a Asserti
 // trusts finds the federated credential for an assertion.
 func (r record) trusts(a Assertion) (Federated, error) {
 	reason := NoFederatedIssuer
+	if len(r.Federated) == 0 {
+		reason = NoFederated
+	}
 	for _, f := range r.Federated {
 		switch {
 		case f.Issuer != a.Issuer:

@@ -112,16 +112,18 @@ const (
 	WrongIssuer                           // issuer or subject are not the client's
 	AssertionExpired                      // the assertion is too old, or not valid yet
 	AssertionTooLong                      // the assertion is valid for too long
+	NoFederated                           // the principal has no federated credential at all
 	NoFederatedIssuer                     // no federated credential has the assertion's issuer
 	NoFederatedSubject                    // none with that issuer has the subject
 	NoFederatedAudience                   // the credential does not list the audience
+	IssuerUnavailable                     // the issuer's keys cannot be had
 )
 
 var reasonText = [...]string{
 	"", "unknown app", "unknown principal", "disabled", "wrong secret", "secret expired", "malformed assertion",
 	"unknown certificate", "certificate expired", "wrong signature", "wrong audience", "wrong issuer or subject",
-	"assertion expired", "assertion valid for too long", "no federated credential for the issuer",
-	"no federated credential for the subject", "no federated credential for the audience",
+	"assertion expired", "assertion valid for too long", "no federated credential", "no federated credential for the issuer",
+	"no federated credential for the subject", "no federated credential for the audience", "the issuer's keys cannot be had",
 }
 
 // String gives the reason in words.
