@@ -11,15 +11,6 @@ import (
 	"github.com/latchkey/latchkey/internal/web"
 )
 
-// Numbers that clients know the state of a deployment by.
-const (
-	statusPending   = 0
-	statusBuilding  = 1
-	statusDeploying = 2
-	statusFailed    = 3
-	statusSuccess   = 4
-)
-
 // deploymentJSON is a deployment on the wire.
 type deploymentJSON struct {
 	ID             string     `json:"id"`
@@ -45,12 +36,12 @@ type deploymentJSON struct {
 
 // deployment describes a release; busy is the one being deployed now.
 func (x *exchange) deployment(rel release.Release, busy string) deploymentJSON {
-	status, text := statusOf(rel, busy)
+	phase, text := rel.Phase(busy)
 	d := deploymentJSON{
-		ID: rel.ID, Status: status, StatusText: text,
+		ID: rel.ID, Status: int(phase), StatusText: text,
 		AuthorEmail: "N/A", Author: orNA(rel.Author), Deployer: rel.Deployer, Message: rel.Message,
 		Received: rel.Created, Start: rel.Created,
-		Complete: status >= statusFailed, Active: rel.ID == x.site.Release, IsReadOnly: true,
+		Complete: phase.Over(), Active: rel.ID == x.site.Release, IsReadOnly: true,
 		URL: x.url("/api/deployments/" + rel.ID), LogURL: x.url("/api/deployments/" + rel.ID + "/log"),
 		SiteName: x.site.Name,
 	}
@@ -59,7 +50,7 @@ func (x *exchange) deployment(rel release.Release, busy string) deploymentJSON {
 	} else if !rel.Finished.IsZero() {
 		d.End = &rel.Finished
 	}
-	if status == statusSuccess {
+	if phase == release.Succeeded {
 		d.LastSuccessEnd = d.End
 	}
 	return d
@@ -70,33 +61,6 @@ func orNA(s string) string {
 		return "N/A"
 	}
 	return s
-}
-
-// statusOf gives the number and text of a release. One that is Ready is a success
-// only when the app has been told of it.
-func statusOf(rel release.Release, busy string) (int, string) {
-	switch {
-	case rel.Status == release.Failed:
-		return statusFailed, lastError(rel)
-	case rel.Status == release.Pending:
-		return statusPending, "Receiving the package."
-	case rel.Status == release.Building:
-		return statusBuilding, "Checking and storing the package."
-	case rel.ID == busy:
-		return statusDeploying, "Telling the app."
-	case rel.Activation != "":
-		return statusFailed, rel.Activation
-	}
-	return statusSuccess, ""
-}
-
-func lastError(rel release.Release) string {
-	for i := len(rel.Log) - 1; i >= 0; i-- {
-		if rel.Log[i].Error {
-			return rel.Log[i].Text
-		}
-	}
-	return ""
 }
 
 func (x *exchange) list(_ string) error {
