@@ -78,7 +78,8 @@ func attempt(path string) (db *bbolt.DB, err error) {
 	defer func() {
 		debug.SetPanicOnFault(faults)
 		if cause := recover(); cause != nil {
-			_ = file.Close() // lets go of the lock; the library cannot any more
+			_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) // the library cannot any more, and its mapping keeps the lock
+			_ = file.Close()
 			db, err = nil, damaged(path, fmt.Errorf("%v", cause))
 		}
 	}()
