@@ -139,7 +139,7 @@ func newRoot(env *Env) *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newStart(env), newNew(env), newKeys(env), newFunctions(env), newScan(env),
+	root.AddCommand(newStart(env), newUp(env), newNew(env), newKeys(env), newFunctions(env), newScan(env),
 		newDoctor(env), newConfig(env), newCompletion(env), newVersion(env))
 	markUsage(root)
 	return root

@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/seal/keyset"
 	"github.com/latchkey/latchkey/internal/telemetry"
 )
 
@@ -114,4 +115,9 @@ func splitAddress(setting, address string) (host string, port int, err error) {
 			WithNext("write it as 127.0.0.1:7071, or [::1]:7071")
 	}
 	return host, port, nil
+}
+
+// kek says where the key-encryption key is.
+func (c Config) kek() keyset.KEK {
+	return keyset.NewKEK(c.KEK, filepath.Join(c.DataDir, keyset.KEKFile))
 }

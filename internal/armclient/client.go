@@ -1,0 +1,243 @@
+package armclient
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// APIVersion is sent where a path names none.
+const APIVersion = "2023-12-01"
+
+// Limits of answers.
+const (
+	maxAnswer   = 64 << 20
+	callTimeout = 2 * time.Minute
+)
+
+// Client calls the management API. It is safe for concurrent use.
+type Client struct {
+	cred Credential
+	base *url.URL
+	http *http.Client
+
+	mu      sync.Mutex
+	token   string // a secret
+	expires time.Time
+}
+
+// New makes a client. It returns problem.Invalid for a credential whose endpoint
+// or authority's file is no good. It calls nobody.
+func New(c Credential) (*Client, error) {
+	base, err := c.base()
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		text, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, problem.Wrap(problem.Invalid, "the authority's certificate cannot be read", err).
+				WithNext("latchkey trust shows where it is")
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, problem.New(problem.Invalid, c.CAFile+" has no certificate")
+		}
+	}
+	return &Client{cred: c, base: base, http: &http.Client{
+		Transport: &http.Transport{TLSClientConfig: config, DialContext: dialer(base), ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment},
+		// Nobody we call redirects; a token must not follow if somebody does.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// dialer reaches hosts below the endpoint's own, such as app.scm.localhost, where
+// the endpoint is: name servers do not know them.
+func dialer(base *url.URL) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(addr)
+		if err == nil && strings.HasSuffix(host, "."+base.Hostname()) {
+			addr = net.JoinHostPort(base.Hostname(), port)
+		}
+		return d.DialContext(ctx, network, addr)
+	}
+}
+
+// Credential gives what the client signs in with, without the secret.
+func (c *Client) Credential() Credential {
+	cred := c.cred
+	cred.ClientSecret = ""
+	return cred
+}
+
+// SignIn gets a token, or keeps one that is good for a while. It returns
+// problem.Unauthenticated if the credential is not accepted.
+func (c *Client) SignIn(ctx context.Context) error {
+	_, err := c.bearer(ctx)
+	return err
+}
+
+func (c *Client) bearer(ctx context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.token != "" && time.Now().Add(time.Minute).Before(c.expires) {
+		return c.token, nil
+	}
+	form := url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {c.cred.ClientID}, "client_secret": {c.cred.ClientSecret},
+		"scope": {strings.TrimSuffix(c.cred.Endpoint, "/") + "/.default"},
+	}
+	target := c.base.JoinPath(c.cred.TenantID, "oauth2/v2.0/token").String()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return "", c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Token       string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
+		Description string `json:"error_description"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCredential)).Decode(&answer); err != nil || (answer.Token == "" && answer.Description == "") {
+		return "", problem.New(problem.Unavailable, fmt.Sprintf("the token service at %s answered %s with something else than a token", c.cred.Endpoint, resp.Status))
+	}
+	if answer.Token == "" {
+		text, _, _ := strings.Cut(answer.Description, " Trace ID")
+		return "", problem.New(problem.Unauthenticated, "signing in failed: "+text).WithNext("sign in again with latchkey login")
+	}
+	c.token, c.expires = answer.Token, time.Now().Add(time.Duration(answer.ExpiresIn)*time.Second)
+	return c.token, nil
+}
+
+func (c *Client) unreachable(err error) error {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return problem.Wrap(problem.Unavailable, "the certificate of "+c.cred.Endpoint+" is not trusted", err).
+			WithNext("give the installation's ca.pem as caFile, or run latchkey trust")
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return problem.Wrap(problem.Unavailable, "the management API at "+c.cred.Endpoint+" cannot be reached", err).
+		WithNext("start it with latchkey up, or sign in to another with latchkey login")
+}
+
+// Do calls the API: in, if not nil, is sent as JSON, and the answer is decoded
+// into out, if not nil. path begins with a slash; it can have a query. Errors have
+// the kind and the message of the API's answer.
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var answer bytes.Buffer
+	if err := c.Stream(ctx, method, path, "application/json", body, &answer); err != nil {
+		return err
+	}
+	if out == nil || answer.Len() == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(answer.Bytes(), out); err != nil {
+		return problem.Wrap(problem.Unavailable, "the management API's answer cannot be understood", err)
+	}
+	return nil
+}
+
+// Stream calls the API with a body as it is and copies the answer to out, of which
+// at most 64 MiB if it is in memory. The context bounds the time.
+func (c *Client) Stream(ctx context.Context, method, path, contentType string, body io.Reader, out io.Writer) error {
+	target := c.url(path)
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return err
+	}
+	token, err := c.bearer(ctx)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+		return apiError(resp.StatusCode, text)
+	}
+	var from io.Reader = resp.Body
+	if _, inMemory := out.(*bytes.Buffer); inMemory {
+		from = io.LimitReader(resp.Body, maxAnswer)
+	}
+	if _, err := io.Copy(out, from); err != nil {
+		return problem.Wrap(problem.Unavailable, "the answer broke off", err)
+	}
+	return nil
+}
+
+// url makes the whole URL of a path, with an api-version. A path that is a whole
+// URL must be of the installation: it gets our token.
+func (c *Client) url(path string) string {
+	u, err := url.Parse(path)
+	if err != nil {
+		u = &url.URL{Path: path}
+	}
+	if u.Host == "" {
+		u.Scheme, u.Host = c.base.Scheme, c.base.Host
+	} else if u.Scheme != "https" || (u.Hostname() != c.base.Hostname() && !strings.HasSuffix(u.Hostname(), "."+c.base.Hostname())) {
+		u.Scheme, u.Host = c.base.Scheme, c.base.Host
+	}
+	q := u.Query()
+	if !q.Has("api-version") {
+		q.Set("api-version", APIVersion)
+		u.RawQuery = q.Encode()
+	}
+	return u.String()
+}
+
+// List gets all pages of a list.
+func List[T any](ctx context.Context, c *Client, path string) ([]T, error) {
+	list := []T{}
+	for path != "" {
+		var page struct {
+			Value    []T    `json:"value"`
+			NextLink string `json:"nextLink"`
+		}
+		if err := c.Do(ctx, http.MethodGet, path, nil, &page); err != nil {
+			return nil, err
+		}
+		list = append(list, page.Value...)
+		path = page.NextLink
+	}
+	return list, nil
+}

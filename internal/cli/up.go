@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/platform"
+	"github.com/latchkey/latchkey/internal/platform/settings"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/telemetry"
+)
+
+// upFlags are the flags of up; each stands above the file and the environment.
+type upFlags struct {
+	file, dataDir, node, domain    string
+	functions, management, metrics string
+	logFormat, logLevel            string
+	newOwner                       bool
+}
+
+func newUp(env *Env) *cobra.Command {
+	var f upFlags
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run the platform: many apps, the management API, a token service",
+		Long: "Runs a node of the platform until it is interrupted. Apps are created and\n" +
+			"deployed through the management API: with latchkey app, Terraform, az or an SDK.\n" +
+			"Settings: flags, then LATCHKEY_* variables, then latchkey.yaml.",
+		Example: "  latchkey up\n  latchkey up --data-dir /var/lib/latchkey --file /etc/latchkey.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return up(cmd.Context(), env, f, cmd.Flags().Changed("metrics-address"))
+		},
+	}
+	fl := c.Flags()
+	fl.StringVarP(&f.file, "file", "f", "", "configuration file (default: latchkey.yaml, if there is one)")
+	fl.StringVar(&f.dataDir, "data-dir", "", "folder for state, keys and packages (default: $XDG_DATA_HOME/latchkey)")
+	fl.StringVar(&f.node, "node", "", "name of this node (default: the machine's)")
+	fl.StringVar(&f.domain, "domain", "", "apps are at <app>.<domain> (default localhost)")
+	fl.StringVar(&f.functions, "functions-address", "", "host:port of the apps (default "+platform.DefaultFunctions+")")
+	fl.StringVar(&f.management, "management-address", "", "host:port of the management API (default "+platform.DefaultManagement+")")
+	fl.StringVar(&f.metrics, "metrics-address", "", "host:port of /metrics, /healthz and /readyz; empty is none (default "+platform.DefaultMetrics+")")
+	fl.StringVar(&f.logFormat, "log-format", "", "form of log lines: text or json (default text)")
+	fl.StringVar(&f.logLevel, "log-level", "", "least level to log: debug, info, warn or error (default info)")
+	fl.BoolVar(&f.newOwner, "new-owner-credential", false, "write another credential of the owner to owner.json in the data folder")
+	return c
+}
+
+// first gives the first text that is not empty.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// config puts flags above file and environment.
+func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
+	file, err := settings.Load(f.file, env.Environ)
+	if err != nil {
+		return platform.Config{}, err
+	}
+	format, err := telemetry.ParseFormat(first(f.logFormat, file.Log.Format, "text"))
+	if err != nil {
+		return platform.Config{}, usageError{err}
+	}
+	etcd, err := etcdConfig(file.State.Etcd)
+	if err != nil {
+		return platform.Config{}, err
+	}
+	dataDir := first(f.dataDir, file.DataDir)
+	if dataDir == "" {
+		dataDir = defaultDataDir(env)
+	}
+	metrics := f.metrics
+	if !metricsGiven {
+		metrics = first(file.Metrics.Address, platform.DefaultMetrics)
+	}
+	return platform.Config{
+		DataDir: dataDir, Node: first(f.node, file.Node), Domain: first(f.domain, file.Domain),
+		Functions: first(f.functions, file.Functions.Address), Management: first(f.management, file.Management.Address),
+		Metrics: metrics, State: platform.StateConfig{Kind: file.State.Kind, Path: file.State.Path, Etcd: etcd},
+		KEK: env.Get("LATCHKEY_KEK"), Environ: env.Environ, NewOwnerCredential: f.newOwner, MaxPackage: file.Packages.MaxBytes,
+		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
+	}, nil
+}
+
+// Get gives a variable of the environment.
+func (e *Env) Get(name string) string {
+	for i := len(e.Environ) - 1; i >= 0; i-- {
+		if n, value, ok := strings.Cut(e.Environ[i], "="); ok && n == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// defaultDataDir is where up keeps its data unless it is told otherwise.
+func defaultDataDir(env *Env) string {
+	if dir := env.Get("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "latchkey")
+	}
+	if home := env.Get("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "latchkey")
+	}
+	return ""
+}
+
+func etcdConfig(e settings.Etcd) (c platform.EtcdConfig, err error) {
+	c = platform.EtcdConfig{Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username}
+	if e.PasswordFile != "" {
+		text, err := os.ReadFile(e.PasswordFile)
+		if err != nil {
+			return c, problem.Wrap(problem.Invalid, "state.etcd.passwordFile cannot be read", err)
+		}
+		c.Password = strings.TrimRight(string(text), "\r\n")
+	}
+	if e.CAFile == "" && e.CertFile == "" {
+		return c, nil
+	}
+	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if e.CAFile != "" {
+		text, err := os.ReadFile(e.CAFile)
+		if err != nil {
+			return c, problem.Wrap(problem.Invalid, "state.etcd.caFile cannot be read", err)
+		}
+		c.TLS.RootCAs = x509.NewCertPool()
+		if !c.TLS.RootCAs.AppendCertsFromPEM(text) {
+			return c, problem.New(problem.Invalid, "state.etcd.caFile "+e.CAFile+" has no certificate")
+		}
+	}
+	if e.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(e.CertFile, e.KeyFile)
+		if err != nil {
+			return c, problem.Wrap(problem.Invalid, "state.etcd.certFile and keyFile cannot be used", err)
+		}
+		c.TLS.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+func up(ctx context.Context, env *Env, f upFlags, metricsGiven bool) error {
+	cfg, err := f.config(env, metricsGiven)
+	if err != nil {
+		return err
+	}
+	server.TuneMemory()
+	server.HideMemory()
+	node, err := platform.Open(ctx, cfg)
+	if err != nil {
+		return explainStart(err)
+	}
+	defer node.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- node.Run(ctx) }()
+	if err := node.Ready(ctx); err == nil {
+		announceNode(env, node, cfg)
+	}
+	return <-ended
+}
+
+// announced is what up prints for programs, with --log-format json.
+type announced struct {
+	Management string `json:"management"`
+	Functions  string `json:"functions"`
+	Metrics    string `json:"metrics,omitempty"`
+	DataDir    string `json:"dataDir"`
+	CAFile     string `json:"caFile"`
+}
+
+func announceNode(env *Env, node *platform.Node, cfg platform.Config) {
+	a := announced{
+		Management: node.ManagementURL(), Functions: node.FunctionsAddr(), Metrics: node.OpsAddr(),
+		DataDir: cfg.DataDir, CAFile: filepath.Join(cfg.DataDir, platform.CAFile),
+	}
+	if cfg.LogFormat == telemetry.JSON {
+		_ = json.NewEncoder(env.Stdout).Encode(a)
+		return
+	}
+	fmt.Fprintf(env.Stdout, "Latchkey %s is up\n  management  %s\n  apps        %s\n", version, a.Management, node.AppsURL())
+	if a.Metrics != "" {
+		fmt.Fprintf(env.Stdout, "  metrics     http://%s/metrics\n", a.Metrics)
+	}
+	fmt.Fprintf(env.Stdout, "  data        %s\n\nNext: latchkey trust (once per machine), then latchkey app create NAME\n", a.DataDir)
+}

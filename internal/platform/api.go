@@ -1,0 +1,97 @@
+package platform
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/armapi/resources"
+	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/authz"
+	"github.com/latchkey/latchkey/internal/resource"
+)
+
+// newAPI makes the management API of all providers.
+func (n *Node) newAPI() (http.Handler, error) {
+	base, err := n.newResources()
+	if err != nil {
+		return nil, err
+	}
+	return arm.New(arm.Config{
+		Authenticate: n.armCaller, Authorize: n.roles, Audit: n.auditCall, Admit: base.Admit,
+		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
+		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
+	}, slices.Concat(base.Operations())...)
+}
+
+func (n *Node) newResources() (*resources.Service, error) {
+	return resources.New(resources.Config{
+		Inventory: n.inventory, Authorize: n.roles, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
+		Providers: providers, DeleteTree: n.deleteTree,
+		Permissions: func(_ context.Context, c arm.Caller, scope resource.ID) ([]authz.Permission, error) {
+			return n.roles.Permissions(c.ObjectID, c.Groups, scope)
+		},
+	})
+}
+
+// deleteTree tears down what lies in a group and is more than a document.
+func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
+	list, _, err := n.apps.List(ctx, group, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if err := n.apps.Delete(ctx, a.ID, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// auditCall records what was changed, which secrets were read, and who was
+// refused.
+func (n *Node) auditCall(ctx context.Context, e arm.AuditEntry) error {
+	event := audit.Event{
+		Time: e.Time, Action: e.Action, Scope: e.Scope, Source: e.Remote, Status: e.Status, Outcome: outcome(e.Status),
+		Reason: e.Denied, CorrelationID: e.CorrelationID,
+		Principal: audit.Principal{ObjectID: e.Caller.ObjectID, AppID: e.Caller.AppID, Name: e.Caller.Name},
+		Details:   map[string]string{"method": e.Method, "path": e.Path},
+	}
+	if e.Code != "" {
+		event.Details["code"] = e.Code
+	}
+	switch {
+	case e.Denied != "":
+		event.Category, event.Outcome = audit.Denied, "Denied"
+		n.audit.Record(event)
+		return nil
+	case e.Changed:
+		event.Category = audit.Write
+	case e.Secret:
+		event.Category = audit.SecretRead
+	default:
+		return nil
+	}
+	return n.audit.Append(ctx, event)
+}
+
+// providers are the resource providers there are, for clients that ask before
+// they use one.
+var providers = []arm.Provider{
+	{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
+	{Namespace: "Microsoft.Authorization", Types: versions("2022-04-01", "roleAssignments", "roleDefinitions", "locks", "permissions")},
+	{Namespace: "Microsoft.Web", Types: versions("2023-12-01", "sites", "sites/functions", "sites/config", "sites/host", "serverfarms")},
+	{Namespace: "Microsoft.Storage", Types: versions("2025-08-01", "storageAccounts", "storageAccounts/blobServices", "storageAccounts/fileServices", "storageAccounts/queueServices", "storageAccounts/tableServices")},
+}
+
+func versions(newest string, types ...string) []arm.ProviderType {
+	list := make([]arm.ProviderType, len(types))
+	for i, t := range types {
+		list[i] = arm.ProviderType{Name: t, APIVersions: []string{newest, "2023-12-01", "2021-04-01", "2020-06-01"}}
+	}
+	return list
+}
+
+var _ = app.SiteType

@@ -1,0 +1,139 @@
+package platform
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/platform/fleet"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server/hosted"
+	"github.com/latchkey/latchkey/internal/state"
+)
+
+// openApps makes the fleet, and finishes deletions that were interrupted.
+func (n *Node) openApps(ctx context.Context) error {
+	n.fleet = fleet.New(fleet.Config{
+		Store: n.store, Prefix: inventory.TypePrefix(app.SiteType) + "subscriptions/", Decode: decodeWant,
+		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.cfg.Clock, Log: n.log,
+	})
+	if err := n.apps.FinishDeletes(ctx); err != nil {
+		n.log.Error("apps whose deletion was interrupted are still there", "reason", err)
+	}
+	if err := n.releases.Collect(ctx); err != nil {
+		n.log.Error("what interrupted deployments left could not be cleared", "reason", err)
+	}
+	return nil
+}
+
+// decodeWant reads what is wanted of an app from its document.
+func decodeWant(doc state.Document) (fleet.Want, bool, error) {
+	r, err := inventory.Decode(doc)
+	if err != nil {
+		return fleet.Want{}, false, err
+	}
+	a, err := app.FromResource(r)
+	if err != nil {
+		return fleet.Want{}, false, err
+	}
+	return fleet.Want{
+		Name: a.Name, UID: a.UID, Generation: a.Generation, Release: a.Release,
+		Stopped: !a.Wanted(),
+	}, true, nil
+}
+
+// openCopy gets what a copy of an app needs: its settings, files and keys.
+func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, end func(), err error) {
+	a, err := n.apps.ByName(ctx, w.Name)
+	if err != nil {
+		return cfg, nil, err
+	}
+	whole, err := n.apps.Snapshot(ctx, a.ID)
+	if err != nil {
+		return cfg, nil, err
+	}
+	settings := n.effective(whole)
+	dir, err := n.releases.Folder(ctx, a.Name, w.Release)
+	if err != nil {
+		return cfg, nil, err
+	}
+	ring, err := n.newRing(a.Name, settings)
+	if err != nil {
+		return cfg, nil, err
+	}
+	if err := ring.Start(ctx); err != nil {
+		n.log.Error("the access keys cannot be read; no key is accepted until they can", "app", a.Name, "reason", err, "next", problem.NextOf(err))
+	}
+	n.rings.put(a.Name, ring)
+	stats := n.metrics.App(a.Name)
+	return hosted.Config{
+			Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings,
+			Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
+			Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
+			Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
+			Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name),
+		}, func() {
+			n.rings.remove(a.Name, ring)
+			ring.Close()
+		}, nil
+}
+
+func (n *Node) reportFaults(name string) func(*instance.Model) {
+	return func(m *instance.Model) {
+		for i := range m.Functions {
+			for _, f := range m.Functions[i].Faults {
+				n.log.Error("a function is left out", "app", name, "function", m.Functions[i].Name, "reason", f.String())
+			}
+		}
+	}
+}
+
+// effective gives the settings an app's host and worker see: its own above what
+// the platform gives every app.
+func (n *Node) effective(a app.Snapshot) hosted.Settings {
+	s := hosted.Settings(n.baseEnv())
+	s["WEBSITE_SITE_NAME"] = a.Name
+	s["WEBSITE_RESOURCE_GROUP"] = a.ID.Group()
+	s["WEBSITE_OWNER_NAME"] = n.install.SubscriptionID + "+" + a.ID.Group()
+	s["REGION_NAME"] = a.Resource.Location
+	for name, c := range a.Connections {
+		s[c.Variable(name)] = c.Value
+	}
+	maps.Copy(s, a.Settings)
+	return s
+}
+
+// passed are variables of the node's own environment that workers get too: what
+// programs need to run on this machine, and nothing that could be secret.
+var passed = []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "HOSTNAME"}
+
+// baseEnv gives what every worker's environment begins with. The installation's
+// authority is trusted by the usual clients.
+func (n *Node) baseEnv() map[string]string {
+	env := map[string]string{
+		"SSL_CERT_FILE": n.path(BundleFile), "REQUESTS_CA_BUNDLE": n.path(BundleFile), "NODE_EXTRA_CA_CERTS": n.path(CAFile),
+	}
+	for _, entry := range n.cfg.Environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if slices.Contains(passed, name) {
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// hostID gives the id of an app's host, in the alphabet of the stock host.
+func hostID(name string, s hosted.Settings) string {
+	id := s.Get("AzureFunctionsWebHost__hostid")
+	if id == "" {
+		id = name
+	}
+	if len(id) > 32 {
+		id = id[:32]
+	}
+	return strings.TrimRight(strings.ToLower(id), "-")
+}

@@ -1,0 +1,52 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/token"
+)
+
+// audiences are what tokens for the management API may be made for: the address
+// clients know it by, and the names the cloud's own has, which clients built for
+// the cloud ask for whatever the address.
+func (n *Node) audiences() []string {
+	return []string{
+		n.names.managementURL(), "https://localhost:" + portText(n.names.management), "https://127.0.0.1:" + portText(n.names.management),
+		"https://management.azure.com", "https://management.core.windows.net",
+	}
+}
+
+// authenticate tells who sends a request, by its bearer token.
+func (n *Node) authenticate(ctx context.Context, r *http.Request) (token.Verified, error) {
+	scheme, raw, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || raw == "" {
+		return token.Verified{}, problem.New(problem.Unauthenticated, "the Authorization header has no bearer token")
+	}
+	return n.authority.Verify(ctx, strings.TrimSpace(raw), token.Expect{Audiences: n.audiences()})
+}
+
+// armCaller is authenticate for the management API.
+func (n *Node) armCaller(ctx context.Context, r *http.Request) (arm.Caller, error) {
+	v, err := n.authenticate(ctx, r)
+	var refused *token.Refused
+	switch {
+	case errors.As(err, &refused) && refused.Reason == token.Expired:
+		return arm.Caller{}, arm.ExpiredToken(refused.Error())
+	case errors.As(err, &refused):
+		return arm.Caller{}, arm.InvalidToken(refused.Error())
+	case err != nil:
+		return arm.Caller{}, err
+	}
+	return arm.Caller{ObjectID: v.ObjectID, AppID: v.AppID, TenantID: v.TenantID, Name: v.Name}, nil
+}
+
+// scmCaller is authenticate for the deployment endpoints.
+func (n *Node) scmCaller(ctx context.Context, r *http.Request) (principal string, groups []string, err error) {
+	v, err := n.authenticate(ctx, r)
+	return v.ObjectID, nil, err
+}

@@ -1,0 +1,45 @@
+package platform
+
+import (
+	"context"
+
+	"net/http"
+
+	"github.com/latchkey/latchkey/internal/tokenapi"
+	"github.com/latchkey/latchkey/internal/web"
+)
+
+// openManagement makes the handler of the TLS listener: the token service and the
+// management API at the domain and at addresses, deployment endpoints and apps at
+// host names of their own.
+func (n *Node) openManagement(context.Context) error {
+	sts := n.newSTS()
+	api, err := n.newAPI()
+	if err != nil {
+		return err
+	}
+	scm := n.newSCM()
+	n.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch kind, name := n.names.kindOf(r.Host); {
+		case kind == hostSCM:
+			scm.ServeHTTP(w, r)
+		case kind == hostApp:
+			if !n.fleet.Serve(name, w, r) {
+				web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name.\n")
+			}
+		case r.URL.Path == "/":
+			n.serveHome(w, r)
+		case tokenapi.Owns(r.URL.Path):
+			sts.ServeHTTP(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	})
+	return nil
+}
+
+// serveHome tells people who open the management address in a browser what it is.
+func (n *Node) serveHome(w http.ResponseWriter, _ *http.Request) {
+	web.WriteText(w, http.StatusOK, "Latchkey "+n.cfg.Version+": management API and token service.\n"+
+		"Clients: see /metadata/endpoints?api-version=2022-09-01 and docs/clients.md.\n")
+}

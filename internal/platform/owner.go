@@ -1,0 +1,83 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/armclient"
+	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/rbac"
+	"github.com/latchkey/latchkey/internal/resource"
+)
+
+// ownerValidity is how long the owner's secret works. It lies on the machine that
+// runs the node, and renews itself there when the node starts in its last third.
+const ownerValidity = 2 * 365 * 24 * time.Hour
+
+// openOwner makes sure that there is an owner with the role, and in a new
+// installation gives this machine the owner's credential.
+func (n *Node) openOwner(ctx context.Context) error {
+	owner, err := n.directory.Get(ctx, n.install.OwnerID)
+	isNew := errors.Is(err, problem.NotFound) && !n.hasOwnerRole(ctx)
+	if isNew {
+		owner, err = n.directory.Create(ctx, identity.Principal{ObjectID: n.install.OwnerID, Name: "owner", Kind: identity.ServicePrincipal})
+		if errors.Is(err, problem.Exists) { // another node was faster
+			owner, err = n.directory.Get(ctx, n.install.OwnerID)
+			isNew = false
+		}
+	}
+	if errors.Is(err, problem.NotFound) {
+		return nil // somebody deleted it on purpose, and left other owners
+	}
+	if err != nil {
+		return err
+	}
+	if err := n.assignOwner(ctx); err != nil {
+		return err
+	}
+	return n.keepOwnerFile(ctx, owner, isNew)
+}
+
+func (n *Node) hasOwnerRole(ctx context.Context) bool {
+	_, err := n.roles.Assignment(ctx, rbac.AssignmentID(resource.Root, n.install.OwnerID))
+	return err == nil
+}
+
+func (n *Node) assignOwner(ctx context.Context) error {
+	if n.hasOwnerRole(ctx) {
+		return nil
+	}
+	_, _, err := n.roles.Assign(ctx, rbac.Assign{
+		Scope: resource.Root, Name: n.install.OwnerID, Principal: n.install.OwnerID, Role: rbac.Owner,
+		Description: "the owner made with the installation", By: n.install.OwnerID,
+	})
+	if errors.Is(err, problem.Exists) {
+		return nil
+	}
+	return err
+}
+
+// keepOwnerFile writes the owner's credential in a new installation, when asked
+// to, and when it will expire; else the file is only brought up to date.
+func (n *Node) keepOwnerFile(ctx context.Context, owner identity.Principal, isNew bool) error {
+	have, err := armclient.ReadCredential(n.path(OwnerFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !isNew && !n.cfg.NewOwnerCredential:
+		n.log.Info("this machine does not have the owner's credential; latchkey up --new-owner-credential makes another", "file", n.path(OwnerFile))
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !n.cfg.NewOwnerCredential:
+		return err
+	case err != nil || n.cfg.NewOwnerCredential || n.cfg.Clock.Now().After(have.Expires.Add(-ownerValidity/3)):
+		secret, s, err := n.directory.AddSecret(ctx, owner.ObjectID, "owner file of "+n.cfg.Node, ownerValidity)
+		if err != nil {
+			return err
+		}
+		have.ClientSecret, have.Expires = secret, s.Expires
+	}
+	have.Endpoint, have.CAFile = n.names.managementURL(), n.path(CAFile)
+	have.TenantID, have.SubscriptionID, have.ClientID = n.install.TenantID, n.install.SubscriptionID, owner.AppID
+	return have.Write(n.path(OwnerFile))
+}

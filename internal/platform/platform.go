@@ -1,0 +1,205 @@
+// Package platform owns putting together a node of `latchkey up`: state and its
+// encryption, principals, tokens and roles, the management API over TLS, and the
+// apps. It is where backends are chosen; what the parts do is theirs.
+package platform
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/atomicfile"
+	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/platform/fleet"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/rbac"
+	"github.com/latchkey/latchkey/internal/release"
+	"github.com/latchkey/latchkey/internal/seal/keyset"
+	"github.com/latchkey/latchkey/internal/state"
+	"github.com/latchkey/latchkey/internal/state/sealed"
+	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/token"
+	"github.com/latchkey/latchkey/internal/web"
+	"github.com/latchkey/latchkey/internal/web/localca"
+)
+
+// Node is one node of an installation, ready to run.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	requests *telemetry.RequestLog
+	metrics  *telemetry.Metrics
+	health   telemetry.Health
+
+	functions  net.Listener
+	management net.Listener
+	ops        net.Listener // nil when there is none
+	names      names
+
+	raw       state.Store // as the backend keeps it
+	store     *sealed.Store
+	keyset    *keyset.Sealer
+	install   installation
+	ca        *localca.Authority
+	inventory *inventory.Inventory
+	directory *identity.Directory
+	authority *token.Authority
+	roles     *rbac.Roles
+	audit     *audit.Log
+	apps      *app.Apps
+	releases  *release.Releases
+	deployer  *release.Deployer
+	rings     rings
+	fleet     *fleet.Fleet
+	statuses  *statuses
+
+	handler http.Handler // of the management listener
+
+	closers []func() // run last to first
+	closing sync.Once
+}
+
+// Open builds a node: the data folder is made, ports are taken, the state is
+// opened and, in a new installation, set up. Nothing is served before Run. On
+// error everything opened is closed again. It returns problem.Undecryptable if
+// the state is sealed and its key is not at hand, problem.Unavailable if a port is
+// taken or the state cannot be reached, problem.Invalid for a bad Config.
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg}
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		n.openLogs, n.openFolder, n.openPorts, n.openState, n.openSeal, n.openInstallation, n.openAuthority,
+		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openHealth,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *Node) onClose(f func()) { n.closers = append(n.closers, f) }
+
+// beside runs f until the node is closed, which waits for it.
+func (n *Node) beside(f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f(ctx)
+	}()
+	n.onClose(func() {
+		cancel()
+		<-ended
+	})
+}
+
+// Close gives back what Open took, last things first. It does nothing the second
+// time.
+func (n *Node) Close() {
+	n.closing.Do(func() {
+		for i := len(n.closers) - 1; i >= 0; i-- {
+			n.closers[i]()
+		}
+	})
+}
+
+func (n *Node) openLogs(context.Context) error {
+	var level slog.Level
+	if n.cfg.LogLevel != "" {
+		if err := level.UnmarshalText([]byte(n.cfg.LogLevel)); err != nil {
+			return problem.New(problem.Invalid, "unknown log level "+strconv.Quote(n.cfg.LogLevel)).
+				WithNext("use debug, info, warn or error")
+		}
+	}
+	n.log = telemetry.NewLogger(n.cfg.Log, n.cfg.LogFormat, level)
+	n.metrics = telemetry.NewMetrics(n.cfg.Version)
+	if level <= slog.LevelInfo {
+		n.requests = telemetry.NewRequestLog(n.cfg.Log, n.cfg.LogFormat, n.cfg.Clock)
+		n.metrics.CountDrops(n.requests.Dropped)
+		n.onClose(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Grace)
+			defer cancel()
+			_ = n.requests.Close(ctx)
+		})
+	}
+	return nil
+}
+
+func (n *Node) openFolder(context.Context) error {
+	if err := atomicfile.MakeDir(n.cfg.DataDir); err != nil {
+		return problem.Wrap(problem.Unavailable, "the data folder "+n.cfg.DataDir+" cannot be made", err).
+			WithNext("choose another with --data-dir, or run this as a user who may write there")
+	}
+	return nil
+}
+
+func (n *Node) openPorts(ctx context.Context) (err error) {
+	if n.functions, err = n.listen(ctx, "functions", n.cfg.Functions); err != nil {
+		return err
+	}
+	if n.management, err = n.listen(ctx, "management", n.cfg.Management); err != nil {
+		return err
+	}
+	if n.cfg.Metrics != "" {
+		if n.ops, err = n.listen(ctx, "metrics", n.cfg.Metrics); err != nil {
+			return err
+		}
+	}
+	n.names = names{domain: n.cfg.Domain, functions: portOf(n.functions), management: portOf(n.management)}
+	return nil
+}
+
+func (n *Node) listen(ctx context.Context, what, address string) (net.Listener, error) {
+	host, port, err := splitAddress(what, address)
+	if err != nil {
+		return nil, err
+	}
+	l, err := web.Listen(ctx, host, port)
+	if err != nil {
+		return nil, problem.Wrap(problem.KindOf(err), what+" cannot be served at "+address, err).
+			WithNext("choose another address with --" + what + "-address")
+	}
+	n.onClose(func() { _ = l.Close() })
+	return l, nil
+}
+
+func portOf(l net.Listener) int {
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
+}
+
+// FunctionsAddr gives the address of the apps, as host:port.
+func (n *Node) FunctionsAddr() string { return n.functions.Addr().String() }
+
+// ManagementURL gives the base URL of the management API for clients on this
+// machine.
+func (n *Node) ManagementURL() string { return n.names.managementURL() }
+
+// OpsAddr gives the address of metrics and health; "" when there is none.
+func (n *Node) OpsAddr() string {
+	if n.ops == nil {
+		return ""
+	}
+	return n.ops.Addr().String()
+}
+
+// AppsURL shows people where apps are.
+func (n *Node) AppsURL() string {
+	return "http://<app>." + withPort(n.names.domain, n.names.functions, 80)
+}

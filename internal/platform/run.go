@@ -1,0 +1,57 @@
+package platform
+
+import (
+	"context"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/web"
+)
+
+// Run serves until ctx ends, then drains: no new connections, requests in
+// progress get the grace, then the apps are stopped. It returns an error only if
+// serving failed.
+func (n *Node) Run(ctx context.Context) error {
+	group, failed := errgroup.WithContext(ctx)
+	apps, stopApps := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopApps()
+	group.Go(func() error {
+		n.fleet.Run(apps)
+		return nil
+	})
+	group.Go(func() error {
+		defer stopApps() // the apps end after the last request has been answered
+		return web.NewServer(n.functions, http.HandlerFunc(n.serveFunctions), n.log).Run(failed, n.cfg.Grace)
+	})
+	group.Go(func() error {
+		return web.NewTLSServer(n.management, n.handler, n.ca.TLS(), n.log).Run(failed, n.cfg.Grace)
+	})
+	if n.ops != nil {
+		group.Go(func() error {
+			return web.NewServer(n.ops, telemetry.OpsHandler(n.metrics, &n.health), n.log).Run(failed, n.cfg.Grace)
+		})
+	}
+	return group.Wait()
+}
+
+// Ready waits until the node knows its apps and can serve them.
+func (n *Node) Ready(ctx context.Context) error {
+	select {
+	case <-n.fleet.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// serveFunctions serves the listener of the apps.
+func (n *Node) serveFunctions(w http.ResponseWriter, r *http.Request) {
+	kind, name := n.names.kindOf(r.Host)
+	if kind == hostApp && n.fleet.Serve(name, w, r) {
+		return
+	}
+	web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name. Apps are at http://<app>."+
+		withPort(n.names.domain, n.names.functions, 80)+"/\n")
+}

@@ -1,0 +1,117 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/keystore/controlplane"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/rbac"
+	"github.com/latchkey/latchkey/internal/release"
+	"github.com/latchkey/latchkey/internal/server/hosted"
+	"github.com/latchkey/latchkey/internal/token"
+)
+
+// openServices makes what works on the state, and waits until it has read it.
+func (n *Node) openServices(ctx context.Context) (err error) {
+	n.inventory = &inventory.Inventory{Store: n.store, Clock: n.cfg.Clock}
+	n.directory = identity.New(n.store, n.cfg.Clock)
+	n.authority, err = token.New(token.Config{
+		Store: n.store, Clock: n.cfg.Clock, Log: n.log, TenantID: n.install.TenantID, Active: n.directory.Active,
+	})
+	if err != nil {
+		return err
+	}
+	n.roles = rbac.New(n.inventory, n.cfg.Clock, n.log)
+	n.roles.Principals = n.principalExists
+	n.openAudit()
+	n.beside(n.directory.Run)
+	n.beside(n.authority.Run)
+	n.beside(n.roles.Run)
+	n.openReleases()
+	n.statuses = newStatuses(n.store, n.cfg.Node, n.cfg.State.Kind != "bolt", n.cfg.Clock, func(err error) {
+		n.log.Warn("what apps do on this node cannot be told to the others", "reason", err)
+	})
+	n.apps = app.New(app.Config{
+		Inventory: n.inventory, Clock: n.cfg.Clock,
+		Hosts:    app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
+		OnDelete: []func(context.Context, app.App) error{n.deleteKeys, n.deleteReleases},
+	})
+	return n.roles.Ready(ctx)
+}
+
+func (n *Node) openAudit() {
+	n.audit = audit.New(n.store, n.cfg.Clock, n.log)
+	n.audit.Node = n.cfg.Node
+	n.onClose(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Grace)
+		defer cancel()
+		if err := n.audit.Close(ctx); err != nil {
+			n.log.Error("the last audit events could not be written", "reason", err)
+		}
+	})
+}
+
+func (n *Node) openReleases() {
+	n.releases = release.New(release.Config{
+		Store: n.store, CacheDir: n.path("apps"), Node: n.cfg.Node, Clock: n.cfg.Clock, Log: n.log,
+		Limits: release.Limits{Zip: n.cfg.MaxPackage}, Inspect: inspect,
+	})
+	n.deployer = release.NewDeployer(release.DeployerConfig{Releases: n.releases, Activate: n.activate, Log: n.log})
+	n.onClose(n.deployer.Close)
+}
+
+func (n *Node) principalExists(ctx context.Context, objectID string) (bool, string, error) {
+	p, err := n.directory.Get(ctx, objectID)
+	if errors.Is(err, problem.NotFound) {
+		return false, "", nil
+	}
+	return err == nil, p.Kind.AssignmentType(), err
+}
+
+func (n *Node) deleteKeys(ctx context.Context, a app.App) error {
+	return controlplane.DeleteAll(ctx, n.store, a.Name)
+}
+
+func (n *Node) activate(ctx context.Context, name, id, by string) error {
+	a, err := n.apps.ByName(ctx, name)
+	if err != nil {
+		return err
+	}
+	_, err = n.apps.Activate(ctx, a.ID, by, id)
+	return err
+}
+
+func (n *Node) deleteReleases(ctx context.Context, a app.App) error {
+	if err := n.statuses.forget(ctx, a.Name); err != nil {
+		return err
+	}
+	return n.releases.DeleteAll(ctx, a.Name)
+}
+
+// Ring gives the keyring of an app: that of the running copy, so that a change is
+// in force here when it returns, or one that reads the store, for an app that
+// does not run.
+func (n *Node) Ring(_ context.Context, name string) (*keyring.Ring, func(), error) {
+	if ring := n.rings.get(name); ring != nil {
+		return ring, func() {}, nil
+	}
+	ring, err := n.newRing(name, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ring, ring.Close, nil
+}
+
+func (n *Node) newRing(name string, s hosted.Settings) (*keyring.Ring, error) {
+	return keyring.New(keyring.Config{
+		Store: controlplane.New(n.store, strings.ToLower(name)), Clock: n.cfg.Clock, Log: n.log.With("app", name),
+		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
+	})
+}
