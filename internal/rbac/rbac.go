@@ -88,17 +88,17 @@ func (r *Roles) Allow(_ context.Context, req authz.Request) (authz.Decision, err
 	if v == nil {
 		return authz.Decision{Reason: "roles are not known yet"}, errNotReady()
 	}
-	return v.policyFor(req.Principal, req.Groups, req.Scope).Allow(req), nil
+	return v.allow(req), nil
 }
 
-// Permissions gives what a principal's roles allow at a scope; problem.Unavailable
-// before the first policy.
-func (r *Roles) Permissions(principal string, scope resource.ID) ([]authz.Permission, error) {
+// Permissions gives what the roles of a principal and of groups allow at a scope;
+// problem.Unavailable before the first policy.
+func (r *Roles) Permissions(principal string, groups []string, scope resource.ID) ([]authz.Permission, error) {
 	v := r.view.Load()
 	if v == nil {
 		return nil, errNotReady()
 	}
-	return v.policyFor(principal, nil, scope).Permissions(principal, scope), nil
+	return v.permissions(principal, groups, scope), nil
 }
 
 // Ready waits until the first policy is in force; the error is ctx's.

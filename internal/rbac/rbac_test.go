@@ -200,7 +200,7 @@ func TestNothingIsAllowedBeforeTheFirstPolicy(t *testing.T) {
 	if _, err := fresh.Allow(e.ctx, authz.Request{Principal: alice, Action: "a/b/read"}); !errors.Is(err, problem.Unavailable) {
 		t.Errorf("decides without having read anything: %v", err)
 	}
-	if _, err := fresh.Permissions(alice, resource.Root); !errors.Is(err, problem.Unavailable) {
+	if _, err := fresh.Permissions(alice, nil, resource.Root); !errors.Is(err, problem.Unavailable) {
 		t.Error(err)
 	}
 	if _, err := fresh.Assignments(); !errors.Is(err, problem.Unavailable) {
@@ -541,14 +541,14 @@ func TestPermissionsShowWhatIsHeld(t *testing.T) {
 	e.assign(group, bob, rbac.Reader)
 	e.assign(site, bob, rbac.Contributor)
 	e.assign(resource.Subscription(sub), alice, rbac.Owner)
-	got, err := e.Permissions(bob, group)
+	got, err := e.Permissions(bob, nil, group)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]authz.Permission{{Actions: []string{"*/read"}}}, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, _ := e.Permissions(bob, site); len(got) != 2 {
+	if got, _ := e.Permissions(bob, nil, site); len(got) != 2 {
 		t.Errorf("%+v", got)
 	}
 }
