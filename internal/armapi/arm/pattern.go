@@ -67,9 +67,9 @@ func (rt *route) parse(text string) string {
 		if part == "" && strings.Trim(text, "/") == "" {
 			return ""
 		}
-		name, param := strings.CutPrefix(part, "{")
+		name, param := part, strings.HasPrefix(part, "{") && strings.HasSuffix(part, "}")
 		if param {
-			name, param = strings.CutSuffix(name, "}")
+			name = part[1 : len(part)-1]
 		}
 		if name == "" || strings.ContainsAny(name, "{}") {
 			return fmt.Sprintf("segment %q is malformed", part)
