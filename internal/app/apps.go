@@ -183,3 +183,13 @@ func (a *Apps) Activate(ctx context.Context, id resource.ID, by, release string)
 		return nil
 	})
 }
+
+// NameFree reports whether no app has a name. The name of an app that is being
+// deleted is taken until that is done.
+func (a *Apps) NameFree(ctx context.Context, name string) (bool, error) {
+	_, _, err := a.indexed(ctx, name)
+	if errors.Is(err, problem.NotFound) {
+		return true, nil
+	}
+	return false, err
+}

@@ -39,7 +39,9 @@ type SKU struct {
 }
 
 // planName is what a plan can be called.
-var planName = regexp.MustCompile(`^[\p{L}\p{N}_-]{1,60}$`)
+var planName = regexp.MustCompile(`^[\p{L}\p{N}_-]{1,100}$`)
+
+var notInPlanName = regexp.MustCompile(`[^A-Za-z0-9]`)
 
 // PlanFromResource reads a plan from its resource.
 func PlanFromResource(r inventory.Resource) (Plan, error) {
@@ -103,7 +105,7 @@ func (a *Apps) PatchPlan(ctx context.Context, id resource.ID, by string, s Spec)
 func (a *Apps) writePlan(ctx context.Context, id resource.ID, by string, s Spec, how mode) (p Plan, created bool, err error) {
 	if !planName.MatchString(id.Name()) {
 		return p, false, problem.New(problem.Invalid, fmt.Sprintf("%q is no name of a plan", clip(id.Name()))).
-			WithNext("use 1 to 60 letters, digits, hyphens and underscores")
+			WithNext("use 1 to 100 letters, digits, hyphens and underscores")
 	}
 	group, err := a.inv.Get(ctx, id.Parent())
 	if err != nil {
@@ -298,10 +300,11 @@ func (a *Apps) withPlan(ctx context.Context, site resource.ID, by string, s Spec
 		return s, nil
 	}
 	linux := strings.Contains(strings.ToLower(s.Kind), "linux") || string(s.Properties["reserved"]) == "true"
-	name := strings.ReplaceAll(s.Location, " ", "") + "Plan"
+	name := "Plan"
 	if linux {
-		name = strings.ReplaceAll(s.Location, " ", "") + "LinuxDynamicPlan"
+		name = "LinuxDynamicPlan"
 	}
+	name = notInPlanName.ReplaceAllString(s.Location, "") + name
 	id := site.Parent().Child("Microsoft.Web", "serverfarms", name)
 	if _, err := a.Plan(ctx, id); errors.Is(err, problem.NotFound) {
 		spec := Spec{Location: s.Location, Kind: "functionapp", Properties: Members{"reserved": json.RawMessage(fmt.Sprint(linux))}}

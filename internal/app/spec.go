@@ -53,6 +53,9 @@ func ParsePlan(body []byte) (Spec, error) { return parse(body, planFields, nil) 
 func ParseWeb(properties json.RawMessage) (WebSpec, error) { return parseWeb(properties, "properties") }
 
 func parse(body []byte, known fields, config func(*Spec, json.RawMessage) error) (Spec, error) {
+	if err := checkDepth(body); err != nil {
+		return Spec{}, err
+	}
 	top, err := envelopeFields.members(body, "")
 	if err != nil {
 		return Spec{}, err
@@ -66,6 +69,9 @@ func parse(body []byte, known fields, config func(*Spec, json.RawMessage) error)
 	if s.Tags, err = texts(top["tags"], "tags"); err != nil {
 		return Spec{}, err
 	}
+	if err := s.check(); err != nil {
+		return Spec{}, err
+	}
 	if s.Properties, err = known.members(top["properties"], "properties"); err != nil {
 		return Spec{}, err
 	}
@@ -73,10 +79,16 @@ func parse(body []byte, known fields, config func(*Spec, json.RawMessage) error)
 		err = config(&s, text)
 	}
 	delete(s.Properties, "siteConfig")
+	if err == nil {
+		err = s.Properties.checkSize("properties", MaxProperties)
+	}
 	return s, err
 }
 
 func parseWeb(text json.RawMessage, where string) (w WebSpec, err error) {
+	if err := checkDepth(text); err != nil {
+		return w, err
+	}
 	if w.Members, err = webFields.members(text, where); err != nil {
 		return w, err
 	}
@@ -90,6 +102,9 @@ func parseWeb(text json.RawMessage, where string) (w WebSpec, err error) {
 		return w, err
 	}
 	w.StorageAccounts = w.Members.take("azureStorageAccounts")
+	if err := w.Members.checkSize(where, MaxSection); err != nil {
+		return w, err
+	}
 	return w, w.check()
 }
 
