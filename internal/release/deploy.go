@@ -43,8 +43,9 @@ func (r *Releases) Add(ctx context.Context, app string, zip io.Reader, meta Meta
 	if err != nil {
 		return Release{}, err
 	}
-	rel, err := d.Store(ctx, zip)
-	return rel, errors.Join(err, d.Close(ctx))
+	_, err = d.Store(ctx, zip)
+	err = errors.Join(err, d.Close(ctx))
+	return d.Release(), err
 }
 
 // Begin reserves an app for a deployment and records it as Pending. It returns
@@ -149,11 +150,11 @@ func errBusy(app string) error {
 		WithNext("wait until it has ended")
 }
 
-// alive reports whether who has a turn can still be at work. This node knows its
-// own deployments; others are believed until their deadline.
+// alive reports whether who has a turn can still be at work, which nobody is long
+// after the deadline. This node knows its own deployments.
 func (r *Releases) alive(app string, t turn) bool {
-	if t.Node == r.cfg.Node {
-		return r.isRunning(app, t.ID)
+	if t.Node == r.cfg.Node && !r.isRunning(app, t.ID) {
+		return false
 	}
 	return r.cfg.Clock.Now().Before(t.Since.Add(r.cfg.Limits.Deadline + time.Minute))
 }

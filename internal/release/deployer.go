@@ -98,8 +98,8 @@ func (d *Deployer) start(ctx context.Context, app string, zip io.Reader, meta Me
 	}
 	begun := dep.Release()
 	go func() {
-		defer release()
 		rel, err := d.finish(dep)
+		release()
 		tell(result{rel, err})
 	}()
 	return begun, nil

@@ -242,8 +242,12 @@ func (s spool) fill(zip io.Reader, limit int64, also io.Writer) (int64, error) {
 		return 0, problem.New(problem.Invalid, "the body is empty: it must be a zip")
 	case err != nil && isWrite(err):
 		return 0, errCache(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, problem.Wrap(problem.Timeout, "the package took too long to arrive", err)
+	case err != nil:
+		return 0, problem.Wrap(problem.Invalid, "the package could not be read to its end", err)
 	}
-	return n, err
+	return n, nil
 }
 
 // isWrite tells a fault of our disk from one of the sender.

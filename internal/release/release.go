@@ -59,7 +59,7 @@ type Release struct {
 // Function is a function of a release as its files describe it.
 type Function struct {
 	Name      string
-	Config    json.RawMessage // like function.json, with "bindings"
+	Config    json.RawMessage `json:",omitempty"` // like function.json, with "bindings"
 	Language  string
 	Disabled  bool
 	Route     string // "api/x": path template of the URL, "" without an HTTP trigger
