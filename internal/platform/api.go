@@ -23,7 +23,7 @@ func (n *Node) newAPI() (http.Handler, error) {
 		Authenticate: n.armCaller, Authorize: n.roles, Audit: n.auditCall, Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
 		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
-	}, slices.Concat(base.Operations())...)
+	}, slices.Concat(base.Operations(), n.newSites().Operations(), n.newFunctions().Operations())...)
 }
 
 func (n *Node) newResources() (*resources.Service, error) {

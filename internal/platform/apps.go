@@ -71,15 +71,12 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	n.rings.put(a.Name, ring)
 	stats := n.metrics.App(a.Name)
 	return hosted.Config{
-			Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings,
-			Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
-			Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
-			Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
-			Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name),
-		}, func() {
-			n.rings.remove(a.Name, ring)
-			ring.Close()
-		}, nil
+		Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings,
+		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
+		Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
+		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
+		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name),
+	}, func() { n.rings.remove(a.Name, ring) }, nil
 }
 
 func (n *Node) reportFaults(name string) func(*instance.Model) {

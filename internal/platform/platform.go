@@ -55,7 +55,7 @@ type Node struct {
 	apps      *app.Apps
 	releases  *release.Releases
 	deployer  *release.Deployer
-	rings     rings
+	rings     *rings
 	fleet     *fleet.Fleet
 	statuses  *statuses
 

@@ -3,18 +3,15 @@ package platform
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/inventory"
-	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore/controlplane"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/release"
-	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/token"
 )
 
@@ -35,8 +32,15 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	n.beside(n.authority.Run)
 	n.beside(n.roles.Run)
 	n.openReleases()
+	if n.rings, err = newRings(n.newRing); err != nil {
+		return err
+	}
+	n.onClose(n.rings.close)
 	n.statuses = newStatuses(n.store, n.cfg.Node, n.cfg.State.Kind != "bolt", n.cfg.Clock, func(err error) {
 		n.log.Warn("what apps do on this node cannot be told to the others", "reason", err)
+	})
+	n.beside(func(ctx context.Context) {
+		n.statuses.run(ctx, heartbeat{Version: n.cfg.Version, Management: n.names.managementURL()})
 	})
 	n.apps = app.New(app.Config{
 		Inventory: n.inventory, Clock: n.cfg.Clock,
@@ -76,6 +80,7 @@ func (n *Node) principalExists(ctx context.Context, objectID string) (bool, stri
 }
 
 func (n *Node) deleteKeys(ctx context.Context, a app.App) error {
+	n.rings.forget(a.Name)
 	return controlplane.DeleteAll(ctx, n.store, a.Name)
 }
 
@@ -93,25 +98,4 @@ func (n *Node) deleteReleases(ctx context.Context, a app.App) error {
 		return err
 	}
 	return n.releases.DeleteAll(ctx, a.Name)
-}
-
-// Ring gives the keyring of an app: that of the running copy, so that a change is
-// in force here when it returns, or one that reads the store, for an app that
-// does not run.
-func (n *Node) Ring(_ context.Context, name string) (*keyring.Ring, func(), error) {
-	if ring := n.rings.get(name); ring != nil {
-		return ring, func() {}, nil
-	}
-	ring, err := n.newRing(name, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	return ring, ring.Close, nil
-}
-
-func (n *Node) newRing(name string, s hosted.Settings) (*keyring.Ring, error) {
-	return keyring.New(keyring.Config{
-		Store: controlplane.New(n.store, strings.ToLower(name)), Clock: n.cfg.Clock, Log: n.log.With("app", name),
-		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
-	})
 }

@@ -13,7 +13,7 @@ func (api *API) listOperations() []arm.Operation {
 		api.at("GET", "/hostNameBindings", api.bindings),
 		api.at("GET", "/instances", api.listInstances),
 	}
-	for _, name := range []string{"deployments", "deploymentStatus", "siteextensions", "usages", "privateEndpointConnections", "slots",
+	for _, name := range []string{"siteextensions", "usages", "privateEndpointConnections", "slots",
 		"backups", "snapshots", "virtualNetworkConnections", "hybridConnectionRelays", "publicCertificates", "triggeredwebjobs",
 		"continuouswebjobs", "webjobs", "processes", "premieraddons", "domainOwnershipIdentifiers"} {
 		ops = append(ops, api.at("GET", "/"+name, empty))

@@ -1,0 +1,175 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/armapi/functions"
+	"github.com/latchkey/latchkey/internal/armapi/sites"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/platform/fleet"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/state"
+)
+
+// newSites makes the operations of Microsoft.Web.
+func (n *Node) newSites() *sites.API {
+	return sites.New(sites.Config{
+		Apps: n.apps, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
+		Status: n.appStatus, HostRuntime: n.hostRuntime, MasterKey: n.masterKey,
+		SyncTriggers: func(ctx context.Context, a app.App) error {
+			if running := n.fleet.Running(a.Name); running != nil {
+				running.Instance().Restart("triggers were synced")
+			}
+			return nil
+		},
+	})
+}
+
+// newFunctions makes the operations on functions, keys and deployments.
+func (n *Node) newFunctions() *functions.Provider {
+	return functions.New(functions.Config{Apps: armApps{n}, Rings: n.rings, Releases: n.releases, Deployer: n.deployer})
+}
+
+// appStatus gives how an app does on all nodes, this one first.
+func (n *Node) appStatus(ctx context.Context, a app.App) ([]sites.InstanceStatus, error) {
+	var list []sites.InstanceStatus
+	if st, known := n.fleet.Status(a.Name); known {
+		list = append(list, shownStatus(n.cfg.Node, st))
+	}
+	others, err := n.statuses.of(ctx, a.Name)
+	for _, o := range others {
+		list = append(list, shownStatus(o.Node, o.Status))
+	}
+	return list, err
+}
+
+func shownStatus(node string, st fleet.Status) sites.InstanceStatus {
+	errs := st.Errors
+	if st.Pending {
+		errs = append([]string{"a newer configuration does not serve yet; the one before it does"}, errs...)
+	}
+	if errs == nil {
+		errs = []string{}
+	}
+	return sites.InstanceStatus{Node: node, State: st.State, Errors: errs, Since: st.Since}
+}
+
+func (n *Node) masterKey(ctx context.Context, a app.App) (string, error) {
+	ring, err := n.rings.Ring(ctx, a.Name)
+	if err != nil {
+		return "", err
+	}
+	keys, err := ring.List(ctx, keyring.MasterKey())
+	if err != nil {
+		return "", err
+	}
+	if len(keys) == 0 {
+		return "", problem.New(problem.NotFound, "app "+a.Name+" has no master key")
+	}
+	return keys[0].Value, nil
+}
+
+// maxRelayed bounds answers of an app's host that are passed on.
+const maxRelayed = 4 << 20
+
+// hostRuntime passes a call on to the host of a running app, with its master key.
+func (n *Node) hostRuntime(c *arm.Call, a app.App, path string) (arm.Reply, error) {
+	key, err := n.masterKey(c.Context(), a)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	body, err := c.Body()
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	req, err := http.NewRequestWithContext(c.Context(), c.HTTP.Method, "http://"+n.apps.Hosts(a.Name).App+path, bytes.NewReader(body))
+	if err != nil {
+		return arm.Reply{}, problem.Wrap(problem.Invalid, "the path cannot be passed on", err)
+	}
+	req.URL.RawQuery = withoutVersion(c.HTTP)
+	req.Header.Set("Content-Type", c.HTTP.Header.Get("Content-Type"))
+	req.Header.Set("x-functions-key", key)
+	req.RequestURI, req.RemoteAddr = req.URL.RequestURI(), c.HTTP.RemoteAddr
+	answer := &relayed{header: http.Header{}}
+	if !n.fleet.Serve(a.Name, answer, req) {
+		return arm.Reply{}, problem.New(problem.NotFound, "there is no app "+a.Name)
+	}
+	return arm.Reply{Status: answer.status, Raw: answer.body.Bytes(), RawType: answer.header.Get("Content-Type")}, nil
+}
+
+func withoutVersion(r *http.Request) string {
+	q := r.URL.Query()
+	q.Del("api-version")
+	return q.Encode()
+}
+
+// relayed is the answer of an app's host, in memory.
+type relayed struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (r *relayed) Header() http.Header { return r.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (r *relayed) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (r *relayed) Write(p []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	if r.body.Len()+len(p) > maxRelayed {
+		return 0, io.ErrShortWrite
+	}
+	return r.body.Write(p)
+}
+
+// armApps shows apps as the functions operations need them.
+type armApps struct{ n *Node }
+
+// App implements functions.Apps.
+func (s armApps) App(ctx context.Context, id resource.ID) (functions.App, error) {
+	a, err := s.n.apps.Get(ctx, id)
+	if err != nil {
+		return functions.App{}, err
+	}
+	settings, _, err := s.n.apps.Settings(ctx, id)
+	return functions.App{
+		ID: a.ID, Name: a.Name, Location: a.Resource.Location, URL: s.n.apps.Hosts(a.Name).AppURL, Release: a.Release, Settings: settings,
+	}, err
+}
+
+// SetSetting implements functions.Apps.
+func (s armApps) SetSetting(ctx context.Context, id resource.ID, by, name string, value *string) error {
+	for range 5 {
+		settings, rev, err := s.n.apps.Settings(ctx, id)
+		if err != nil {
+			return err
+		}
+		for have := range settings {
+			if strings.EqualFold(have, name) {
+				delete(settings, have)
+			}
+		}
+		if value != nil {
+			settings[name] = *value
+		}
+		_, err = s.n.apps.SetSettings(ctx, id, by, settings, rev)
+		if problem.KindOf(err) != state.ErrConflict {
+			return err
+		}
+	}
+	return problem.New(problem.Conflict, "others kept changing the settings").WithNext("try again")
+}
