@@ -1,0 +1,119 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/state"
+)
+
+func testStore(t *testing.T) (context.Context, *Store) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	s, err := Open(ctx, filepath.Join(t.TempDir(), "state"), clock.Real{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return ctx, s
+}
+
+func TestWritesOfABatchHaveTheirOwnConditions(t *testing.T) {
+	ctx, s := testStore(t)
+	events, err := s.Watch(ctx, "/", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var batch []*request
+	for _, ops := range [][]state.Op{
+		{state.Put("/a", []byte("1"), state.Absent)},
+		{state.Put("/b", nil, state.Any), state.Put("/a", []byte("2"), state.Absent)}, // fails: the first made it
+		{state.Put("/a", []byte("3"), 1), state.Put("/c", nil, state.Absent)},
+		{state.Check("/a", 1)}, // fails: the third changed it
+		{state.Check("/a", 2)},
+		{state.Delete("/c", 2)},
+		{state.Delete("/c", state.Any)}, // changes nothing
+	} {
+		batch = append(batch, newRequest(ops))
+	}
+	go func() { s.commit(batch); close(done) }()
+	<-done
+	type outcome struct {
+		Revision state.Revision
+		Conflict bool
+	}
+	var got []outcome
+	for _, r := range batch {
+		<-r.answer
+		got = append(got, outcome{r.revision, errors.Is(r.err, state.ErrConflict)})
+	}
+	if diff := cmp.Diff([]outcome{{1, false}, {0, true}, {2, false}, {0, true}, {2, false}, {3, false}, {3, false}}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var keys []state.Key
+	for range 4 {
+		keys = append(keys, (<-events).Key)
+	}
+	if diff := cmp.Diff([]state.Key{"/a", "/a", "/c", "/c"}, keys); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestWaitingWritesShareATransaction(t *testing.T) {
+	s := &Store{requests: make(chan *request), closing: make(chan struct{})}
+	for range 10 {
+		go func() { _, _ = s.write(t.Context(), state.Put("/a", nil, state.Any)) }()
+	}
+	var got int
+	for got < 10 { // nobody is lost, however they come
+		batch := s.gather(<-s.requests)
+		for _, r := range batch {
+			close(r.answer)
+		}
+		got += len(batch)
+	}
+	large := newRequest([]state.Op{state.Put("/a", make([]byte, batchBytes), state.Any)})
+	if batch := s.gather(large); len(batch) != 1 {
+		t.Errorf("a batch over the limit grows to %d", len(batch))
+	}
+}
+
+func TestWriteThatTheDiskKeepsWaiting(t *testing.T) {
+	s := &Store{requests: make(chan *request), closing: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error)
+	write := func() {
+		_, err := s.write(ctx, state.Put("/a", nil, state.Any))
+		result <- err
+	}
+	go write()
+	<-s.requests // taken, and never answered
+	cancel()
+	if err := <-result; !errors.Is(err, state.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("a write that may happen still: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	go write()
+	if err := <-result; errors.Is(err, state.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a write that did not begin: %v", err)
+	}
+}
+
+func TestValuesOfAWriteMayChangeWhileItWaits(t *testing.T) {
+	value, ops := []byte("mine"), []state.Op{state.Put("/a", nil, state.Any)}
+	ops[0].Value = value
+	r := newRequest(ops)
+	copy(value, "xxxx")
+	ops[0].Key = "/b"
+	if r.ops[0].Key != "/a" || string(r.ops[0].Value[revisionSize:]) != "mine" {
+		t.Errorf("the request has %+v", r.ops)
+	}
+}
