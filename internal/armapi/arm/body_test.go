@@ -20,7 +20,9 @@ type sentBody struct {
 	Tags       map[string]string
 	Properties struct {
 		ClientCount int
-		SiteConfig  struct{ AppSettings []struct{ Name, Value string } }
+		SiteConfig  struct {
+			AppSettings []struct{ Name, Value string }
+		}
 	}
 }
 
@@ -48,7 +50,9 @@ func TestBodiesThatCannotBeUnderstoodAreExplained(t *testing.T) {
 	f := newFixture(t, Operation{Method: "PUT", Pattern: "/x", Action: Open, Handler: decode})
 	for _, tt := range tests {
 		w := f.call("PUT", "/x"+version, tt.body)
-		var got struct{ Error struct{ Code, Message, Target string } }
+		var got struct {
+			Error struct{ Code, Message, Target string }
+		}
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
