@@ -43,31 +43,33 @@ func ParseGraph(text string, known func(field string) bool) (Graph, error) {
 		return g, err
 	}
 	p := &parser{tokens: tokens, compare: func(p *parser) (Predicate, error) { return graphCondition(p, known) }}
-	if p.word("resources") && p.peek().kind != end {
+	if p.word("resources") {
+		if p.peek().kind == end {
+			return g, nil
+		}
 		if err := p.expect("|"); err != nil {
 			return g, err
 		}
 	}
-	for p.peek().kind != end {
+	for {
 		if err := g.stage(p, known); err != nil {
 			return g, err
 		}
 		if p.peek().kind == end {
-			break
+			return g, nil
 		}
 		if err := p.expect("|"); err != nil {
 			return g, err
 		}
-		if p.peek().kind == end {
-			return g, unsupported(token{}, "after a bar")
-		}
 	}
-	return g, nil
 }
 
 // stage reads one step of the pipeline.
 func (g *Graph) stage(p *parser, known func(string) bool) error {
 	t := p.next()
+	if t.kind == end {
+		return unsupported(t, "where a step is expected")
+	}
 	step := strings.ToLower(t.text)
 	if t.kind != name {
 		step = ""
