@@ -80,10 +80,11 @@ func (a Assertion) Thumbprint() string {
 	return "(none)"
 }
 
-// thumbprint reads a header; nil for none of the right size.
+// thumbprint reads a header; nil for none of the right size. Client libraries
+// write it in either alphabet of base64, with or without padding.
 func thumbprint(h jose.Header, name jose.HeaderKey, size int) []byte {
 	text, _ := h.ExtraHeaders[name].(string)
-	sum, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	sum, err := base64.RawURLEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text))
 	if err != nil || len(sum) != size {
 		return nil
 	}
