@@ -164,7 +164,7 @@ func nextSKU(old, said json.RawMessage) (json.RawMessage, error) {
 			return nil, problem.Wrap(problem.Undecryptable, "the SKU of a plan cannot be understood", err)
 		}
 	}
-	if said != nil {
+	if len(said) > 0 {
 		given := SKU{Capacity: sku.Capacity}
 		if err := json.Unmarshal(said, &given); err != nil {
 			return nil, problem.New(problem.Invalid, "sku must have texts, and a number as capacity")

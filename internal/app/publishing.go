@@ -61,7 +61,7 @@ func (a *Apps) NewPublishingPassword(ctx context.Context, id resource.ID, by str
 
 // CheckPublishing finds out whether a user and password open an app's deployment
 // endpoint: the user is "$name", with or without "name\" before it. It returns
-// problem.Unauthenticated when they do not, and problem.Denied when they would but
+// problem.Unauthenticated when they do not, also for an app that is not there, and problem.Denied when they would but
 // the app does not accept passwords.
 func (a *Apps) CheckPublishing(ctx context.Context, id resource.ID, user, password string) error {
 	c, err := a.Publishing(ctx, id)

@@ -64,6 +64,9 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 		return App{}, err
 	}
 	if other, _, err := a.indexed(ctx, id.Name()); err == nil {
+		if other.Equal(id) { // somebody has just made it
+			return App{}, errStale
+		}
 		return App{}, taken(id.Name(), other)
 	} else if !errors.Is(err, problem.NotFound) {
 		return App{}, err
