@@ -34,6 +34,9 @@ type Assignment struct {
 	revision state.Revision
 }
 
+// ScopeKey gives the key of the scope without making it anew.
+func (a Assignment) ScopeKey() string { return a.scopeKey }
+
 // Assign is a request for an assignment.
 type Assign struct {
 	Scope             resource.ID
