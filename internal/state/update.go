@@ -26,12 +26,15 @@ const attempts = 20
 // change runs again on what they wrote, a bounded number of times, then
 // ErrConflict is returned. An error of the change is returned as it is and
 // nothing is written. also adds operations to the same write; a conflict on
-// their keys is not retried for ever either.
+// their keys is returned at once, since running again would not help.
 func Update(ctx context.Context, s Store, key Key, change Change, also ...Op) (Document, error) {
 	for try := range attempts {
 		doc, err := updateOnce(ctx, s, key, change, also)
 		if !errors.Is(err, ErrConflict) || problem.KindOf(err) != ErrConflict || isOwn(err) {
-			return doc, unwrapOwn(err)
+			return given(doc, unwrapOwn(err))
+		}
+		if len(also) > 0 && isStill(ctx, s, key, doc.Revision) {
+			return Document{}, err
 		}
 		wait := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6)))
 		if err := clock.Sleep(ctx, clock.Real{}, wait); err != nil {
@@ -39,6 +42,14 @@ func Update(ctx context.Context, s Store, key Key, change Change, also ...Op) (D
 		}
 	}
 	return Document{}, problem.New(ErrConflict, fmt.Sprintf("others kept changing %q", key)).WithNext("try again")
+}
+
+// given leaves the document out of a failure.
+func given(doc Document, err error) (Document, error) {
+	if err != nil {
+		return Document{}, err
+	}
+	return doc, nil
 }
 
 // ownError marks an error of the change function, which is not to be retried.
@@ -59,6 +70,15 @@ func unwrapOwn(err error) error {
 	return err
 }
 
+// isStill reports whether a document has the given revision, so that it cannot
+// have been what a write conflicted with.
+func isStill(ctx context.Context, s Store, key Key, rev Revision) bool {
+	doc, err := s.Get(ctx, key)
+	return (err == nil || errors.Is(err, ErrNotFound)) && doc.Revision == rev
+}
+
+// updateOnce tries to change the document. With an error of the write it gives
+// the document as it was read.
 func updateOnce(ctx context.Context, s Store, key Key, change Change, also []Op) (Document, error) {
 	old, err := s.Get(ctx, key)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -77,7 +97,7 @@ func updateOnce(ctx context.Context, s Store, key Key, change Change, also []Op)
 	}
 	rev, err := s.Write(ctx, append([]Op{op}, also...)...)
 	if err != nil {
-		return Document{}, err
+		return old, err
 	}
 	return Document{Key: key, Value: value, Revision: rev}, nil
 }
