@@ -147,7 +147,7 @@ var backends = []string{
 var fakes = []string{"internal/keystore/memory", "internal/state/memory"}
 
 // testOnly are for tests wherever they are: conformance suites and helpers.
-var testOnly = []string{"internal/testkit", "internal/keystore/keystoretest", "internal/state/statetest", "internal/state/etcd/etcdtest"}
+var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/state/etcd/etcdtest"}
 
 // homes says where a library may be imported; a trailing slash includes what is below.
 var homes = map[string][]string{

@@ -61,14 +61,14 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	if err != nil {
 		return cfg, nil, err
 	}
-	ring, err := n.newRing(a.Name, settings)
+	ring, err := n.newRing(keyPlace(a), settings)
 	if err != nil {
 		return cfg, nil, err
 	}
 	if err := ring.Start(ctx); err != nil {
 		n.log.Error("the access keys cannot be read; no key is accepted until they can", "app", a.Name, "reason", err, "next", problem.NextOf(err))
 	}
-	n.rings.put(a.Name, ring)
+	n.rings.put(keyPlace(a), ring)
 	stats := n.metrics.App(a.Name)
 	return hosted.Config{
 		Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings,
@@ -76,7 +76,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name),
-	}, func() { n.rings.remove(a.Name, ring) }, nil
+	}, func() { n.rings.remove(keyPlace(a), ring) }, nil
 }
 
 func (n *Node) reportFaults(name string) func(*instance.Model) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2"
 
+	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore/controlplane"
 	"github.com/latchkey/latchkey/internal/server/hosted"
@@ -17,71 +18,84 @@ const idleRings = 256
 
 // rings are the keyrings of apps: of those that run on this node, and of some that
 // were asked for without running. While one copy takes over from another an app
-// has two; the newer one counts.
+// has two; the newer one counts. They are kept by the place of the keys, which an
+// app that was deleted and made again does not share with its predecessor.
 type rings struct {
-	make func(app string, s hosted.Settings) (*keyring.Ring, error)
+	make func(place string, s hosted.Settings) (*keyring.Ring, error)
 
 	mu      sync.Mutex
 	running map[string]*keyring.Ring
 	idle    *lru.Cache[string, *keyring.Ring]
 }
 
-func newRings(make func(app string, s hosted.Settings) (*keyring.Ring, error)) (*rings, error) {
+func newRings(make func(place string, s hosted.Settings) (*keyring.Ring, error)) (*rings, error) {
 	r := &rings{make: make, running: map[string]*keyring.Ring{}}
 	idle, err := lru.NewWithEvict(idleRings, func(_ string, ring *keyring.Ring) { ring.Close() })
 	r.idle = idle
 	return r, err
 }
 
-// Ring gives the keyring of an app: that of the running copy, so that a change is
+// keyPlace names the place of an app's keys in the control plane.
+func keyPlace(a app.App) string { return strings.ToLower(a.Name) + "." + strings.ToLower(a.UID) }
+
+// get gives the keyring at a place: that of the running copy, so that a change is
 // in force on this node when it returns, or one that reads the store.
-func (r *rings) Ring(_ context.Context, app string) (*keyring.Ring, error) {
-	name := strings.ToLower(app)
+func (r *rings) get(place string) (*keyring.Ring, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ring := r.running[name]; ring != nil {
+	if ring := r.running[place]; ring != nil {
 		return ring, nil
 	}
-	if ring, ok := r.idle.Get(name); ok {
+	if ring, ok := r.idle.Get(place); ok {
 		return ring, nil
 	}
-	ring, err := r.make(app, nil)
+	ring, err := r.make(place, nil)
 	if err == nil {
-		r.idle.Add(name, ring)
+		r.idle.Add(place, ring)
 	}
 	return ring, err
 }
 
 // put makes ring that of a running copy.
-func (r *rings) put(app string, ring *keyring.Ring) {
+func (r *rings) put(place string, ring *keyring.Ring) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running[strings.ToLower(app)] = ring
-	r.idle.Remove(strings.ToLower(app))
+	r.running[place] = ring
+	r.idle.Remove(place)
 }
 
 // remove ends the ring of a copy that has ended.
-func (r *rings) remove(app string, ring *keyring.Ring) {
+func (r *rings) remove(place string, ring *keyring.Ring) {
 	r.mu.Lock()
-	if r.running[strings.ToLower(app)] == ring {
-		delete(r.running, strings.ToLower(app))
+	if r.running[place] == ring {
+		delete(r.running, place)
 	}
 	r.mu.Unlock()
 	ring.Close()
 }
 
 // forget drops what is known of an app that is deleted.
-func (r *rings) forget(app string) {
+func (r *rings) forget(place string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.idle.Remove(strings.ToLower(app))
+	r.idle.Remove(place)
 }
 
 func (r *rings) close() { r.idle.Purge() }
 
-func (n *Node) newRing(name string, s hosted.Settings) (*keyring.Ring, error) {
+// Ring gives the keys of an app by its name, whether it runs or not; for
+// functions.Config.
+func (n *Node) Ring(ctx context.Context, name string) (*keyring.Ring, error) {
+	a, err := n.apps.ByName(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return n.rings.get(keyPlace(a))
+}
+
+func (n *Node) newRing(place string, s hosted.Settings) (*keyring.Ring, error) {
 	return keyring.New(keyring.Config{
-		Store: controlplane.New(n.store, strings.ToLower(name)), Clock: n.cfg.Clock, Log: n.log.With("app", name),
+		Store: controlplane.New(n.store, place), Clock: n.cfg.Clock, Log: n.log.With("keys", place),
 		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
 	})
 }

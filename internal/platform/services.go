@@ -80,8 +80,8 @@ func (n *Node) principalExists(ctx context.Context, objectID string) (bool, stri
 }
 
 func (n *Node) deleteKeys(ctx context.Context, a app.App) error {
-	n.rings.forget(a.Name)
-	return controlplane.DeleteAll(ctx, n.store, a.Name)
+	n.rings.forget(keyPlace(a))
+	return controlplane.DeleteAll(ctx, n.store, keyPlace(a))
 }
 
 func (n *Node) activate(ctx context.Context, name, id, by string) error {

@@ -34,7 +34,7 @@ func (n *Node) newSites() *sites.API {
 
 // newFunctions makes the operations on functions, keys and deployments.
 func (n *Node) newFunctions() *functions.Provider {
-	return functions.New(functions.Config{Apps: armApps{n}, Rings: n.rings, Releases: n.releases, Deployer: n.deployer})
+	return functions.New(functions.Config{Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer})
 }
 
 // appStatus gives how an app does on all nodes, this one first.
@@ -62,7 +62,7 @@ func shownStatus(node string, st fleet.Status) sites.InstanceStatus {
 }
 
 func (n *Node) masterKey(ctx context.Context, a app.App) (string, error) {
-	ring, err := n.rings.Ring(ctx, a.Name)
+	ring, err := n.rings.get(keyPlace(a))
 	if err != nil {
 		return "", err
 	}

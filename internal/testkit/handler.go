@@ -13,7 +13,11 @@ import (
 )
 
 // upstreamVariable tells the handler process where the test listens.
-const upstreamVariable = "TESTKIT_UPSTREAM"
+const upstreamVariable = UpstreamSetting
+
+// UpstreamSetting is the setting that makes this test binary, started as a custom
+// handler, relay to the URL it has.
+const UpstreamSetting = "TESTKIT_UPSTREAM"
 
 // Main runs the tests, or the handler when this process was started as one. Test
 // packages call it from TestMain.
