@@ -21,8 +21,12 @@ import (
 // keysPrefix is where the documents of all apps are.
 const keysPrefix state.Key = "/keys/"
 
-// deletes bounds how often a deletion is tried when others keep changing the document.
-const deletes = 20
+// Bounds of what is tried when others keep changing a document: updates of the
+// state, which try many times themselves, and deletions.
+const (
+	rounds  = 5
+	deletes = 20
+)
 
 // Store is the key store of one app. It is safe for concurrent use by any number
 // of goroutines and nodes.
@@ -91,14 +95,18 @@ func (s *Store) Update(ctx context.Context, doc keystore.Doc, change keystore.Ch
 		return keystore.Document{}, "", err
 	}
 	var made keystore.Document
-	stored, err := state.Update(ctx, s.state, s.key(doc), func(old []byte, exists bool) (data []byte, err error) {
-		data, made, err = s.change(ctx, doc, old, exists, change)
-		return data, err
-	})
-	if err != nil {
-		return keystore.Document{}, "", s.fault(err)
+	for round := 1; ; round++ {
+		stored, err := state.Update(ctx, s.state, s.key(doc), func(old []byte, exists bool) (data []byte, err error) {
+			data, made, err = s.change(ctx, doc, old, exists, change)
+			return data, err
+		})
+		if err == nil {
+			return made, revision(stored.Revision), nil
+		}
+		if round == rounds || !errors.Is(err, state.ErrConflict) || isRefused(err) {
+			return keystore.Document{}, "", s.fault(err)
+		}
 	}
-	return made, revision(stored.Revision), nil
 }
 
 // change makes the stored form of a document's new content from that of its old.
@@ -127,6 +135,11 @@ func (s *Store) change(ctx context.Context, doc keystore.Doc, old []byte, exists
 type refused struct{ error }
 
 func (r refused) Unwrap() error { return r.error }
+
+func isRefused(err error) bool {
+	var own refused
+	return errors.As(err, &own)
+}
 
 // Delete implements [keystore.Store]. The document is not read, so that one that
 // cannot be understood can be deleted.

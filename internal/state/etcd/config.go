@@ -146,8 +146,8 @@ func (c Config) endpoint(text string) (*url.URL, error) {
 }
 
 // client gives the settings of the client library, whose own log stays silent:
-// what matters comes back as errors.
-func (c Config) client() clientv3.Config {
+// what matters comes back as errors. note sees every attempt at a request.
+func (c Config) client(note grpc.UnaryClientInterceptor) clientv3.Config {
 	retry := backoff.DefaultConfig
 	retry.BaseDelay, retry.MaxDelay = redialFirst, redialMost
 	return clientv3.Config{
@@ -158,9 +158,10 @@ func (c Config) client() clientv3.Config {
 		DialTimeout:          c.DialTimeout,
 		DialKeepAliveTime:    pingAfter,
 		DialKeepAliveTimeout: pingWait,
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: retry, MinConnectTimeout: c.DialTimeout,
-		})},
+		DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: c.DialTimeout}),
+			grpc.WithChainUnaryInterceptor(note),
+		},
 		Logger: zap.NewNop(),
 	}
 }

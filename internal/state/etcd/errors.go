@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -41,7 +42,7 @@ func (s *Store) fault(ctx context.Context, err error) error {
 		return errCompacted
 	case c == codes.ResourceExhausted && strings.Contains(rpctypes.ErrorDesc(err), "larger than max"):
 		return s.fault(ctx, rpctypes.ErrRequestTooLarge)
-	case c == codes.InvalidArgument || c == codes.OutOfRange || c == codes.FailedPrecondition || c == codes.Unimplemented:
+	case c == codes.InvalidArgument || c == codes.OutOfRange || c == codes.Unimplemented:
 		return problem.Wrap(problem.Internal, "etcd does not understand a request", s.cause(err))
 	case s.ctx.Err() != nil:
 		return errClosed()
@@ -74,6 +75,10 @@ func known() []answer {
 			"start etcd with its default --max-request-bytes and --max-txn-ops, or larger ones",
 		},
 		{
+			[]error{rpctypes.ErrAuthOldRevision},
+			state.ErrUnavailable, "etcd's users were changed at this moment", "try again",
+		},
+		{
 			[]error{rpctypes.ErrNoSpace},
 			state.ErrUnavailable, "the control plane's state is full and cannot be written",
 			"compact and defragment etcd, disarm its alarm, and set --auto-compaction-retention or a larger --quota-backend-bytes",
@@ -102,8 +107,27 @@ func code(err error) codes.Code {
 
 // cause names the store and what went wrong there; it is not for remote callers.
 func (s *Store) cause(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %s", s, s.cfg.RequestTimeout)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %s", s, rpctypes.ErrorDesc(err))
 	}
-	return fmt.Errorf("%s: %s", s, rpctypes.ErrorDesc(err))
+	if why := s.trouble.Load(); why != nil {
+		return fmt.Errorf("%s: no answer within %s: %s", s, s.cfg.RequestTimeout, *why)
+	}
+	return fmt.Errorf("%s: no answer within %s", s, s.cfg.RequestTimeout)
+}
+
+// connecting begins what the connection tells of why it does not come about. It
+// keeps trying, so that a request's own error is only that its time is over.
+const connecting = `connection error: desc = `
+
+// note remembers why there is no connection until a request succeeds.
+func (s *Store) note(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoker(ctx, method, req, reply, cc, opts...)
+	if err == nil {
+		s.trouble.Store(nil)
+	} else if _, why, ok := strings.Cut(rpctypes.ErrorDesc(err), connecting); ok {
+		why = strings.Trim(why, `"`)
+		s.trouble.Store(&why)
+	}
+	return err
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -37,7 +38,9 @@ type Store struct {
 
 	ctx    context.Context // ends when the store is closed
 	cancel context.CancelFunc
-	work   sync.WaitGroup // watches and the look at the store's health
+	work   sync.WaitGroup // watches, leases and the look at the store's health
+
+	trouble atomic.Pointer[string] // why there is no connection, if that is known
 
 	mu      sync.Mutex
 	closed  bool
@@ -61,8 +64,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, cut: make(chan struct{}), leases: map[*lease]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if s.client, err = clientv3.New(cfg.client()); err != nil {
-		s.cancel()
+	if s.client, err = clientv3.New(cfg.client(s.note)); err != nil {
+		defer s.cancel()
 		return nil, s.fault(ctx, err)
 	}
 	if err := s.ping(ctx); err != nil {

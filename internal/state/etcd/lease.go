@@ -64,13 +64,11 @@ func (s *Store) Acquire(ctx context.Context, name string, ttl time.Duration) (st
 // awaitGone waits until a document may be gone: its deletion is seen, the watch
 // fails, or a while has passed.
 func (s *Store) awaitGone(ctx context.Context, key state.Key, from state.Revision, ttl time.Duration) error {
-	inner, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	in, err := s.subscribe(inner, cancel, s.path(key), from, clientv3.WithFilterPut())
+	in, stop, err := s.subscribe(ctx, s.path(key), from, clientv3.WithFilterPut())
 	if err != nil {
-		return s.fault(ctx, err)
+		return err
 	}
+	defer stop()
 	timer := s.cfg.Clock.NewTimer(ttl)
 	defer timer.Stop()
 	select {

@@ -23,7 +23,7 @@ var errCompacted = errors.New("compacted")
 // List implements [state.Store]. Long lists are read in several requests, all
 // as of the first one's revision.
 func (s *Store) List(ctx context.Context, prefix state.Key, page state.Page) (state.Listing, error) {
-	if err := s.ready(ctx, state.CheckPrefix(prefix)); err != nil {
+	if err := s.ready(ctx, state.CheckList(prefix, page)); err != nil {
 		return state.Listing{}, err
 	}
 	for range relists {

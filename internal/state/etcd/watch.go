@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -22,44 +23,52 @@ const (
 // that takes; who watches must learn that what it knows may be old.
 const guardEvery = 5 * time.Second
 
-// Watch implements [state.Store]. The client library continues it at another
-// member when one fails. When no majority of the members answers for several
-// seconds it ends with EventResync.
+// Watch implements [state.Store]. It is continued at another member when one
+// fails. When no majority of the members answers for several seconds it ends with
+// EventResync.
 func (s *Store) Watch(ctx context.Context, prefix state.Key, from state.Revision) (<-chan state.Event, error) {
 	if err := s.ready(ctx, state.CheckPrefix(prefix)); err != nil {
 		return nil, err
 	}
-	inner, cancel := context.WithCancel(ctx)
-	in, err := s.subscribe(inner, cancel, s.path(prefix), from, clientv3.WithPrefix())
-	if err != nil {
-		cancel()
-		return nil, s.fault(ctx, err)
+	w := &watch{store: s, path: s.path(prefix), out: make(chan state.Event), at: max(0, from)}
+	if err := w.subscribe(ctx); err != nil {
+		return nil, err
 	}
-	w := &watch{store: s, in: in, out: make(chan state.Event), cancel: cancel, at: from}
-	if err := s.enter(func(cut <-chan struct{}) { w.cut = cut; w.run(ctx) }); err != nil {
-		cancel()
+	if err := s.enter(func(cut <-chan struct{}) { w.run(ctx, cut) }); err != nil {
+		w.cancel()
 		return nil, err
 	}
 	return w.out, nil
 }
 
-// subscribe starts a watch of the client library and waits until it is in
-// force; stop, which ends ctx, is called if that takes too long.
-func (s *Store) subscribe(ctx context.Context, stop func(), path string, from state.Revision, opts ...clientv3.OpOption) (clientv3.WatchChan, error) {
-	late := time.AfterFunc(s.cfg.RequestTimeout, stop)
+// subscribe starts a watch of the client library and waits until it is in force,
+// up to RequestTimeout. The watch lasts until stop is called, ctx ends or the
+// store is closed.
+func (s *Store) subscribe(ctx context.Context, path string, from state.Revision, opts ...clientv3.OpOption) (in clientv3.WatchChan, stop func(), err error) {
+	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	detach := context.AfterFunc(s.ctx, cancel)
+	late := time.AfterFunc(s.cfg.RequestTimeout, cancel)
 	defer late.Stop()
-	opts = append(opts, clientv3.WithRev(max(0, int64(from))+1), clientv3.WithCreatedNotify())
-	in := s.client.Watch(clientv3.WithRequireLeader(ctx), path, opts...)
-	first, ok := <-in
-	switch err := first.Err(); {
-	case !ok:
-		return nil, context.DeadlineExceeded // or the caller's context has ended, or the store
-	case err != nil:
-		return nil, err
-	case !late.Stop():
-		return nil, context.DeadlineExceeded
+	stop = func() { detach(); cancel() }
+	opts = append(opts, clientv3.WithRev(int64(from)+1), clientv3.WithCreatedNotify())
+	for wait := electionFirst; ; wait = min(2*wait, electionMost) {
+		in = s.client.Watch(inner, path, opts...)
+		first, ok := <-in
+		err := first.Err()
+		if !ok {
+			err = context.DeadlineExceeded // unless ctx has ended or the store is closed
+		}
+		if leaderless(err) && clock.Sleep(inner, clock.Real{}, wait) == nil {
+			continue
+		}
+		if err == nil && !late.Stop() {
+			err = context.DeadlineExceeded
+		}
+		if err != nil {
+			stop()
+		}
+		return in, stop, s.fault(ctx, err)
 	}
-	return in, nil
 }
 
 // enter starts a watch's goroutine, unless the store is closed. It is given what
@@ -110,20 +119,26 @@ func (s *Store) cutAll() {
 // watch takes events from the client library as they come, which would keep any
 // number of them, and holds a bounded number for its reader.
 type watch struct {
-	store  *Store
-	in     clientv3.WatchChan // nil once nothing more is taken
-	out    chan state.Event
-	cut    <-chan struct{}
-	cancel context.CancelFunc // ends in
+	store *Store
+	path  string
+	out   chan state.Event
 
-	at      state.Revision // of the last event taken
+	in      clientv3.WatchChan // nil once nothing more is taken
+	cancel  func()             // ends in
+	at      state.Revision     // of the last event taken
 	pending []state.Event
 	bytes   int
 }
 
-func (w *watch) run(ctx context.Context) {
+// subscribe begins after the last event taken.
+func (w *watch) subscribe(ctx context.Context) (err error) {
+	w.in, w.cancel, err = w.store.subscribe(ctx, w.path, w.at, clientv3.WithPrefix())
+	return err
+}
+
+func (w *watch) run(ctx context.Context, cut <-chan struct{}) {
 	defer close(w.out)
-	defer w.cancel()
+	defer func() { w.cancel() }()
 	for {
 		var out chan<- state.Event
 		var next state.Event
@@ -135,10 +150,11 @@ func (w *watch) run(ctx context.Context) {
 			return
 		case <-w.store.ctx.Done():
 			return
-		case <-w.cut:
-			w.resync("the state could not be read", nil)
+		case <-cut:
+			cut = nil
+			w.resync(errors.New("the state could not be read"))
 		case resp, ok := <-w.in:
-			w.take(resp, ok)
+			w.take(ctx, resp, ok)
 		case out <- next:
 			if next.Kind == state.EventResync {
 				return
@@ -150,14 +166,24 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// take adds what the client library gave to what waits for the reader.
-func (w *watch) take(resp clientv3.WatchResponse, ok bool) {
-	if !ok {
-		w.resync("the watch ended", nil)
+// take adds what the client library gave to what waits for the reader. A watch
+// that a member without a leader gives up is continued.
+func (w *watch) take(ctx context.Context, resp clientv3.WatchResponse, ok bool) {
+	if ctx.Err() != nil {
 		return
 	}
-	if err := resp.Err(); err != nil {
-		w.resync("etcd ended the watch", w.store.cause(err))
+	err := resp.Err()
+	if leaderless(err) {
+		w.cancel()
+		if err = w.subscribe(ctx); err == nil {
+			return
+		}
+	}
+	if !ok {
+		err = errors.New("the watch ended")
+	}
+	if err != nil {
+		w.resync(w.store.cause(err))
 		return
 	}
 	for _, e := range resp.Events {
@@ -170,14 +196,14 @@ func (w *watch) take(resp clientv3.WatchResponse, ok bool) {
 		w.at = event.Revision
 	}
 	if len(w.pending) > maxPending || w.bytes > maxPendingBytes {
-		w.resync("the reader is too slow", nil)
+		w.resync(errors.New("the reader is too slow"))
 	}
 }
 
 // resync makes EventResync all that is left to tell.
-func (w *watch) resync(why string, err error) {
+func (w *watch) resync(why error) {
 	w.cancel()
-	w.in, w.cut, w.bytes = nil, nil, 0
+	w.in, w.bytes = nil, 0
 	w.pending = []state.Event{{Kind: state.EventResync, Document: state.Document{Revision: w.at}}}
-	w.store.cfg.Log.Debug("a watch of the state begins anew", "why", why, "error", err)
+	w.store.cfg.Log.Debug("a watch of the state begins anew", "why", why)
 }

@@ -4,10 +4,13 @@
 package etcdtest
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,12 +48,39 @@ func Start(t *testing.T) (endpoints []string) {
 	return New(t, 1).Endpoints()
 }
 
+// StartTLS runs a single member that talks TLS until the test ends, and gives
+// settings that trust it.
+func StartTLS(t *testing.T) (endpoints []string, trust *tls.Config) {
+	t.Helper()
+	c := start(t, 1, func(cfg *embed.Config) {
+		cfg.ClientAutoTLS = true
+		cfg.ListenClientUrls[0].Scheme, cfg.AdvertiseClientUrls[0].Scheme = "https", "https"
+	})
+	pem, err := os.ReadFile(filepath.Join(c.members[0].cfg.Dir, "fixtures", "client", "cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	if !trust.RootCAs.AppendCertsFromPEM(pem) {
+		t.Fatal("etcd's certificate cannot be read")
+	}
+	return c.Endpoints(), trust
+}
+
 // New runs a cluster until the test ends, usually of 1 or 3 members.
 func New(t *testing.T, members int) *Cluster {
+	t.Helper()
+	return start(t, members, func(*embed.Config) {})
+}
+
+func start(t *testing.T, members int, change func(*embed.Config)) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	for attempt := 1; ; attempt++ {
 		c.members = configs(t.TempDir(), members)
+		for _, m := range c.members {
+			change(m.cfg)
+		}
 		err := c.startAll()
 		if err == nil {
 			break
@@ -190,6 +220,7 @@ func configs(dir string, n int) []*member {
 			cfg.TickMs, cfg.ElectionMs = 50, 500 // a busy machine would elect all the time
 		}
 		cfg.UnsafeNoFsync = true // nobody cuts the power of a test
+		cfg.BcryptCost = 4       // nobody guesses its passwords
 		cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 		names = append(names, cfg.Name+"="+peer.String())
 		all = append(all, &member{cfg: cfg})
