@@ -6,6 +6,8 @@ package resource
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -37,10 +39,15 @@ func Group(sub, group string) ID {
 }
 
 // Parse reads an id. Fixed segments may have any case; repeated and trailing
-// slashes do not count. It returns problem.Invalid for what is no id.
+// slashes do not count. It returns problem.Invalid for what is no id: names are
+// text without control characters, so that ids that differ have different keys
+// but for the case.
 func Parse(text string) (ID, error) {
 	if len(text) > MaxID {
 		return ID{}, problem.New(problem.TooLarge, fmt.Sprintf("a resource id has at most %d bytes, not %d", MaxID, len(text)))
+	}
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return ID{}, invalid(text, "it must be text without control characters")
 	}
 	segs := strings.FieldsFunc(text, func(r rune) bool { return r == '/' })
 	if len(segs) > maxSegments {
@@ -146,7 +153,7 @@ func (id ID) Parent() ID {
 		above, _ := Parse(id.parent) // it was parsed or built before
 		return above
 	}
-	if at := strings.Index(id.parent, "/resourceGroups/"); at >= 0 {
+	if at := strings.LastIndex(id.parent, "/resourceGroups/"); at >= 0 { // a subscription can have that name
 		return ID{parent: id.parent[:at]}
 	}
 	return Root
@@ -205,10 +212,10 @@ func (id ID) Group() string { return id.segment(4) }
 // segment gives the nth segment of the leading /subscriptions/…/resourceGroups/….
 func (id ID) segment(n int) string {
 	segs := strings.SplitN(id.path(), "/", 6)
-	if len(segs) > n && segs[n-1] == map[int]string{2: "subscriptions", 4: "resourceGroups"}[n] {
-		return segs[n]
+	if len(segs) <= n || segs[1] != "subscriptions" || n == 4 && segs[3] != "resourceGroups" {
+		return ""
 	}
-	return ""
+	return segs[n]
 }
 
 // String gives the id with fixed segments spelled as Azure spells them and names
