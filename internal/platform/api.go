@@ -5,9 +5,10 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/armapi/authorization"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
+	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/resource"
@@ -23,13 +24,13 @@ func (n *Node) newAPI() (http.Handler, error) {
 		Authenticate: n.armCaller, Authorize: n.roles, Audit: n.auditCall, Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
 		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
-	}, slices.Concat(base.Operations(), n.newSites().Operations(), n.newFunctions().Operations())...)
+	}, slices.Concat(base.Operations(), authorization.New(n.roles).Operations(), n.newSites().Operations(), n.newFunctions().Operations())...)
 }
 
 func (n *Node) newResources() (*resources.Service, error) {
 	return resources.New(resources.Config{
 		Inventory: n.inventory, Authorize: n.roles, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
-		Providers: providers, DeleteTree: n.deleteTree,
+		Providers: providers(), DeleteTree: n.deleteTree,
 		Permissions: func(_ context.Context, c arm.Caller, scope resource.ID) ([]authz.Permission, error) {
 			return n.roles.Permissions(c.ObjectID, c.Groups, scope)
 		},
@@ -79,11 +80,13 @@ func (n *Node) auditCall(ctx context.Context, e arm.AuditEntry) error {
 
 // providers are the resource providers there are, for clients that ask before
 // they use one.
-var providers = []arm.Provider{
-	{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
-	{Namespace: "Microsoft.Authorization", Types: versions("2022-04-01", "roleAssignments", "roleDefinitions", "locks", "permissions")},
-	{Namespace: "Microsoft.Web", Types: versions("2023-12-01", "sites", "sites/functions", "sites/config", "sites/host", "serverfarms")},
-	{Namespace: "Microsoft.Storage", Types: versions("2025-08-01", "storageAccounts", "storageAccounts/blobServices", "storageAccounts/fileServices", "storageAccounts/queueServices", "storageAccounts/tableServices")},
+func providers() []arm.Provider {
+	own := []arm.Provider{
+		sites.Provider(),
+		{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
+		{Namespace: "Microsoft.Storage", Types: versions("2025-08-01", "storageAccounts", "storageAccounts/blobServices", "storageAccounts/fileServices", "storageAccounts/queueServices", "storageAccounts/tableServices")},
+	}
+	return append(own, authorization.Providers()...)
 }
 
 func versions(newest string, types ...string) []arm.ProviderType {
@@ -93,5 +96,3 @@ func versions(newest string, types ...string) []arm.ProviderType {
 	}
 	return list
 }
-
-var _ = app.SiteType

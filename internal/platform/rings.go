@@ -94,8 +94,9 @@ func (n *Node) Ring(ctx context.Context, name string) (*keyring.Ring, error) {
 }
 
 func (n *Node) newRing(place string, s hosted.Settings) (*keyring.Ring, error) {
+	name, _, _ := strings.Cut(place, ".")
 	return keyring.New(keyring.Config{
-		Store: controlplane.New(n.store, place), Clock: n.cfg.Clock, Log: n.log.With("keys", place),
+		Store: controlplane.New(n.store, place), Clock: n.cfg.Clock, Log: n.log.With("app", name),
 		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
 	})
 }
