@@ -89,6 +89,7 @@ func (x *exchange) run() (Reply, error) {
 			return Reply{}, err
 		}
 	}
+	x.handled = true
 	return x.route.Handler(x.call)
 }
 

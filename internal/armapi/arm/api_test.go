@@ -254,10 +254,16 @@ func TestCallsAreRecorded(t *testing.T) {
 		{"secrets denied", "POST", sentSite + "/host/default/listkeys", "stranger",
 			AuditEntry{Action: "Microsoft.Web/sites/host/listkeys/action", Scope: sentSite, Status: 403, Code: "AuthorizationFailed", Denied: "does not have authorization"}},
 		{"no token", "GET", sentSite, "", AuditEntry{Action: "Microsoft.Web/sites/read", Scope: sentSite, Status: 401, Code: "AuthenticationFailed", Denied: "header is missing"}},
+		{"failure on the way", "PUT", "/broken", "owner",
+			AuditEntry{Action: "Microsoft.Resources/broken/write", Scope: "/", Status: 500, Code: "InternalServerError", Changed: true}},
+		{"refused change", "PUT", "/refused", "owner", AuditEntry{Action: "Microsoft.Resources/refused/write", Scope: "/", Status: 400, Code: "BadRequest"}},
 		{"open", "GET", "/open", "stranger", AuditEntry{Scope: "/", Status: 200}},
 	}
+	fail := func(err error) Handler { return func(*Call) (Reply, error) { return Reply{}, err } }
 	for _, tt := range tests {
-		f := newFixture(t, operations()...)
+		f := newFixture(t, append(operations(),
+			Operation{Method: "PUT", Pattern: "/broken", Handler: fail(io.ErrUnexpectedEOF)},
+			Operation{Method: "PUT", Pattern: "/refused", Handler: fail(problem.Invalid)})...)
 		token := ""
 		if tt.token != "" {
 			token = "Bearer " + tt.token

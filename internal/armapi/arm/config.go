@@ -59,7 +59,7 @@ type AuditEntry struct {
 	Status        int
 	Code          string // of the error, "" for success
 	CorrelationID string
-	Changed       bool   // something was changed
+	Changed       bool   // something was changed, or may have been as the handler failed
 	Secret        bool   // secrets were in the answer
 	Denied        string // why the call was refused; "" if it was not
 }

@@ -28,6 +28,8 @@ type exchange struct {
 	call  *Call  // nil until a route is found
 	code  string // of the error that is answered
 	deny  string // why the call was refused
+
+	handled bool // the handler was called
 }
 
 // ids are what a request is found again by.
@@ -209,9 +211,9 @@ func (x *exchange) audit(reply Reply) error {
 	if x.call != nil {
 		e.Scope, e.Caller = x.call.Scope.String(), x.call.Caller
 	}
-	if x.code == "" {
-		e.Secret, e.Changed = x.route.Secret, x.changes()
-	}
+	e.Secret = x.route.Secret && x.code == ""
+	// A handler that failed half way may have changed something all the same.
+	e.Changed = x.handled && x.changes() && (x.code == "" || reply.Status >= statusGone)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), auditTime)
 	defer cancel()
 	err := x.api.cfg.Audit(ctx, e)

@@ -62,7 +62,8 @@ func newFixture(t *testing.T) *fixture {
 		})
 	s, err := New(Config{
 		Inventory: f.inv, Authorize: f, TenantID: testTenant, SubscriptionID: testSub,
-		Providers: []arm.Provider{{Namespace: "Microsoft.Web", Types: []arm.ProviderType{{Name: "sites", APIVersions: []string{"2023-12-01", "2022-03-01"}}}}},
+		Providers: []arm.Provider{{Namespace: "Microsoft.Web", Types: []arm.ProviderType{{Name: "sites", APIVersions: []string{"2023-12-01", "2022-03-01"}}}},
+			{Namespace: "microsoft.resources", Types: []arm.ProviderType{{Name: "deployments"}, {Name: "ResourceGroups"}}}},
 		DeleteTree: func(_ context.Context, group resource.ID) error {
 			f.torn = append(f.torn, group)
 			return f.tear

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/authz"
@@ -25,9 +26,9 @@ type Config struct {
 	TenantID         string
 	TenantName       string // for people; "" is "Latchkey"
 	SubscriptionID   string
-	SubscriptionName string     // for people; "" is "Latchkey"
-	Locations        []Location // nil is "local" alone
-	Providers        []arm.Provider
+	SubscriptionName string         // for people; "" is "Latchkey"
+	Locations        []Location     // nil is "local" alone
+	Providers        []arm.Provider // of the same namespace are shown as one
 
 	// Endpoints tells clients where things are, for the base URL ("https://host:port")
 	// by which they reached the API; nil is [EndpointsAt].
@@ -70,7 +71,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.DeleteTree == nil {
 		cfg.DeleteTree = func(context.Context, resource.ID) error { return nil }
 	}
-	cfg.Providers = append(slices.Clone(cfg.Providers), own()...)
+	cfg.Providers = merge(append(slices.Clone(cfg.Providers), own()...))
 	return &Service{cfg: cfg, sub: resource.Subscription(cfg.SubscriptionID)}, nil
 }
 
@@ -124,6 +125,25 @@ func own() []arm.Provider {
 			{Name: "resources", APIVersions: []string{"2022-10-01", "2021-03-01", "2019-04-01"}},
 		}},
 	}
+}
+
+// merge makes one provider of those that have the same namespace: its types are
+// served by several packages.
+func merge(all []arm.Provider) []arm.Provider {
+	var merged []arm.Provider
+	for _, p := range all {
+		at := slices.IndexFunc(merged, func(m arm.Provider) bool { return strings.EqualFold(m.Namespace, p.Namespace) })
+		if at < 0 {
+			at = len(merged)
+			merged = append(merged, arm.Provider{Namespace: p.Namespace})
+		}
+		for _, t := range p.Types {
+			if !slices.ContainsFunc(merged[at].Types, func(m arm.ProviderType) bool { return strings.EqualFold(m.Name, t.Name) }) {
+				merged[at].Types = append(merged[at].Types, t)
+			}
+		}
+	}
+	return merged
 }
 
 // permissions tells a caller what their roles allow.

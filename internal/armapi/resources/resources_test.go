@@ -83,6 +83,10 @@ func TestProvidersAreAlwaysRegistered(t *testing.T) {
 		if got := f.do("GET", target, "", 200); len(got["value"].([]any)) != 3 {
 			t.Errorf("%s: %v", target, got)
 		}
+		mixed := f.do("GET", target+"/Microsoft.Resources", "", 200)["resourceTypes"].([]any)
+		if first := mixed[0].(map[string]any); first["resourceType"] != "deployments" || len(mixed) != 8 {
+			t.Errorf("%s: types of two packages: %v", target, mixed)
+		}
 	}
 }
 
