@@ -157,6 +157,8 @@ func TestGenerationGrowsWithWhatRunningCopiesMustTakeUp(t *testing.T) {
 		{"restart", func() error { _, err := f.Restart(context.Background(), id, "me"); return err }, true},
 		{"a package", func() error { _, err := f.Activate(context.Background(), id, "me", "r1"); return err }, true},
 		{"the same package", func() error { _, err := f.Activate(context.Background(), id, "me", "r1"); return err }, false},
+		{"what is so by default", patch(`{"properties":{"enabled":true,"httpsOnly":false,"reserved":true}}`), false},
+		{"configuration that is so by default", web(`{"http20Enabled":false}`), false},
 		{"tags", patch(`{"tags":{"x":"y"}}`), false},
 		{"enabled", patch(`{"properties":{"enabled":false}}`), true},
 		{"identity", patch(`{"identity":{"type":"SystemAssigned"}}`), true},

@@ -46,9 +46,6 @@ func (f fields) members(body json.RawMessage, where string) (Members, error) {
 	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(body, &all); err != nil {
-		if where == "" {
-			where = "the body"
-		}
 		return nil, wrongType(where, &all)
 	}
 	for name, value := range all {
@@ -57,7 +54,7 @@ func (f fields) members(body json.RawMessage, where string) (Members, error) {
 			continue
 		}
 		if !known.kind.fits(value) {
-			return nil, problem.New(problem.Invalid, fmt.Sprintf("%s must be %s", strings.TrimPrefix(where+"."+known.name, "."), known.kind))
+			return nil, problem.New(problem.Invalid, fmt.Sprintf("%s must be %s", member(where+"."+known.name), known.kind))
 		}
 		if _, twice := out[known.name]; !twice || name == known.name {
 			out[known.name] = value
@@ -127,3 +124,11 @@ var (
 			scmIpSecurityRestrictions virtualApplications`,
 	})
 )
+
+// member names a part of a body; "" is all of it.
+func member(path string) string {
+	if path = strings.TrimPrefix(path, "."); path == "" {
+		return "the body"
+	}
+	return "member '" + path + "'"
+}

@@ -26,9 +26,9 @@ var (
 func (s Spec) check() error {
 	switch {
 	case !locationText.MatchString(s.Location):
-		return problem.New(problem.Invalid, "location must be the name of a region: letters, digits and spaces")
+		return problem.New(problem.Invalid, "member 'location' must be the name of a region: letters, digits and spaces")
 	case !kindText.MatchString(s.Kind):
-		return problem.New(problem.Invalid, "kind must be words with commas between them, such as functionapp,linux")
+		return problem.New(problem.Invalid, "member 'kind' must be words with commas between them, such as functionapp,linux")
 	case len(s.Tags) > maxTags:
 		return problem.New(problem.Invalid, fmt.Sprintf("a resource has at most %d tags, not %d", maxTags, len(s.Tags)))
 	}

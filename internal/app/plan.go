@@ -167,7 +167,7 @@ func nextSKU(old, said json.RawMessage) (json.RawMessage, error) {
 	if len(said) > 0 {
 		given := SKU{Capacity: sku.Capacity}
 		if err := json.Unmarshal(said, &given); err != nil {
-			return nil, problem.New(problem.Invalid, "sku must have texts, and a number as capacity")
+			return nil, problem.New(problem.Invalid, "member 'sku' must have texts, and a number as capacity")
 		}
 		if given.Name == "" {
 			given.Name = given.Size
@@ -178,11 +178,11 @@ func nextSKU(old, said json.RawMessage) (json.RawMessage, error) {
 		sku.Capacity = given.Capacity
 	}
 	if sku.Capacity < 0 || sku.Capacity > 1000 {
-		return nil, problem.New(problem.Invalid, "sku.capacity must be from 0 to 1000")
+		return nil, problem.New(problem.Invalid, "member 'sku.capacity' must be from 0 to 1000")
 	}
 	sku.Size = sku.Name
 	if sku.Tier, sku.Family = tierOf(sku.Name); sku.Tier == "" {
-		return nil, problem.New(problem.Invalid, fmt.Sprintf("sku.name %q is unknown", clip(sku.Name))).
+		return nil, problem.New(problem.Invalid, fmt.Sprintf("member 'sku.name' has the unknown value %q", clip(sku.Name))).
 			WithNext("use Y1 (consumption), FC1 (flex consumption), EP1 to EP3, or one of the B, S and P sizes")
 	}
 	return json.Marshal(sku)
@@ -275,11 +275,11 @@ func (a *Apps) joinPlan(ctx context.Context, d *draft, next Members, had string)
 	}
 	id, err := resource.Parse(name)
 	if err != nil || !strings.EqualFold(id.Type(), PlanType) {
-		return problem.New(problem.Invalid, fmt.Sprintf("properties.serverFarmId must be the resource id of a service plan, not %q", clip(name)))
+		return problem.New(problem.Invalid, fmt.Sprintf("member 'properties.serverFarmId' must be the resource id of a service plan, not %q", clip(name)))
 	}
 	plan, err := a.Plan(ctx, id)
 	if errors.Is(err, problem.NotFound) {
-		return problem.Wrap(problem.NotFound, fmt.Sprintf("properties.serverFarmId: there is no service plan %q", clip(name)), err).WithNext("create the plan first")
+		return problem.Wrap(problem.NotFound, fmt.Sprintf("member 'properties.serverFarmId' names a service plan that is not there: %q", clip(name)), err).WithNext("create the plan first")
 	}
 	if err != nil {
 		return err

@@ -154,9 +154,12 @@ func (a *Apps) applyProperties(ctx context.Context, d *draft, said Members, how 
 		return problem.New(problem.TooLarge, fmt.Sprintf("properties have %d bytes, more than the limit of %d", len(value), MaxProperties))
 	}
 	if !sameJSON(d.resource.Properties, value) {
-		d.resource.Properties = value
+		d.dirty = true
+	}
+	if !sameEffect(SiteDefaults(), d.resource.Properties, value) {
 		d.restart()
 	}
+	d.resource.Properties = value
 	return nil
 }
 

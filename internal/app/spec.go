@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -181,7 +180,7 @@ func namedValues(list json.RawMessage, where string) (map[string]string, error) 
 			return err
 		}
 		if _, twice := out[name]; twice {
-			return problem.New(problem.Invalid, fmt.Sprintf("%s names %q twice", where, clip(name)))
+			return problem.New(problem.Invalid, fmt.Sprintf("%s names %q twice", member(where), clip(name)))
 		}
 		out[name] = value
 		return nil
@@ -323,5 +322,5 @@ func wrongType(where string, into any) error {
 	case *map[string]json.RawMessage:
 		want = "an object"
 	}
-	return problem.New(problem.Invalid, fmt.Sprintf("%s must be %s", strings.TrimPrefix(where, "."), want))
+	return problem.New(problem.Invalid, fmt.Sprintf("%s must be %s", member(where), want))
 }

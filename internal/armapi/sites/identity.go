@@ -70,7 +70,7 @@ func nextAssigned(had, said identityBlock, patch bool) (map[string]*userAssigned
 	for name, value := range said.Assigned {
 		id, err := resource.Parse(name)
 		if err != nil || !strings.EqualFold(id.Type(), "Microsoft.ManagedIdentity/userAssignedIdentities") {
-			return nil, problem.New(problem.Invalid, "identity.userAssignedIdentities must have resource ids of user-assigned identities as names")
+			return nil, problem.New(problem.Invalid, "member 'identity.userAssignedIdentities' must have resource ids of user-assigned identities as names")
 		}
 		if value != nil || !patch {
 			out[id.String()] = &userAssigned{}
@@ -87,7 +87,7 @@ func nextAssigned(had, said identityBlock, patch bool) (map[string]*userAssigned
 		}
 	}
 	if len(out) == 0 {
-		return nil, problem.New(problem.Invalid, fmt.Sprintf("identity.type is %s but identity.userAssignedIdentities names none", said.Type))
+		return nil, problem.New(problem.Invalid, fmt.Sprintf("member 'identity.type' is %s but identity.userAssignedIdentities names none", said.Type))
 	}
 	return out, nil
 }
@@ -119,7 +119,7 @@ func identityType(text string) (string, error) {
 	case "systemassigned,userassigned":
 		return "SystemAssigned, UserAssigned", nil
 	}
-	return "", problem.New(problem.Invalid, "identity.type must be None, SystemAssigned, UserAssigned, or the latter two with a comma")
+	return "", problem.New(problem.Invalid, "member 'identity.type' must be None, SystemAssigned, UserAssigned, or the latter two with a comma")
 }
 
 // shownIdentity leaves out a block without identities, as Microsoft.Web does.

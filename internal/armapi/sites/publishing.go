@@ -121,7 +121,7 @@ func (api *API) putPolicy(p app.Section) siteHandler {
 			return arm.Reply{}, err
 		}
 		if said.Properties.Allow == nil {
-			return arm.Reply{}, problem.New(problem.Invalid, "properties.allow must be true or false")
+			return arm.Reply{}, problem.New(problem.Invalid, "member 'properties.allow' must be true or false")
 		}
 		if err := api.Apps.AllowPasswords(c.Context(), a.ID, c.Caller.ObjectID, p, *said.Properties.Allow); err != nil {
 			return arm.Reply{}, err

@@ -39,7 +39,8 @@ func (api *API) show(ctx context.Context, a app.App, plans map[string]app.Plan) 
 	if err != nil {
 		return siteBody{}, err
 	}
-	properties := defaults(a)
+	properties := app.SiteDefaults()
+	properties["reserved"] = plan.Reserved || strings.Contains(strings.ToLower(a.Resource.Kind), "linux")
 	if err := overlay(properties, a.Resource.Properties); err != nil {
 		return siteBody{}, err
 	}
@@ -50,19 +51,6 @@ func (api *API) show(ctx context.Context, a app.App, plans map[string]app.Plan) 
 		ID: a.ID.String(), Name: a.Name, Type: app.SiteType, Kind: a.Resource.Kind, Location: a.Resource.Location,
 		Tags: a.Resource.Tags, Identity: shownIdentity(a.Resource.Identity), Properties: properties,
 	}, nil
-}
-
-// defaults are what clients can set and did not.
-func defaults(a app.App) map[string]any {
-	return map[string]any{
-		"enabled": true, "httpsOnly": false, "clientAffinityEnabled": false, "clientCertEnabled": false, "clientCertMode": "Required",
-		"clientCertExclusionPaths": nil, "containerSize": 1536, "dailyMemoryTimeQuota": 0, "hostNamesDisabled": false, "hyperV": false,
-		"isXenon": false, "keyVaultReferenceIdentity": "SystemAssigned", "publicNetworkAccess": "Enabled", "redundancyMode": "None",
-		"reserved": strings.Contains(strings.ToLower(a.Resource.Kind), "linux"), "scmSiteAlsoStopped": false, "storageAccountRequired": false,
-		"virtualNetworkSubnetId": nil, "vnetRouteAllEnabled": false, "vnetImagePullEnabled": false, "vnetContentShareEnabled": false,
-		"vnetBackupRestoreEnabled": false, "endToEndEncryptionEnabled": false, "functionsRuntimeAdminIsolationEnabled": false,
-		"serverFarmId": nil, "functionAppConfig": nil,
-	}
 }
 
 // overlay puts stored members over others.
@@ -165,10 +153,7 @@ func (api *API) instances(ctx context.Context, a app.App) []InstanceStatus {
 	if api.Status == nil {
 		return nil
 	}
-	list, err := api.Status(ctx, a)
-	if err != nil {
-		return nil
-	}
+	list, _ := api.Status(ctx, a)
 	for i := range list {
 		if list[i].Errors == nil {
 			list[i].Errors = []string{}
