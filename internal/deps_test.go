@@ -129,10 +129,11 @@ var beside = map[string][]string{
 	"internal/vaultapi":  {"internal/web"},
 	"internal/tokenapi":  {"internal/web"},
 	"internal/portal":    {"internal/web", "internal/armapi"},
-	"internal/cli":       {"internal/server", "internal/platform"},
+	"internal/cli":       {"internal/server", "internal/platform", "internal/platform/settings"},
 	"internal/platform":  {"internal/server", "internal/server/hosted"},
 	"internal/platform/": {"internal/server", "internal/server/hosted"},
-	"internal/testkit":   {"internal/server", "internal/platform"},
+	"internal/testkit":   {"internal/server"},
+	"internal/testkit/":  {"internal/platform"},
 }
 
 // backends are implementations of contracts: server picks one, nobody else may know it.
