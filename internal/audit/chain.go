@@ -84,8 +84,8 @@ func (c *chain) trust(through uint64) {
 	slices.SortFunc(faults, func(a, b Fault) int { return int(min(max(int64(a.From-b.From), -1), 1)) })
 	next := c.report.Anchor.Sequence + 1
 	for _, f := range faults {
-		if f.From > next && f.From <= through {
-			c.report.Trusted = append(c.report.Trusted, Range{next, f.From - 1})
+		if until := min(f.From-1, through); f.From > next && until >= next {
+			c.report.Trusted = append(c.report.Trusted, Range{next, until})
 		}
 		next = max(next, f.Through+1)
 	}

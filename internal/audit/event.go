@@ -56,6 +56,8 @@ type Event struct {
 const (
 	maxText    = 2048 // bytes of every text
 	maxDetails = 20
+	maxName    = 100 // bytes of a detail's name
+	maxDetail  = 512 // bytes of a detail
 )
 
 // fit gives the event within its limits, as a copy.
@@ -64,7 +66,7 @@ func (e Event) fit() Event {
 		(*string)(&e.Category), &e.Action, &e.Scope, &e.Principal.ObjectID, &e.Principal.AppID, &e.Principal.Name,
 		&e.Source, &e.Outcome, &e.Reason, &e.CorrelationID, &e.Node,
 	} {
-		*text = cut(*text)
+		*text = cut(*text, maxText)
 	}
 	e.Time, e.Until = e.Time.UTC().Round(0), e.Until.UTC().Round(0)
 	if len(e.Details) == 0 {
@@ -73,15 +75,15 @@ func (e Event) fit() Event {
 	}
 	details := make(map[string]string, min(len(e.Details), maxDetails))
 	for _, name := range slices.Sorted(maps.Keys(e.Details))[:min(len(e.Details), maxDetails)] {
-		details[cut(name)] = cut(e.Details[name])
+		details[cut(name, maxName)] = cut(e.Details[name], maxDetail)
 	}
 	e.Details = details
 	return e
 }
 
-func cut(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText-len("…")] + "…"
+func cut(s string, most int) string {
+	if len(s) > most {
+		s = s[:most-len("…")] + "…"
 	}
 	return strings.ToValidUTF8(s, "\ufffd")
 }

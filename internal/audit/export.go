@@ -88,7 +88,8 @@ func (c *chain) place(text []byte) uint64 {
 
 // Trim removes events from before a time from the beginning of the chain, never
 // the last one, and leaves an anchor, so that the rest can be verified. It gives
-// how many it removed, and appends an event that says so.
+// how many it removed, and appends an event that says so. It stops with
+// problem.Undecryptable before an event that is damaged: that is evidence.
 func (l *Log) Trim(ctx context.Context, before time.Time) (removed uint64, err error) {
 	for {
 		n, err := l.trimSome(ctx, before)
@@ -130,7 +131,7 @@ func (l *Log) trimSome(ctx context.Context, before time.Time) (uint64, error) {
 	for _, doc := range listing.Documents {
 		r, err := decode(doc)
 		if err != nil || r.Sequence != anchor.Sequence+1 || r.Previous != anchor.Hash {
-			return 0, problem.New(problem.Conflict, fmt.Sprintf("audit event %d was changed or removed; the log is not trimmed beyond it", anchor.Sequence+1)).
+			return 0, problem.New(problem.Undecryptable, fmt.Sprintf("audit event %d was changed or removed; the log is not trimmed beyond it", anchor.Sequence+1)).
 				WithNext("export the log, and find out what happened")
 		}
 		if r.Sequence >= head.Sequence || !r.Event.Time.Before(before) {

@@ -47,6 +47,9 @@ func (l *Log) List(ctx context.Context, f Filter) (list []Entry, next uint64, er
 	return l.descend(ctx, f, first, last, list)
 }
 
+// step is how many records to read at first; more follow in larger steps.
+func (f Filter) step() uint64 { return uint64(min(max(f.Limit, 20), block)) }
+
 // bounds gives the first and last sequence of the chain.
 func (l *Log) bounds(ctx context.Context) (first, last uint64, err error) {
 	head, err := l.Head(ctx)
@@ -58,8 +61,9 @@ func (l *Log) bounds(ctx context.Context) (first, last uint64, err error) {
 }
 
 func (l *Log) ascend(ctx context.Context, f Filter, from, last uint64, list []Entry) ([]Entry, uint64, error) {
-	for scanned := 0; from <= last; {
-		records, err := l.read(ctx, from, min(from+block-1, last))
+	scanned, step := 0, f.step()
+	for from <= last {
+		records, err := l.read(ctx, from, min(from+step-1, last))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -71,8 +75,8 @@ func (l *Log) ascend(ctx context.Context, f Filter, from, last uint64, list []En
 				return list, r.Sequence, nil
 			}
 		}
-		from = min(from+block, last+1)
-		if scanned += block; scanned >= scanMost && from <= last {
+		from = min(from+step, last+1)
+		if scanned, step = scanned+int(step), min(2*step, block); scanned >= scanMost && from <= last {
 			return list, from - 1, nil
 		}
 	}
@@ -80,10 +84,11 @@ func (l *Log) ascend(ctx context.Context, f Filter, from, last uint64, list []En
 }
 
 func (l *Log) descend(ctx context.Context, f Filter, first, last uint64, list []Entry) ([]Entry, uint64, error) {
-	for scanned := 0; last >= first && last > 0; {
+	scanned, step := 0, f.step()
+	for last >= first && last > 0 {
 		from := first
-		if last-first >= block {
-			from = last - block + 1
+		if last-first >= step {
+			from = last - step + 1
 		}
 		records, err := l.read(ctx, from, last)
 		if err != nil {
@@ -99,7 +104,7 @@ func (l *Log) descend(ctx context.Context, f Filter, first, last uint64, list []
 			}
 		}
 		last = from - 1
-		if scanned += block; scanned >= scanMost && last >= first {
+		if scanned, step = scanned+int(step), min(2*step, block); scanned >= scanMost && last >= first {
 			return list, from, nil
 		}
 	}

@@ -13,12 +13,12 @@ import (
 
 const (
 	batchEvents = 50
-	batchBytes  = state.MaxValue / 2
-	queueLength = 256              // events that Append may have waiting
-	mergeWithin = time.Minute      // repeated denials are merged for as long
-	maxPending  = 1000             // denials that are waiting, and kinds of denials being merged
-	writeWithin = 15 * time.Second // one write to the store
-	retryAfter  = time.Second      // denials that could not be written are tried again
+	batchBytes  = state.MaxValue / 4 // the largest event fits into what is left of a write
+	queueLength = 256                // events that Append may have waiting
+	mergeWithin = time.Minute        // repeated denials are merged for as long
+	maxPending  = 1000               // denials that are waiting, and kinds of denials being merged
+	writeWithin = 15 * time.Second   // one write to the store
+	retryAfter  = time.Second        // denials that could not be written are tried again
 )
 
 // Log appends events to the chain. It is safe for concurrent use; several Logs, in
@@ -185,13 +185,15 @@ func (l *Log) gather(first ...request) []request {
 	return batch
 }
 
-// size is at least about what the event takes when it is stored.
+// size is the most that the event can take when it is stored, where a byte can
+// become six.
 func (e Event) size() int {
-	n := 512 + len(e.Action) + len(e.Scope) + len(e.Reason) + len(e.Principal.Name)
+	n := len(e.Category) + len(e.Action) + len(e.Scope) + len(e.Principal.ObjectID) + len(e.Principal.AppID) + len(e.Principal.Name) +
+		len(e.Source) + len(e.Outcome) + len(e.Reason) + len(e.CorrelationID) + len(e.Node)
 	for name, value := range e.Details {
-		n += len(name) + len(value)
+		n += len(name) + len(value) + 1
 	}
-	return 2 * n // escapes
+	return 600 + 6*n
 }
 
 // write appends a batch and answers its senders; denials that could not be written
