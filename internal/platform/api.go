@@ -2,15 +2,18 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/authorization"
+	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -20,11 +23,18 @@ func (n *Node) newAPI() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := directory.New(directory.Config{
+		Directory: n.directory, Roles: n.roles, Audit: n.audit, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
+	})
+	if err != nil {
+		return nil, err
+	}
 	return arm.New(arm.Config{
 		Authenticate: n.armCaller, Authorize: n.roles, Audit: n.auditCall, Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
 		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
-	}, slices.Concat(base.Operations(), authorization.New(n.roles).Operations(), n.newSites().Operations(), n.newFunctions().Operations())...)
+	}, slices.Concat(base.Operations(), authorization.New(n.roles).Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
+		own.Operations(), own.GraphOperations(), n.newInstallation().Operations())...)
 }
 
 func (n *Node) newResources() (*resources.Service, error) {
@@ -45,6 +55,23 @@ func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
 	}
 	for _, a := range list {
 		if err := n.apps.Delete(ctx, a.ID, ""); err != nil {
+			return err
+		}
+	}
+	return n.unassignBelow(ctx, group)
+}
+
+// unassignBelow removes the role assignments in a scope that goes away.
+func (n *Node) unassignBelow(ctx context.Context, scope resource.ID) error {
+	list, err := n.roles.Assignments()
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if !scope.Contains(a.Scope) {
+			continue
+		}
+		if _, err := n.roles.Unassign(ctx, a.ID); err != nil && !errors.Is(err, problem.NotFound) {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ func (n *Node) openApps(ctx context.Context) error {
 	if err := n.releases.Collect(ctx); err != nil {
 		n.log.Error("what interrupted deployments left could not be cleared", "reason", err)
 	}
+	n.beside(n.upkeep)
 	return nil
 }
 

@@ -28,8 +28,8 @@ const (
 	OwnerFile  = "owner.json"    // the owner's credential, mode 0600
 )
 
-// installation is what all nodes of an installation share, made once.
-type installation struct {
+// installed is what all nodes of an installation share, made once.
+type installed struct {
 	TenantID       string    `json:"tenantId"`
 	SubscriptionID string    `json:"subscriptionId"`
 	OwnerID        string    `json:"ownerId"` // object id of the first principal
@@ -40,7 +40,7 @@ type installation struct {
 // start at the same time one of them makes it.
 func (n *Node) openInstallation(ctx context.Context) error {
 	doc, err := createOnce(ctx, n.store, installationKey, func() ([]byte, error) {
-		return json.Marshal(installation{
+		return json.Marshal(installed{
 			TenantID: uuid.NewString(), SubscriptionID: uuid.NewString(), OwnerID: uuid.NewString(), Created: n.cfg.Clock.Now().UTC(),
 		})
 	})

@@ -45,7 +45,7 @@ type Node struct {
 	raw       state.Store // as the backend keeps it
 	store     *sealed.Store
 	keyset    *keyset.Sealer
-	install   installation
+	install   installed
 	ca        *localca.Authority
 	inventory *inventory.Inventory
 	directory *identity.Directory

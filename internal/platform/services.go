@@ -44,8 +44,11 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	})
 	n.apps = app.New(app.Config{
 		Inventory: n.inventory, Clock: n.cfg.Clock,
-		Hosts:    app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
-		OnDelete: []func(context.Context, app.App) error{n.deleteKeys, n.deleteReleases},
+		Hosts: app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
+		OnDelete: []func(context.Context, app.App) error{
+			n.deleteKeys, n.deleteReleases,
+			func(ctx context.Context, a app.App) error { return n.unassignBelow(ctx, a.ID) },
+		},
 	})
 	return n.roles.Ready(ctx)
 }

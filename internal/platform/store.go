@@ -21,7 +21,7 @@ func (n *Node) openState(ctx context.Context) (err error) {
 			n.log.Error("closing the state failed", "reason", err)
 		}
 	})
-	return nil
+	return checkComplete(ctx, n.raw)
 }
 
 func openBackend(ctx context.Context, cfg Config) (state.Store, error) {

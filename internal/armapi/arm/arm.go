@@ -7,6 +7,7 @@ package arm
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -58,6 +59,9 @@ type Reply struct {
 	Raw    []byte // with RawType instead of Body
 	// RawType is the content type of Raw.
 	RawType string
+	// Stream writes the body instead, as RawType. When it fails the connection is
+	// broken off, so that nobody takes a part for the whole.
+	Stream func(io.Writer) error
 }
 
 // Handler serves an operation. Errors become the error envelope (see [Fault]).

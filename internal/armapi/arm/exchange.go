@@ -186,10 +186,23 @@ func (x *exchange) send(reply Reply) {
 		reply.RawType = "application/json; charset=utf-8"
 	}
 	h.Set("Content-Type", reply.RawType)
+	if reply.Stream != nil && !head {
+		x.stream(reply)
+		return
+	}
 	h.Set("Content-Length", strconv.Itoa(len(reply.Raw)))
 	x.w.WriteHeader(reply.Status)
 	if !head {
 		_, _ = x.w.Write(reply.Raw) // the client is gone: nobody is left to tell
+	}
+}
+
+func (x *exchange) stream(reply Reply) {
+	x.w.WriteHeader(reply.Status)
+	if err := reply.Stream(x.w); err != nil {
+		x.api.cfg.Log.ErrorContext(x.r.Context(), "management API: an answer broke off",
+			"path", clip(x.r.URL.EscapedPath()), "correlation", x.ids.correlation, "error", err)
+		panic(http.ErrAbortHandler)
 	}
 }
 

@@ -1,0 +1,104 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/armapi/installation"
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/state"
+	"github.com/latchkey/latchkey/internal/state/archive"
+	"github.com/latchkey/latchkey/internal/state/sealed"
+)
+
+// newInstallation makes the operations on the installation as a whole.
+func (n *Node) newInstallation() *installation.Provider {
+	return installation.New(installation.Config{
+		Info: n.info, Backup: n.backup, Rotate: n.rotate, Rewrap: n.keyset.Rewrap, RotateTokens: n.authority.Rotate,
+	})
+}
+
+func (n *Node) info(ctx context.Context) (installation.Info, error) {
+	nodes, err := n.nodes(ctx)
+	return installation.Info{
+		TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID, Version: n.cfg.Version, Created: n.install.Created,
+		State: n.raw.String(), Keyset: n.keyset.KeyID(), CAFingerprint: n.ca.Fingerprint(), Nodes: nodes,
+	}, err
+}
+
+func (n *Node) nodes(ctx context.Context) ([]installation.Node, error) {
+	own := installation.Node{Name: n.cfg.Node, Version: n.cfg.Version, Management: n.names.managementURL(), Alive: true, Seen: n.cfg.Clock.Now().UTC()}
+	list := []installation.Node{own}
+	beats, err := state.Collection[heartbeat]{Store: n.store, Prefix: nodesPrefix}.List(ctx)
+	for _, b := range beats {
+		if b.Name != segment(n.cfg.Node) {
+			alive := n.cfg.Clock.Now().Sub(b.Value.Time) < 3*beat
+			list = append(list, installation.Node{Name: b.Name, Version: b.Value.Version, Management: b.Value.Management, Alive: alive, Seen: b.Value.Time})
+		}
+	}
+	return list, err
+}
+
+func (n *Node) backup(ctx context.Context, w io.Writer) error {
+	_, err := archive.Backup(ctx, n.raw, w, archive.Options{
+		Created: n.cfg.Clock.Now(), Program: n.cfg.Version, Sealer: n.keyset, Keyset: sealed.KeysetKey,
+	})
+	return err
+}
+
+// rotate makes a new data key and seals everything with it. Nodes that have not
+// met the new key yet may seal with the old one for a moment; the next upkeep
+// finds that.
+func (n *Node) rotate(ctx context.Context) (int, error) {
+	if err := n.keyset.Rotate(ctx); err != nil {
+		return 0, err
+	}
+	total := 0
+	err := n.store.Reseal(ctx, func(_, all int) { total = all })
+	return total, err
+}
+
+// upkeepEvery is how often what may have been left lying is cleared.
+const upkeepEvery = time.Hour
+
+// upkeep does now and then, on one node at a time, what nobody waits for.
+func (n *Node) upkeep(ctx context.Context) {
+	for {
+		if clock.Sleep(ctx, n.cfg.Clock, upkeepEvery) != nil {
+			return
+		}
+		n.upkeepOnce(ctx)
+	}
+}
+
+func (n *Node) upkeepOnce(ctx context.Context) {
+	lease, err := n.store.Acquire(ctx, "upkeep", time.Minute)
+	if err != nil {
+		return
+	}
+	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }()
+	for what, do := range map[string]func(context.Context) error{
+		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes,
+		"seals": func(ctx context.Context) error { return n.store.Reseal(ctx, nil) },
+	} {
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("upkeep failed", "of", what, "reason", err)
+		}
+	}
+}
+
+// checkComplete refuses a state that a restore has not filled.
+func checkComplete(ctx context.Context, s state.Store) error {
+	_, err := s.Get(ctx, archive.RestoringKey)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = problem.New(problem.Conflict, "a restore into "+s.String()+" was interrupted").
+			WithNext("run latchkey restore again with the same file")
+	}
+	return err
+}
