@@ -147,60 +147,108 @@ func (c *Client) unreachable(err error) error {
 // into out, if not nil. path begins with a slash; it can have a query. Errors have
 // the kind and the message of the API's answer.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
+	_, err := c.Exchange(ctx, Request{Method: method, Path: path}, in, out)
+	return err
+}
+
+// Exchange is [Client.Do] for a call with more to it; Body and Out of the request
+// are not used.
+func (c *Client) Exchange(ctx context.Context, r Request, in, out any) (Answer, error) {
 	if in != nil {
 		text, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return Answer{}, err
 		}
-		body = bytes.NewReader(text)
+		r.Body, r.ContentType = bytes.NewReader(text), "application/json"
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var answer bytes.Buffer
-	if err := c.Stream(ctx, method, path, "application/json", body, &answer); err != nil {
-		return err
+	var body bytes.Buffer
+	r.Out = &body
+	answer, err := c.Send(ctx, r)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = problem.Wrap(problem.Timeout, "the management API did not answer in time", err)
 	}
-	if out == nil || answer.Len() == 0 {
-		return nil
+	if err != nil || out == nil || body.Len() == 0 {
+		return answer, err
 	}
-	if err := json.Unmarshal(answer.Bytes(), out); err != nil {
-		return problem.Wrap(problem.Unavailable, "the management API's answer cannot be understood", err)
+	if err := json.Unmarshal(body.Bytes(), out); err != nil {
+		return answer, problem.Wrap(problem.Unavailable, "the management API's answer cannot be understood", err)
 	}
-	return nil
+	return answer, nil
 }
 
 // Stream calls the API with a body as it is and copies the answer to out, of which
 // at most 64 MiB if it is in memory. The context bounds the time.
 func (c *Client) Stream(ctx context.Context, method, path, contentType string, body io.Reader, out io.Writer) error {
-	target := c.url(path)
-	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	_, err := c.Send(ctx, Request{Method: method, Path: path, ContentType: contentType, Body: body, Out: out})
+	return err
+}
+
+// Request is one call.
+type Request struct {
+	Method      string
+	Path        string    // begins with a slash; it can have a query
+	Body        io.Reader // nil is none
+	Size        int64     // of the body, if it is known; 0 is unknown
+	ContentType string    // of the body
+	IfMatch     string    // the ETag that what is changed must still have; "" is any
+	Out         io.Writer // gets the answer's body; nil drops it
+}
+
+// Answer is what is known of an answer besides its body.
+type Answer struct {
+	Status int
+	ETag   string
+}
+
+// Send makes a call. The context bounds the time. Errors are those of
+// [Client.Do]; what went to Out before one is of no use.
+func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, r.Method, c.url(r.Path), r.Body)
 	if err != nil {
-		return err
+		return Answer{}, err
 	}
 	token, err := c.bearer(ctx)
 	if err != nil {
-		return err
+		return Answer{}, err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	if body != nil {
-		req.Header.Set("Content-Type", contentType)
+	if r.Body != nil {
+		req.Header.Set("Content-Type", r.ContentType)
+	}
+	if r.Size > 0 {
+		req.ContentLength = r.Size
+	}
+	if r.IfMatch != "" {
+		req.Header.Set("If-Match", r.IfMatch)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreachable(err)
+		return Answer{}, c.unreachable(err)
 	}
 	defer resp.Body.Close()
+	answer := Answer{resp.StatusCode, resp.Header.Get("ETag")}
 	if resp.StatusCode >= 300 {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-		return apiError(resp.StatusCode, text)
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what arrived of it says what there is to say
+		return answer, apiError(resp.StatusCode, text)
 	}
-	var from io.Reader = resp.Body
+	return answer, copyAnswer(r.Out, resp.Body)
+}
+
+func copyAnswer(out io.Writer, body io.Reader) error {
+	if out == nil {
+		out = io.Discard
+	}
 	if _, inMemory := out.(*bytes.Buffer); inMemory {
-		from = io.LimitReader(resp.Body, maxAnswer)
+		body = io.LimitReader(body, maxAnswer+1)
 	}
-	if _, err := io.Copy(out, from); err != nil {
+	written, err := io.Copy(out, body)
+	if err != nil {
 		return problem.Wrap(problem.Unavailable, "the answer broke off", err)
+	}
+	if _, inMemory := out.(*bytes.Buffer); inMemory && written > maxAnswer {
+		return problem.New(problem.TooLarge, fmt.Sprintf("the answer has more than %d MiB", maxAnswer>>20))
 	}
 	return nil
 }
