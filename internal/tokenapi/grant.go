@@ -43,13 +43,13 @@ type client struct {
 
 // authenticate finds out who asks, within the limits for those who are wrong.
 func (s *service) authenticate(x *exchange, q request) (client, error) {
-	if x.event.AppID == "" {
-		s.limits.wrong(s.Source(x.r), "")
-		return client{}, faultf(700016, "Application with identifier '%s' was not found in the directory '%s'.", clip(q.clientID), s.TenantID)
-	}
 	source := s.Source(x.r)
 	if wait := s.limits.wait(source, x.event.AppID); wait > 0 {
 		return client{}, throttled(wait)
+	}
+	if x.event.AppID == "" {
+		s.limits.wrong(source, "")
+		return client{}, faultf(700016, "Application with identifier '%s' was not found in the directory '%s'.", clip(q.clientID), s.TenantID)
 	}
 	who, err := s.prove(x, q)
 	if err == nil {

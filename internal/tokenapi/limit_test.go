@@ -70,6 +70,9 @@ func TestNeighboursAreNotLockedOut(t *testing.T) {
 	if got := code(t, f.post(v2, f.form(), from("127.0.0.1"))); got != 0 {
 		t.Errorf("a client beside it: AADSTS%d", got)
 	}
+	if got := code(t, f.post(v2, f.form("client_id", "x"), from("127.0.0.1"))); got != 90055 {
+		t.Errorf("a client id that is none: AADSTS%d", got)
+	}
 	f.clock.Advance(trustFor)
 	f.exhaust(t, func(_ int, r *http.Request) { from("127.0.0.1")(r) })
 	if got := code(t, f.post(v2, f.form(), from("127.0.0.1"))); got != 90055 {
