@@ -39,6 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 type process struct {
 	dir   string
 	args  []string
+	env   []string // besides the test's own
 	cmd   *exec.Cmd
 	ended chan struct{}
 	log   *os.File
@@ -52,7 +53,13 @@ type process struct {
 // arguments.
 func up(t testing.TB, dir string, args ...string) *process {
 	t.Helper()
-	p := &process{dir: dir, args: args}
+	return upWith(t, dir, nil, args...)
+}
+
+// upWith is up with variables in the environment.
+func upWith(t testing.TB, dir string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{dir: dir, args: args, env: env}
 	p.start(t)
 	t.Cleanup(func() { p.kill() })
 	return p
@@ -70,7 +77,7 @@ func (p *process) start(t testing.TB) {
 	if p.log, err = os.OpenFile(filepath.Join(t.TempDir(), "log"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.cmd.Stderr = p.log
+	p.cmd.Stderr, p.cmd.Env = p.log, append(os.Environ(), p.env...)
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
 		err = p.cmd.Start()
