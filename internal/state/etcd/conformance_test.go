@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/state"
@@ -23,7 +22,6 @@ func harnesses(t *testing.T) statetest.Open {
 		s := open(t, cfg)
 		return statetest.Harness{
 			Store: s,
-			TTL:   3 * time.Second,
 			Other: func() state.Store { return open(t, cfg) },
 			Reopen: func() state.Store {
 				if err := s.Close(); err != nil {

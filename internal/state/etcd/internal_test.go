@@ -130,3 +130,35 @@ func TestAListThatNeverEndsSaysSo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAWatchThatLosesItsLeaderGoesOnWhereItWas(t *testing.T) {
+	s, err := Open(t.Context(), Config{Endpoints: etcdtest.Start(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	put := func(key state.Key) {
+		if _, err := s.Write(t.Context(), state.Put(key, nil, state.Absent)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("/a")
+	w := &watch{store: s, path: s.path("/")}
+	if err := w.subscribe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	resp, ok := <-w.in
+	w.take(t.Context(), resp, ok)
+	put("/b")
+	w.take(t.Context(), clientv3.WatchResponse{Canceled: true, CancelReason: rpctypes.ErrNoLeader.Error()}, true)
+	resp, ok = <-w.in
+	w.take(t.Context(), resp, ok)
+	w.cancel()
+	var keys []state.Key
+	for _, e := range w.pending {
+		keys = append(keys, e.Key)
+	}
+	if fmt.Sprint(keys) != "[/a /b]" {
+		t.Errorf("events of %v", keys)
+	}
+}

@@ -39,10 +39,11 @@ func frozen(t *testing.T, endpoints []string) (*etcd.Store, *clock.Manual) {
 }
 
 func TestALeaseMovesOnWhenItsHolderHangs(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	endpoints := etcdtest.Start(t)
 	hanging, manual := frozen(t, endpoints)
 	s := open(t, etcd.Config{Endpoints: endpoints})
-	old := acquire(t, hanging, "job", time.Second)
+	old := acquire(t, hanging, "job", 3*time.Second)
 	write(t, hanging, put("/done", 1), old.Fence())
 	select {
 	case <-old.Lost():
@@ -57,7 +58,7 @@ func TestALeaseMovesOnWhenItsHolderHangs(t *testing.T) {
 	if err := manual.AwaitTimers(bounded(t), 2); err != nil {
 		t.Fatal(err)
 	}
-	manual.Advance(time.Second)
+	manual.Advance(3 * time.Second)
 	wantLost(t, old)
 	if err := old.Release(bounded(t)); err != nil {
 		t.Errorf("release of a lost lease: %v", err)
@@ -68,8 +69,8 @@ func TestALeaseMovesOnWhenItsHolderHangs(t *testing.T) {
 func TestALeaseIsRenewed(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	s := start(t)
-	l := acquire(t, s, "job", time.Second)
-	ctx, cancel := context.WithTimeout(bounded(t), 4*time.Second) // of which etcd would grant one
+	l := acquire(t, s, "job", 5*time.Second)
+	ctx, cancel := context.WithTimeout(bounded(t), 8*time.Second) // of which etcd would grant five
 	defer cancel()
 	if _, err := s.Acquire(ctx, "job", time.Second); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the lease moved on: %v", err)

@@ -110,7 +110,7 @@ func TestASlowReaderListsAnew(t *testing.T) {
 func TestWatchesSurviveARestart(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	c := etcdtest.New(t, 1)
-	s := open(t, etcd.Config{Endpoints: c.Endpoints(), RequestTimeout: time.Second})
+	s := open(t, etcd.Config{Endpoints: c.Endpoints(), RequestTimeout: 3 * time.Second})
 	events := watching(t, s, "/", 0)
 	write(t, s, put("/a", 1))
 	wantEvents(t, events, "0 /a 1")
@@ -159,7 +159,7 @@ func patiently(t *testing.T, do func() error) {
 func TestWatchersLearnThatTheStoreIsOutOfReach(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	c, manual := etcdtest.New(t, 1), clock.NewManual(time.Unix(0, 0))
-	s := open(t, etcd.Config{Endpoints: c.Endpoints(), RequestTimeout: 300 * time.Millisecond, Clock: manual})
+	s := open(t, etcd.Config{Endpoints: c.Endpoints(), RequestTimeout: 3 * time.Second, Clock: manual})
 	var events <-chan state.Event
 	patiently(t, func() (err error) { events, err = s.Watch(bounded(t), "/", 0); return err })
 	c.Stop(0)
