@@ -62,6 +62,7 @@ var layers = map[string]int{
 	"internal/audit":     services,
 	"internal/telemetry": services,
 	"internal/scan":      services,
+	"internal/trust":     services,
 
 	"internal/funcapp":  runtime,
 	"internal/route":    runtime,
@@ -84,12 +85,14 @@ var layers = map[string]int{
 	"internal/vaultapi":  edges,
 	"internal/tokenapi":  edges,
 	"internal/portal":    edges,
+	"internal/trust/":    edges, // the proxy for clients that resolve no names of apps
 
 	"internal/server":    assembly,
 	"internal/server/":   assembly,
 	"internal/platform":  assembly,
 	"internal/platform/": assembly,
 	"internal/cli":       assembly,
+	"internal/cli/":      assembly,
 	"internal/testkit":   assembly,
 	"internal/testkit/":  assembly,
 
@@ -130,6 +133,7 @@ var beside = map[string][]string{
 	"internal/tokenapi":  {"internal/web"},
 	"internal/portal":    {"internal/web", "internal/armapi"},
 	"internal/cli":       {"internal/server", "internal/platform", "internal/platform/settings"},
+	"internal/cli/":      {"internal/server"}, // functions are listed the same way, wherever they are
 	"internal/platform":  {"internal/server", "internal/server/hosted"},
 	"internal/platform/": {"internal/server", "internal/server/hosted"},
 	"internal/testkit":   {"internal/server"},
