@@ -193,6 +193,7 @@ type Request struct {
 	Size        int64     // of the body, if it is known; 0 is unknown
 	ContentType string    // of the body
 	IfMatch     string    // the ETag that what is changed must still have; "" is any
+	IfAbsent    bool      // what is made must not be there yet
 	Out         io.Writer // gets the answer's body; nil drops it
 }
 
@@ -222,6 +223,9 @@ func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
 	}
 	if r.IfMatch != "" {
 		req.Header.Set("If-Match", r.IfMatch)
+	}
+	if r.IfAbsent {
+		req.Header.Set("If-None-Match", "*")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -1,0 +1,140 @@
+package manage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/armclient"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// Keys are the access keys of an app. What they offer is what a ring of keys
+// does, so that commands need not know which of both they work on.
+type Keys struct {
+	i   *Installation
+	app App
+}
+
+// Keys gives the keys of an app.
+func (i *Installation) Keys(a App) *Keys { return &Keys{i, a} }
+
+// Close does nothing: there is nothing that is held open.
+func (k *Keys) Close() {}
+
+// Functions gives the names of the functions that have keys.
+func (k *Keys) Functions(ctx context.Context) ([]string, error) {
+	list, err := k.i.Functions(ctx, k.app)
+	names := make([]string, len(list))
+	for n := range list {
+		names[n] = list[n].Name
+	}
+	return names, err
+}
+
+// pairs are keys on the wire: an object whose order counts.
+type pairs []accesskey.Key
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *pairs) UnmarshalJSON(text []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return fmt.Errorf("keys: want an object: %w", err)
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var value string
+		if err := dec.Decode(&value); err != nil {
+			return fmt.Errorf("keys: a value is no text")
+		}
+		*p = append(*p, accesskey.Key{Name: name.(string), Value: value}) // decoders give names as text
+	}
+	return nil
+}
+
+// List gives the keys of a section.
+func (k *Keys) List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, error) {
+	if sec.Kind == accesskey.Function {
+		var own pairs
+		err := k.i.post(ctx, idPath(k.app.ID)+"/functions/"+url.PathEscape(sec.Function)+"/listkeys", nil, &own)
+		return own, err
+	}
+	var host struct {
+		Master    string `json:"masterKey"`
+		Functions pairs  `json:"functionKeys"`
+		System    pairs  `json:"systemKeys"`
+	}
+	if err := k.i.post(ctx, idPath(k.app.ID)+"/host/default/listkeys", nil, &host); err != nil {
+		return nil, err
+	}
+	switch sec.Kind {
+	case accesskey.Master:
+		return []accesskey.Key{{Name: accesskey.MasterName, Value: host.Master}}, nil
+	case accesskey.System:
+		return host.System, nil
+	}
+	return host.Functions, nil
+}
+
+// Get gives one key; problem.NotFound if there is none of that name.
+func (k *Keys) Get(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error) {
+	list, err := k.List(ctx, sec)
+	if err != nil {
+		return accesskey.Key{}, err
+	}
+	for _, key := range list {
+		if strings.EqualFold(key.Name, name) || sec.Kind == accesskey.Master {
+			return key, nil
+		}
+	}
+	return accesskey.Key{}, problem.New(problem.NotFound, "there is no key of that name")
+}
+
+// path gives the path of one key.
+func (k *Keys) path(sec keyring.Section, name string) string {
+	base := idPath(k.app.ID)
+	switch sec.Kind {
+	case accesskey.Function:
+		return base + "/functions/" + url.PathEscape(sec.Function) + "/keys/" + url.PathEscape(name)
+	case accesskey.Master:
+		return base + "/host/default/masterKey/" + accesskey.MasterName
+	case accesskey.System:
+		return base + "/host/default/systemKeys/" + url.PathEscape(name)
+	}
+	return base + "/host/default/functionKeys/" + url.PathEscape(name)
+}
+
+// Set gives a key a value, or makes it.
+func (k *Keys) Set(ctx context.Context, sec keyring.Section, name, value string) (accesskey.Key, bool, error) {
+	return k.put(ctx, sec, name, map[string]any{"properties": map[string]string{"name": name, "value": value}})
+}
+
+// Renew gives a key a generated value, or makes it.
+func (k *Keys) Renew(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, bool, error) {
+	return k.put(ctx, sec, name, nil)
+}
+
+func (k *Keys) put(ctx context.Context, sec keyring.Section, name string, body any) (accesskey.Key, bool, error) {
+	var out struct {
+		Properties struct {
+			Name  string `json:"name"`
+			Value string `json:"value"`
+		} `json:"properties"`
+	}
+	answer, err := k.i.client.Exchange(ctx, armclient.Request{Method: http.MethodPut, Path: k.path(sec, name)}, body, &out)
+	return accesskey.Key{Name: out.Properties.Name, Value: out.Properties.Value}, answer.Status == http.StatusCreated, err
+}
+
+// Delete deletes a key.
+func (k *Keys) Delete(ctx context.Context, sec keyring.Section, name string) error {
+	return k.i.client.Do(ctx, http.MethodDelete, k.path(sec, name), nil, nil)
+}
