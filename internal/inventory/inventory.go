@@ -129,26 +129,39 @@ func (v *Inventory) Write(ctx context.Context, id resource.ID, by string, change
 // limit (0: all) after the one whose key is given ("" from the first). next is
 // the key to go on after, "" at the end.
 func (v *Inventory) List(ctx context.Context, typ string, scope resource.ID, after state.Key, limit int) (list []Resource, next state.Key, err error) {
-	prefix := TypePrefix(typ) + "subscriptions/"
-	if !scope.IsRoot() {
-		prefix = TypePrefix(typ) + state.Key(strings.TrimPrefix(scope.Key(), "/")) + "/"
-	}
-	listing, err := v.Store.List(ctx, prefix, state.Page{After: after, Limit: limit})
-	if err != nil {
-		return nil, "", err
-	}
-	list = make([]Resource, 0, len(listing.Documents))
-	for _, doc := range listing.Documents {
-		r, err := Decode(doc)
+	list = []Resource{}
+	var last state.Key
+	for _, prefix := range prefixes(typ, scope) {
+		page := state.Page{After: after}
+		if limit > 0 {
+			page.Limit = limit + 1 - len(list) // one more tells whether there are more
+		}
+		listing, err := v.Store.List(ctx, prefix, page)
 		if err != nil {
 			return nil, "", err
 		}
-		list = append(list, r)
+		for _, doc := range listing.Documents {
+			if limit > 0 && len(list) == limit {
+				return list, last, nil
+			}
+			r, err := Decode(doc)
+			if err != nil {
+				return nil, "", err
+			}
+			list, last = append(list, r), doc.Key
+		}
 	}
-	if listing.More {
-		next = listing.Documents[len(listing.Documents)-1].Key
+	return list, "", nil
+}
+
+// prefixes gives where the documents of a type within a scope are, in order. The
+// prefix of a type is also that of types below it, so that the root has two.
+func prefixes(typ string, scope resource.ID) []state.Key {
+	all := TypePrefix(typ)
+	if scope.IsRoot() {
+		return []state.Key{all + "providers/", all + "subscriptions/"}
 	}
-	return list, next, nil
+	return []state.Key{all + state.Key(strings.TrimPrefix(scope.Key(), "/")) + "/"}
 }
 
 // Entry is a resource by id and type, without its document.
@@ -160,7 +173,11 @@ type Entry struct {
 // Below gives what lies in a scope, the scope itself not included, in order of
 // ids.
 func (v *Inventory) Below(ctx context.Context, scope resource.ID) ([]Entry, error) {
-	listing, err := v.Store.List(ctx, treeKey(scope)+"/", state.Page{})
+	prefix := tree
+	if !scope.IsRoot() {
+		prefix = treeKey(scope) + "/"
+	}
+	listing, err := v.Store.List(ctx, prefix, state.Page{})
 	if err != nil {
 		return nil, err
 	}

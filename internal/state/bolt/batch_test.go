@@ -24,6 +24,15 @@ func testStore(t *testing.T) (context.Context, *Store) {
 	return ctx, s
 }
 
+// TestWritesAreSynced: a killed process cannot tell, since the system keeps what
+// it wrote; only a power failure would.
+func TestWritesAreSynced(t *testing.T) {
+	_, s := testStore(t)
+	if s.db.NoSync || s.db.NoGrowSync || s.db.NoFreelistSync {
+		t.Error("the library does not sync")
+	}
+}
+
 func TestWritesOfABatchHaveTheirOwnConditions(t *testing.T) {
 	ctx, s := testStore(t)
 	events, err := s.Watch(ctx, "/", 0)

@@ -112,6 +112,24 @@ func stateFile(t *testing.T) []byte {
 	return text
 }
 
+// used gives how many bytes of a file are in use; it can be longer.
+func used(t *testing.T, text []byte) (size int) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = db.View(func(tx *bbolt.Tx) error { size = int(tx.Size()); return nil })
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
 // boltFile gives the bytes of a file of the library with one bucket.
 func boltFile(t *testing.T, bucket string, pairs ...string) []byte {
 	t.Helper()
@@ -154,6 +172,7 @@ func TestFilesThatAreNoStateAreLeftAlone(t *testing.T) {
 		{"cut after the first page", good[:os.Getpagesize()], problem.Undecryptable},
 		{"cut after the head", good[:2*os.Getpagesize()], problem.Undecryptable},
 		{"cut in the middle", good[:len(good)/4], problem.Undecryptable},
+		{"cut by its last page", good[:used(t, good)-os.Getpagesize()], problem.Undecryptable},
 		{"without its head", noMeta, problem.Undecryptable},
 		{"another program's", boltFile(t, "members", "a", "b"), problem.Undecryptable},
 		{"a newer version's", boltFile(t, "latchkey", "format", "2"), problem.Unsupported},
@@ -187,6 +206,23 @@ func TestPlacesWhereNoFileCanBe(t *testing.T) {
 		if _, err := bolt.Open(testContext(t), path, clock.Real{}); problem.KindOf(err) != want || !strings.Contains(err.Error(), path) {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+func TestLeasesEndWithTheirProcess(t *testing.T) {
+	path, ctx := filepath.Join(t.TempDir(), "state"), testContext(t)
+	s := openAt(t, path)
+	l, err := s.Acquire(ctx, "job", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, path)
+	listing, err := s.List(ctx, state.LeasePrefix, state.Page{})
+	if err != nil || len(listing.Documents) != 0 || listing.Revision <= l.Fence().If {
+		t.Errorf("left %v at %d, %v", listing.Documents, listing.Revision, err)
 	}
 }
 
