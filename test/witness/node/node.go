@@ -111,7 +111,8 @@ func install(t testing.TB, dir string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), installTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
+	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline",
+		"--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=3000") // without a network, soon know it
 	cmd.Dir = part
 	if out, err := cmd.CombinedOutput(); err != nil {
 		_ = os.RemoveAll(part)
