@@ -51,16 +51,29 @@ func wantLost(ctx context.Context, t testing.TB, l state.Lease) {
 	}
 }
 
+// waiting is a context that tells when somebody begins to wait for its end.
+type waiting struct {
+	context.Context
+	once  sync.Once
+	begun chan struct{}
+}
+
+func (w *waiting) Done() <-chan struct{} {
+	w.once.Do(func() { close(w.begun) })
+	return w.Context.Done()
+}
+
 func leaseHandover(ctx context.Context, t *testing.T, h Harness) {
 	first := acquire(ctx, t, h.Store, "job", h)
-	got := make(chan state.Lease)
+	got, waits := make(chan state.Lease), &waiting{Context: ctx, begun: make(chan struct{})}
 	go func() {
-		l, err := h.Store.Acquire(ctx, "job", h.TTL)
+		l, err := h.Store.Acquire(waits, "job", h.TTL)
 		if err != nil {
 			t.Error(err)
 		}
 		got <- l
 	}()
+	<-waits.begun
 	write(ctx, t, h.Store, first.Fence(), state.Put("/a", nil, state.Any))
 	select {
 	case <-got:
