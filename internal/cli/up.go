@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,11 +88,16 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 	if !metricsGiven {
 		metrics = first(file.Metrics.Address, platform.DefaultMetrics)
 	}
+	var networks []netip.Prefix
+	for _, n := range file.Federation.Networks {
+		networks = append(networks, netip.MustParsePrefix(n)) // settings.Load has checked it
+	}
 	return platform.Config{
 		DataDir: dataDir, Node: first(f.node, file.Node), Domain: first(f.domain, file.Domain),
 		Functions: first(f.functions, file.Functions.Address), Management: first(f.management, file.Management.Address),
 		Metrics: metrics, State: platform.StateConfig{Kind: file.State.Kind, Path: file.State.Path, Etcd: etcd},
 		KEK: env.Get("LATCHKEY_KEK"), Environ: env.Environ, NewOwnerCredential: f.newOwner, MaxPackage: file.Packages.MaxBytes,
+		CertFile: file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: networks,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
 	}, nil
 }

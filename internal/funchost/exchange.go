@@ -59,8 +59,22 @@ func (x *exchange) end() {
 	if f.cfg.Requests != nil {
 		f.cfg.Requests.Log(x.event(took))
 	}
+	if s := x.Status(); f.cfg.Denied != nil && (s == http.StatusUnauthorized || s == http.StatusForbidden) && x.reason != "" {
+		f.cfg.Denied(x.denial(s))
+	}
 	*x = exchange{}
 	f.pool.Put(x)
+}
+
+func (x *exchange) denial(status int) Denial {
+	d := Denial{Path: x.r.URL.Path, Reason: x.reason, Remote: x.r.RemoteAddr, Status: status}
+	if x.endpoint != nil {
+		d.Function = x.endpoint.function.Name
+	}
+	if x.decision.Name != "" {
+		d.Key = x.decision.Kind.String() + "/" + x.decision.Name
+	}
+	return d
 }
 
 func (x *exchange) event(took time.Duration) telemetry.RequestEvent {

@@ -33,6 +33,18 @@ type Config struct {
 	Runtime  http.Handler // /runtime
 	HomePage bool         // answer GET / with a page
 	MaxBody  int64        // largest request body, in bytes
+	// Denied is told of callers that were refused; it must not block. May be nil.
+	Denied func(Denial)
+}
+
+// Denial is a caller that was refused. It never holds what was presented.
+type Denial struct {
+	Function string // "" outside of functions
+	Path     string
+	Key      string // kind and name of the key that was presented, if it is known
+	Reason   string // for the operator
+	Remote   string // address of the connection
+	Status   int
 }
 
 // Front serves one app. It is an [http.Handler].

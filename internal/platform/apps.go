@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/funchost"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
@@ -76,8 +78,29 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
 		Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
-		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name),
+		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name), Denied: n.auditDenial(a),
 	}, func() { n.rings.remove(keyPlace(a), ring) }, nil
+}
+
+// auditDenial records callers of an app that were refused. Repeated ones become
+// one event.
+func (n *Node) auditDenial(a app.App) func(funchost.Denial) {
+	scope := a.ID.String()
+	return func(d funchost.Denial) {
+		event := audit.Event{
+			Category: audit.Denied, Action: "invoke", Scope: scope, Outcome: "Denied", Status: d.Status, Reason: d.Reason,
+			Source: d.Remote, Details: map[string]string{},
+		}
+		for name, value := range map[string]string{"function": d.Function, "key": d.Key} {
+			if value != "" {
+				event.Details[name] = value
+			}
+		}
+		if d.Function != "" {
+			event.Scope += "/functions/" + d.Function
+		}
+		n.audit.Record(event)
+	}
 }
 
 func (n *Node) reportFaults(name string) func(*instance.Model) {

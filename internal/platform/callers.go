@@ -11,14 +11,15 @@ import (
 	"github.com/latchkey/latchkey/internal/token"
 )
 
-// audiences are what tokens for the management API may be made for: the address
-// clients know it by, and the names the cloud's own has, which clients built for
-// the cloud ask for whatever the address.
-func (n *Node) audiences() []string {
-	return []string{
-		n.names.managementURL(), "https://localhost:" + portText(n.names.management), "https://127.0.0.1:" + portText(n.names.management),
-		"https://management.azure.com", "https://management.core.windows.net",
+// audiences are what tokens for the management API may be made for: its own
+// address, the one the client uses if it is one of ours, and the names the cloud's
+// has, which clients built for the cloud ask for whatever the address.
+func (n *Node) audiences(host string) []string {
+	list := []string{n.names.managementURL(), "https://management.azure.com", "https://management.core.windows.net"}
+	if kind, _ := n.names.kindOf(host); kind == hostOther && n.allowHost(host) {
+		list = append(list, "https://"+host)
 	}
+	return list
 }
 
 // authenticate tells who sends a request, by its bearer token.
@@ -27,7 +28,7 @@ func (n *Node) authenticate(ctx context.Context, r *http.Request) (token.Verifie
 	if !ok || !strings.EqualFold(scheme, "Bearer") || raw == "" {
 		return token.Verified{}, problem.New(problem.Unauthenticated, "the Authorization header has no bearer token")
 	}
-	return n.authority.Verify(ctx, strings.TrimSpace(raw), token.Expect{Audiences: n.audiences()})
+	return n.authority.Verify(ctx, strings.TrimSpace(raw), token.Expect{Audiences: n.audiences(r.Host)})
 }
 
 // armCaller is authenticate for the management API.

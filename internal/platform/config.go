@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -43,6 +44,13 @@ type Config struct {
 	NewOwnerCredential bool
 
 	MaxPackage int64 // largest package, in bytes; 0 is the default
+
+	// CertFile and KeyFile are the management API's own certificate, for the names
+	// in it; others get one of the installation's authority. They are read again
+	// when they change.
+	CertFile, KeyFile string
+	// IssuerNetworks are private networks in which federated issuers may be.
+	IssuerNetworks []netip.Prefix
 
 	Version   string
 	Log       io.Writer

@@ -81,6 +81,9 @@ func (n *Node) openAuthority(ctx context.Context) error {
 	if n.ca, err = localca.Open(doc.Value, n.cfg.Clock, n.names.vouches); err != nil {
 		return err
 	}
+	if n.tls, err = n.newTLS(); err != nil {
+		return err
+	}
 	if err := atomicfile.Write(n.path(CAFile), n.ca.PEM()); err != nil {
 		return err
 	}

@@ -61,5 +61,3 @@ func withPort(host string, port, usual int) string {
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
-
-func portText(port int) string { return strconv.Itoa(port) }

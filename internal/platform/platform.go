@@ -5,6 +5,7 @@ package platform
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -60,6 +61,8 @@ type Node struct {
 	statuses  *statuses
 
 	handler http.Handler // of the management listener
+	tls     *tls.Config
+	ownCert *certificateFile // nil: the authority's only
 
 	closers []func() // run last to first
 	closing sync.Once

@@ -26,7 +26,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return web.NewServer(n.functions, http.HandlerFunc(n.serveFunctions), n.log).Run(failed, n.cfg.Grace)
 	})
 	group.Go(func() error {
-		return web.NewTLSServer(n.management, n.handler, n.ca.TLS(), n.log).Run(failed, n.cfg.Grace)
+		return web.NewTLSServer(n.management, n.handler, n.tls, n.log).Run(failed, n.cfg.Grace)
 	})
 	if n.ops != nil {
 		group.Go(func() error {

@@ -84,6 +84,7 @@ func (n *Node) principalExists(ctx context.Context, objectID string) (bool, stri
 
 func (n *Node) deleteKeys(ctx context.Context, a app.App) error {
 	n.rings.forget(keyPlace(a))
+	n.metrics.Forget(a.Name)
 	return controlplane.DeleteAll(ctx, n.store, keyPlace(a))
 }
 

@@ -5,14 +5,16 @@ import (
 	"net/http"
 
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/identity/federation"
 	"github.com/latchkey/latchkey/internal/tokenapi"
 )
 
 // newSTS makes the token service.
 func (n *Node) newSTS() http.Handler {
+	issuers := federation.New(federation.Config{Clock: n.cfg.Clock, Log: n.log, Allow: n.cfg.IssuerNetworks})
 	return tokenapi.New(tokenapi.Config{
 		Directory: n.directory, Authority: n.authority, TenantID: n.install.TenantID,
-		Clock: n.cfg.Clock, Log: n.log, AllowHost: n.allowHost, OnEvent: n.auditSignIn,
+		Clock: n.cfg.Clock, Log: n.log, AllowHost: n.allowHost, Issuers: issuers, OnEvent: n.auditSignIn,
 	})
 }
 
@@ -22,7 +24,7 @@ func (n *Node) allowHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	return n.names.vouches(host) || n.extraHost(host)
+	return n.names.vouches(host) || n.extraHost(host) || n.certified(host)
 }
 
 // extraHost reports whether a host is the address the listener was given.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
@@ -30,20 +31,28 @@ const EnvPrefix = "LATCHKEY_"
 
 // File is the configuration. Zero values mean that nothing is said.
 type File struct {
-	DataDir    string `json:"dataDir"`
-	Node       string `json:"node"`
-	Domain     string `json:"domain"`
-	Functions  Listen `json:"functions"`
-	Management Listen `json:"management"`
-	Metrics    Listen `json:"metrics"`
-	State      State  `json:"state"`
-	Log        Log    `json:"log"`
-	Packages   Limits `json:"packages"`
+	DataDir    string  `json:"dataDir"`
+	Node       string  `json:"node"`
+	Domain     string  `json:"domain"`
+	Functions  Listen  `json:"functions"`
+	Management Listen  `json:"management"`
+	Metrics    Listen  `json:"metrics"`
+	State      State   `json:"state"`
+	Log        Log     `json:"log"`
+	Packages   Limits  `json:"packages"`
+	Federation Issuers `json:"federation"`
 }
 
 // Listen is an address to serve at.
 type Listen struct {
-	Address string `json:"address"` // host:port
+	Address  string `json:"address"`  // host:port
+	CertFile string `json:"certFile"` // management only: a certificate of its own
+	KeyFile  string `json:"keyFile"`
+}
+
+// Issuers of federated credentials.
+type Issuers struct {
+	Networks []string `json:"networks"` // private networks in which they may be, as 10.0.0.0/8
 }
 
 // State says where the control plane's documents are.
@@ -290,6 +299,19 @@ func check(f File) []string {
 	}
 	if (f.State.Etcd.CertFile == "") != (f.State.Etcd.KeyFile == "") {
 		faults = append(faults, "state.etcd: certFile and keyFile go together")
+	}
+	if (f.Management.CertFile == "") != (f.Management.KeyFile == "") {
+		faults = append(faults, "management: certFile and keyFile go together")
+	}
+	for name, l := range map[string]Listen{"functions": f.Functions, "metrics": f.Metrics} {
+		if l.CertFile != "" || l.KeyFile != "" {
+			faults = append(faults, name+": is served without TLS; put a proxy with TLS in front")
+		}
+	}
+	for i, n := range f.Federation.Networks {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			faults = append(faults, fmt.Sprintf("federation.networks[%d]: %q is no network such as 10.0.0.0/8", i, n))
+		}
 	}
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")

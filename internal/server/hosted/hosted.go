@@ -50,6 +50,7 @@ type Config struct {
 	Requests *telemetry.RequestLog // nil: requests are not logged
 	Stats    *telemetry.AppMetrics
 	OnModel  func(*instance.Model) // called whenever a model was loaded; may be nil
+	Denied   func(funchost.Denial) // told of callers that were refused; must not block; may be nil
 }
 
 // App is one app, ready to run. Its methods are safe for concurrent use.
@@ -82,7 +83,7 @@ func New(cfg Config) (*App, error) {
 	front := funchost.New(funchost.Config{
 		App: cfg.Name, Instance: a.instance, Gate: gate, Metrics: cfg.Stats, Requests: cfg.Requests, Log: cfg.Log,
 		Clock: cfg.Clock, Admin: a.admin, Runtime: a.webhooks,
-		HomePage: !cfg.Settings.IsTrue("AzureWebJobsDisableHomepage"), MaxBody: limit,
+		HomePage: !cfg.Settings.IsTrue("AzureWebJobsDisableHomepage"), MaxBody: limit, Denied: cfg.Denied,
 	})
 	if a.handler, err = web.CORS(cfg.CORS, cfg.CORSCredentials, front); err != nil {
 		a.Close()
