@@ -20,6 +20,7 @@ import (
 
 	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/trust"
 )
 
 // Exit codes, the same for all commands.
@@ -47,6 +48,8 @@ type Env struct {
 	Prompt bool
 	// Context ends when the program is asked to end.
 	Context context.Context
+	// Machine is what trust works on; nil is this one.
+	Machine *trust.Machine
 }
 
 // System gives the process's own environment. The context ends with SIGINT or
@@ -140,7 +143,7 @@ func newRoot(env *Env) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newStart(env), newUp(env), newNew(env), newKeys(env), newFunctions(env), newScan(env),
-		newDoctor(env), newConfig(env), newCompletion(env), newVersion(env))
+		newDoctor(env), newConfig(env), newTrust(env), newCompletion(env), newVersion(env))
 	markUsage(root)
 	return root
 }
