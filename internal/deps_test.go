@@ -40,6 +40,7 @@ var layers = map[string]int{
 	"internal/keyref":    values,
 	"internal/clock":     values,
 	"internal/template":  values,
+	"internal/template/": values,
 
 	"internal/atomicfile": contracts,
 	"internal/state":      contracts,
