@@ -1,7 +1,7 @@
 // Command bench measures Latchkey against its peers and its limits on one
 // machine: interleaved rounds, medians, ratios. It starts everything itself,
 // needs wrk and nginx on the PATH, and knows nothing of Latchkey's inside: it
-// drives the built binary.
+// drives the built binary. Package seed, which fills a state, does know.
 package main
 
 import (
@@ -20,6 +20,7 @@ type options struct {
 	conns   int
 	idle    int
 	only    string
+	dir     string // of the seeded installation; "" is one that goes away
 }
 
 func main() {
@@ -35,7 +36,8 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds per measurement")
 	flag.IntVar(&o.conns, "connections", 64, "load connections")
 	flag.IntVar(&o.idle, "idle", 10_000, "idle keep-alive connections to hold")
-	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle or keys")
+	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle, keys, scale or management")
+	flag.StringVar(&o.dir, "scale-dir", "", "data folder to seed for scale and to keep; it can be used again")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -54,7 +56,8 @@ func run(ctx context.Context, o options) error {
 	parts := []struct {
 		name string
 		do   func(context.Context, options) error
-	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}, {"keys", measureKeys}}
+	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}, {"keys", measureKeys},
+		{"scale", measureScale}}
 	fmt.Printf("Measured %s, %d rounds of %d s, %d connections.\n", time.Now().UTC().Format("2006-01-02"), o.rounds, o.seconds, o.conns)
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {
