@@ -14,10 +14,11 @@ func (api *API) listOperations() []arm.Operation {
 		api.at("GET", "/instances", api.listInstances),
 	}
 	for _, name := range []string{"siteextensions", "usages", "privateEndpointConnections", "slots",
-		"backups", "snapshots", "virtualNetworkConnections", "hybridConnectionRelays", "publicCertificates", "triggeredwebjobs",
+		"backups", "snapshots", "hybridConnectionRelays", "publicCertificates", "triggeredwebjobs",
 		"continuouswebjobs", "webjobs", "processes", "premieraddons", "domainOwnershipIdentifiers"} {
 		ops = append(ops, api.at("GET", "/"+name, empty))
 	}
+	ops = append(ops, api.at("GET", "/virtualNetworkConnections", emptyArray))
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
 		ops = append(ops, api.at(method, "/slots/{slot}", noSlot))
 	}
@@ -27,6 +28,9 @@ func (api *API) listOperations() []arm.Operation {
 func empty(c *arm.Call, _ app.App) (arm.Reply, error) {
 	return arm.List(c, []json.RawMessage{}, ""), nil
 }
+
+// emptyArray is for lists that clients read without an envelope.
+func emptyArray(*arm.Call, app.App) (arm.Reply, error) { return arm.OK([]json.RawMessage{}), nil }
 
 func noSlot(*arm.Call, app.App) (arm.Reply, error) {
 	return arm.Reply{}, arm.Faultf(http.StatusNotFound, "ResourceNotFound",

@@ -141,6 +141,9 @@ func TestStoppedAppCanBeReadAndChanged(t *testing.T) {
 		"/basicPublishingCredentialsPolicies", "/hostNameBindings", "/instances", "/slots", "/usages", "/siteextensions", "/privateEndpointConnections"} {
 		f.want(200, "GET", siteAt+path, "")
 	}
+	if w := f.want(200, "GET", siteAt+"/virtualNetworkConnections", ""); strings.TrimSpace(w.Body.String()) != "[]" {
+		t.Errorf("network connections, which clients read as an array: %s", w.Body)
+	}
 	site := f.object("GET", siteAt, "")
 	if at(site, "properties", "state") != "Stopped" || at(site, "properties", "enabled") != true || at(site, "properties", "availabilityState") != "Normal" {
 		t.Errorf("a stopped app shows %v", at(site, "properties"))
