@@ -31,7 +31,7 @@ func (n names) kindOf(host string) (hostKind, string) {
 	if !ok || first == "" {
 		return hostOther, ""
 	}
-	if app, ok := strings.CutSuffix(first, ".scm"); ok && !strings.Contains(app, ".") {
+	if app, ok := strings.CutSuffix(first, ".scm"); ok && app != "" && !strings.Contains(app, ".") {
 		return hostSCM, app
 	}
 	if strings.Contains(first, ".") {
