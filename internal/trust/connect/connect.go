@@ -152,7 +152,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) target(r *http.Request) (target, why string) {
 	authority, usual := r.URL.Host, "80"
 	if r.Method == http.MethodConnect {
-		authority, usual = r.Host, ""
+		authority, usual = r.RequestURI, ""
 	} else if r.URL.Scheme != "http" || authority == "" || r.URL.User != nil {
 		return "", "this is latchkey trust proxy; it serves CONNECT, and requests with a whole http:// URL. Set HTTPS_PROXY and HTTP_PROXY to http://" + r.Host
 	}
