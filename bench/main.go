@@ -30,6 +30,12 @@ func main() {
 	if len(os.Args) > 3 && os.Args[1] == "reverseproxy" {
 		fatal(serveReverseProxy(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "etcd" {
+		fatal(serveEtcd(os.Args[2]))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "tls" {
+		fatal(serveTLS(os.Args[2]))
+	}
 	var o options
 	flag.StringVar(&o.binary, "latchkey", "bin/latchkey", "the binary to measure")
 	flag.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
@@ -57,7 +63,7 @@ func run(ctx context.Context, o options) error {
 		name string
 		do   func(context.Context, options) error
 	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}, {"keys", measureKeys},
-		{"scale", measureScale}}
+		{"scale", measureScale}, {"management", measureManagement}}
 	fmt.Printf("Measured %s, %d rounds of %d s, %d connections.\n", time.Now().UTC().Format("2006-01-02"), o.rounds, o.seconds, o.conns)
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {

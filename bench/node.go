@@ -29,12 +29,13 @@ type node struct {
 	Management string `json:"management"`
 }
 
-// startNode starts the platform in a data folder and waits until it is ready.
-func startNode(ctx context.Context, binary, dir string, extra ...string) (*node, error) {
-	args := append([]string{"up", "--data-dir", dir, "--log-format", "json", "--log-level", "error", "--metrics-address", "",
-		"--functions-address", "127.0.0.1:0", "--management-address", "127.0.0.1:0"}, extra...)
-	n := &node{cmd: exec.CommandContext(ctx, binary, args...), dir: dir, started: time.Now()}
-	n.cmd.Stderr = &n.log
+// startNode starts the platform in a data folder, with variables in the
+// environment, and waits until it is ready.
+func startNode(ctx context.Context, binary, dir string, env []string) (*node, error) {
+	n := &node{dir: dir, started: time.Now()}
+	n.cmd = exec.CommandContext(ctx, binary, "up", "--data-dir", dir, "--log-format", "json", "--log-level", "error", "--metrics-address", "",
+		"--functions-address", "127.0.0.1:0", "--management-address", "127.0.0.1:0")
+	n.cmd.Stderr, n.cmd.Env = &n.log, append(os.Environ(), env...)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := n.cmd.StdoutPipe()
 	if err == nil {
@@ -78,21 +79,6 @@ func (n *node) client(ctx context.Context) (*armclient.Client, error) {
 		return nil, err
 	}
 	return client, client.SignIn(ctx)
-}
-
-// withNode runs the platform in a new data folder for as long as use takes.
-func withNode(ctx context.Context, o options, use func(*node) error, extra ...string) error {
-	dir, err := os.MkdirTemp("", "latchkey-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	n, err := startNode(ctx, o.binary, dir, extra...)
-	if err != nil {
-		return err
-	}
-	defer n.stop()
-	return use(n)
 }
 
 // memory is what a process has in memory, in KiB.

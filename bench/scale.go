@@ -59,7 +59,7 @@ func measureScale(ctx context.Context, o options) error {
 
 // install lets a node set up its data folder.
 func install(ctx context.Context, o options, dir string) error {
-	n, err := startNode(ctx, o.binary, dir)
+	n, err := startNode(ctx, o.binary, dir, nil)
 	if err == nil {
 		n.stop()
 	}
@@ -102,7 +102,7 @@ func scaleAt(ctx context.Context, o options, dir string, apps int) (scaleRow, er
 // startAnswered starts a node and gives the time from the start of the process to
 // the first answer of the management API, the client's sign-in included.
 func startAnswered(ctx context.Context, o options, dir string) (*node, time.Duration, error) {
-	n, err := startNode(ctx, o.binary, dir)
+	n, err := startNode(ctx, o.binary, dir, nil)
 	if err != nil {
 		return nil, 0, err
 	}
