@@ -30,6 +30,10 @@ func (x *exchange) admit() error {
 }
 
 func (x *exchange) authenticate() error {
+	if x.as != nil {
+		x.call.Caller = *x.as
+		return nil
+	}
 	if x.r.Header.Get("Authorization") == "" {
 		return Faultf(http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
 	}

@@ -32,7 +32,10 @@ func New(cfg Config, operations ...Operation) (*API, error) {
 // ServeHTTP serves one call. It never redirects, and whatever happens in a handler
 // the client gets a whole answer.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{api: a, w: w, r: r, ids: newIDs(r), time: a.cfg.Clock.Now()}
+	a.serve(&exchange{api: a, w: w, r: r, ids: newIDs(r), time: a.cfg.Clock.Now()})
+}
+
+func (a *API) serve(x *exchange) {
 	x.setHeaders()
 	reply, err := x.guarded()
 	if err != nil {

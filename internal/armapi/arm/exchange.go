@@ -29,7 +29,8 @@ type exchange struct {
 	code  string // of the error that is answered
 	deny  string // why the call was refused
 
-	handled bool // the handler was called
+	handled bool    // the handler was called
+	as      *Caller // who calls, of inner calls
 }
 
 // ids are what a request is found again by.
