@@ -45,6 +45,9 @@ func (api *API) show(ctx context.Context, a app.App, plans map[string]app.Plan) 
 		return siteBody{}, err
 	}
 	maps.Copy(properties, api.computed(a, plan))
+	if plan.Name != "" { // as the plan is spelled, not as the app was sent
+		properties["serverFarmId"] = plan.ID.String()
+	}
 	properties["siteConfig"] = brief(web)
 	properties["latchkey"] = api.ours(ctx, a)
 	return siteBody{

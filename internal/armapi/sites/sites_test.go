@@ -164,6 +164,15 @@ func TestStoppedAppCanBeReadAndChanged(t *testing.T) {
 	}
 }
 
+func TestPlanIsNamedAsItIsSpelledItself(t *testing.T) {
+	f := newFixture(t)
+	f.create()
+	f.want(200, "PUT", siteAt, strings.Replace(siteBody, "serverfarms/plan", "serverFarms/PLAN", 1))
+	if got := at(f.object("GET", siteAt, ""), "properties", "serverFarmId"); got != planAt {
+		t.Errorf("the plan's id is %v, not %s", got, planAt)
+	}
+}
+
 func TestSiteShowsNoSettings(t *testing.T) {
 	f := newFixture(t)
 	f.create()
