@@ -83,9 +83,8 @@ func (a *app) functions() []string {
 	return names
 }
 
-// function gives the app's spelling of a function's name.
-func (a *app) function(name string) (string, error) {
-	names := a.functions()
+// spelledAs finds a function by its name, whatever its case.
+func spelledAs(names []string, name string) (string, error) {
 	if i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, name) }); i >= 0 {
 		return names[i], nil
 	}

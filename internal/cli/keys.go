@@ -8,16 +8,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/cli/manage"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
-	"github.com/latchkey/latchkey/internal/server"
 )
 
 func newKeys(env *Env) *cobra.Command {
 	c := newGroup("keys", "List, show and change access keys",
 		newKeysList(env), newKeysShow(env), newKeysSet(env), newKeysRenew(env), newKeysDelete(env))
 	c.Long = "Works on the app's key store directly, whether the app runs or not; a running\n" +
-		"app notices changes by itself.\n\n" +
+		"app notices changes by itself. With --app NAME the app is one of an installation, and\n" +
+		"its keys are reached through the management API.\n\n" +
 		"Keys are those of one function with --function, else host function keys, which\n" +
 		"open every function of level function. --kind system are keys of extensions'\n" +
 		"webhooks. The name _master stands for the master key, which opens everything."
@@ -27,6 +28,7 @@ func newKeys(env *Env) *cobra.Command {
 // keyFlags say which keys are meant and how to show them.
 type keyFlags struct {
 	dataDir, function string
+	app               string // of an installation; "" is the one in a folder
 	kind              choice
 	out               *choice
 	show              bool
@@ -41,6 +43,8 @@ func (f *keyFlags) addTo(c *cobra.Command, env *Env) {
 	c.Flags().BoolVar(&f.show, "show", false, "show values, which are masked otherwise")
 	_ = c.RegisterFlagCompletionFunc("function", completeFunctions(env)) // fails for a flag that is not there only
 	addDataDir(c, &f.dataDir)
+	c.Flags().Lookup("data-dir").Usage = "folder for keys (default: DIR/.latchkey); with --app the data folder of latchkey up"
+	c.Flags().StringVar(&f.app, "app", "", "an app of an installation, by name or id, instead of one in a folder")
 }
 
 // check finds flags that contradict each other.
@@ -57,10 +61,62 @@ func (f *keyFlags) check() error {
 // filtered reports whether the flags choose some of the keys.
 func (f *keyFlags) filtered() bool { return f.function != "" || f.kind.value != "" }
 
-// section gives the keys meant; a is asked how the function is spelled.
-func (f *keyFlags) section(a *app) (keyring.Section, error) {
+// keyBook is the keys of one app, wherever it is.
+type keyBook interface {
+	List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, error)
+	Get(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
+	Set(ctx context.Context, sec keyring.Section, name, value string) (key accesskey.Key, created bool, err error)
+	Renew(ctx context.Context, sec keyring.Section, name string) (key accesskey.Key, created bool, err error)
+	Delete(ctx context.Context, sec keyring.Section, name string) error
+	Close()
+}
+
+// keyOwner is an app whose keys are meant.
+type keyOwner interface {
+	// functionNames gives those that can have keys, as the app spells them.
+	functionNames(ctx context.Context) ([]string, error)
+	openKeys(ctx context.Context) (keyBook, error)
+}
+
+// folderOwner is the app in a folder.
+type folderOwner struct{ *app }
+
+func (o folderOwner) functionNames(context.Context) ([]string, error) { return o.functions(), nil }
+func (o folderOwner) openKeys(ctx context.Context) (keyBook, error)   { return o.keys(ctx) }
+
+// installedOwner is an app of an installation.
+type installedOwner struct{ keys *manage.Keys }
+
+func (o installedOwner) functionNames(ctx context.Context) ([]string, error) {
+	return o.keys.Functions(ctx)
+}
+func (o installedOwner) openKeys(context.Context) (keyBook, error) { return o.keys, nil }
+
+// owner finds the app that is meant.
+func (f *keyFlags) owner(ctx context.Context, env *Env, dir string) (keyOwner, error) {
+	if f.app == "" {
+		a, err := openApp(env, dir, f.dataDir)
+		return folderOwner{a}, err
+	}
+	if dir != dirArg(nil) {
+		return nil, usageError{errors.New("with --app there is no folder to name")}
+	}
+	s := &session{env: env, dataDir: f.dataDir}
+	in, a, err := s.openApp(ctx, f.app)
+	if err != nil {
+		return nil, err
+	}
+	return installedOwner{in.Keys(a)}, nil
+}
+
+// section gives the keys meant; the app is asked how the function is spelled.
+func (f *keyFlags) section(ctx context.Context, o keyOwner) (keyring.Section, error) {
 	if f.function != "" {
-		name, err := a.function(f.function)
+		names, err := o.functionNames(ctx)
+		if err != nil {
+			return keyring.Section{}, err
+		}
+		name, err := spelledAs(names, f.function)
 		return keyring.FunctionKeys(name), err
 	}
 	kind, _ := accesskey.ParseKind(f.kind.value)
@@ -72,21 +128,21 @@ func (f *keyFlags) section(a *app) (keyring.Section, error) {
 
 // oneKey is one key that a command is about.
 type oneKey struct {
-	keys *server.Keys
+	keys keyBook
 	sec  keyring.Section
 	name string
 }
 
-// open opens the keys of the app in dir and finds out where a name belongs.
+// open opens the keys of the app meant and finds out where a name belongs.
 func (f *keyFlags) open(ctx context.Context, env *Env, name, dir string) (*oneKey, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	a, err := openApp(env, dir, f.dataDir)
+	o, err := f.owner(ctx, env, dir)
 	if err != nil {
 		return nil, err
 	}
-	sec, err := f.section(a)
+	sec, err := f.section(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +152,7 @@ func (f *keyFlags) open(ctx context.Context, env *Env, name, dir string) (*oneKe
 	if err := checkMaster(sec, name); err != nil {
 		return nil, err
 	}
-	keys, err := a.keys(ctx)
+	keys, err := o.openKeys(ctx)
 	if err != nil {
 		return nil, err
 	}

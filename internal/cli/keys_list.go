@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/keyring"
-	"github.com/latchkey/latchkey/internal/server"
 )
 
 func newKeysList(env *Env) *cobra.Command {
@@ -17,7 +16,7 @@ func newKeysList(env *Env) *cobra.Command {
 		Short: "List access keys: all of the app's, or those chosen by flags",
 		Long: "Lists the app's access keys, values masked unless --show is given. As in a\n" +
 			"running app, keys are made for a function that has none yet.",
-		Example: "  latchkey keys list\n  latchkey keys list --function hello --output json ./shop",
+		Example: "  latchkey keys list\n  latchkey keys list --function hello --output json ./shop\n  latchkey keys list --app orders",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return listKeys(cmd.Context(), env, f, dirArg(args))
@@ -32,15 +31,15 @@ func listKeys(ctx context.Context, env *Env, f keyFlags, dir string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	a, err := openApp(env, dir, f.dataDir)
+	o, err := f.owner(ctx, env, dir)
 	if err != nil {
 		return err
 	}
-	sections, err := f.sections(a)
+	sections, err := f.sections(ctx, o)
 	if err != nil {
 		return err
 	}
-	keys, err := a.keys(ctx)
+	keys, err := o.openKeys(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,19 +49,23 @@ func listKeys(ctx context.Context, env *Env, f keyFlags, dir string) error {
 }
 
 // sections gives the keys the flags choose: without any, all there are.
-func (f *keyFlags) sections(a *app) ([]keyring.Section, error) {
+func (f *keyFlags) sections(ctx context.Context, o keyOwner) ([]keyring.Section, error) {
 	if f.filtered() {
-		sec, err := f.section(a)
+		sec, err := f.section(ctx, o)
 		return []keyring.Section{sec}, err
 	}
+	names, err := o.functionNames(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := []keyring.Section{keyring.MasterKey(), keyring.HostKeys(), keyring.SystemKeys()}
-	for _, name := range a.functions() {
+	for _, name := range names {
 		all = append(all, keyring.FunctionKeys(name))
 	}
 	return all, nil
 }
 
-func readKeys(ctx context.Context, keys *server.Keys, sections []keyring.Section, show bool) ([]keyView, error) {
+func readKeys(ctx context.Context, keys keyBook, sections []keyring.Section, show bool) ([]keyView, error) {
 	list := []keyView{}
 	var unread unreadKeys
 	for _, sec := range sections {

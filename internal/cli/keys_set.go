@@ -45,7 +45,7 @@ func (f setFlags) check(name, dir string) error {
 	if f.generate && f.valueFile != "" {
 		return usageError{errors.New("--generate and --value-file exclude each other")}
 	}
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+	if info, err := os.Stat(dir); f.app == "" && (err != nil || !info.IsDir()) {
 		// The text is left out: it could be a value that somebody put there.
 		return usageError{problem.New(problem.Invalid, "the argument after the key's name is the app's folder, and there is no such folder").
 			WithNext("give the value on standard input or with --value-file")}

@@ -78,3 +78,15 @@ func writeTable(w io.Writer, heading string, rows [][]string) error {
 	}
 	return t.Flush()
 }
+
+// writeFacts writes what is known of one thing, a fact on each line. Facts that
+// are empty are left out.
+func writeFacts(w io.Writer, facts [][2]string) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, f := range facts {
+		if f[1] != "" {
+			fmt.Fprintf(t, "%s\t%s\n", f[0], printable(f[1]))
+		}
+	}
+	return t.Flush()
+}

@@ -107,7 +107,7 @@ func (p Places) environment() (Found, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return Found{}, problem.New(problem.Invalid, "the environment has only a part of a credential: "+strings.Join(missing, " and ")+" is missing").
+		return Found{}, problem.New(problem.Invalid, "the environment has only a part of a credential, without "+strings.Join(missing, " and ")).
 			WithNext("set it, or unset all LATCHKEY_CLIENT_* variables")
 	}
 	if c.Endpoint == "" {

@@ -167,3 +167,17 @@ func tenantOf(challenge string) string {
 	}
 	return tenant
 }
+
+// FingerprintOf gives the fingerprint of the first certificate in a PEM file.
+func FingerprintOf(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", problem.Wrap(problem.Invalid, "the authority's certificate cannot be read", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return "", problem.New(problem.Invalid, file+" has no certificate")
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return hex.EncodeToString(sum[:]), nil
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
@@ -18,12 +19,20 @@ import (
 // Keys are the access keys of an app. What they offer is what a ring of keys
 // does, so that commands need not know which of both they work on.
 type Keys struct {
-	i   *Installation
-	app App
+	i    *Installation
+	app  App
+	host *hostKeys // as last read; nil if they are not known
+}
+
+// hostKeys are the keys of an app's host on the wire.
+type hostKeys struct {
+	Master    string `json:"masterKey"`
+	Functions pairs  `json:"functionKeys"`
+	System    pairs  `json:"systemKeys"`
 }
 
 // Keys gives the keys of an app.
-func (i *Installation) Keys(a App) *Keys { return &Keys{i, a} }
+func (i *Installation) Keys(a App) *Keys { return &Keys{i: i, app: a} }
 
 // Close does nothing: there is nothing that is held open.
 func (k *Keys) Close() {}
@@ -68,21 +77,20 @@ func (k *Keys) List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, 
 		err := k.i.post(ctx, idPath(k.app.ID)+"/functions/"+url.PathEscape(sec.Function)+"/listkeys", nil, &own)
 		return own, err
 	}
-	var host struct {
-		Master    string `json:"masterKey"`
-		Functions pairs  `json:"functionKeys"`
-		System    pairs  `json:"systemKeys"`
-	}
-	if err := k.i.post(ctx, idPath(k.app.ID)+"/host/default/listkeys", nil, &host); err != nil {
-		return nil, err
+	if k.host == nil { // read once: each reading of keys is an event of the audit record
+		var host hostKeys
+		if err := k.i.post(ctx, idPath(k.app.ID)+"/host/default/listkeys", nil, &host); err != nil {
+			return nil, err
+		}
+		k.host = &host
 	}
 	switch sec.Kind {
 	case accesskey.Master:
-		return []accesskey.Key{{Name: accesskey.MasterName, Value: host.Master}}, nil
+		return []accesskey.Key{{Name: accesskey.MasterName, Value: k.host.Master}}, nil
 	case accesskey.System:
-		return host.System, nil
+		return k.host.System, nil
 	}
-	return host.Functions, nil
+	return slices.Clone(k.host.Functions), nil
 }
 
 // Get gives one key; problem.NotFound if there is none of that name.
@@ -130,11 +138,13 @@ func (k *Keys) put(ctx context.Context, sec keyring.Section, name string, body a
 			Value string `json:"value"`
 		} `json:"properties"`
 	}
+	k.host = nil
 	answer, err := k.i.client.Exchange(ctx, armclient.Request{Method: http.MethodPut, Path: k.path(sec, name)}, body, &out)
 	return accesskey.Key{Name: out.Properties.Name, Value: out.Properties.Value}, answer.Status == http.StatusCreated, err
 }
 
 // Delete deletes a key.
 func (k *Keys) Delete(ctx context.Context, sec keyring.Section, name string) error {
+	k.host = nil
 	return k.i.client.Do(ctx, http.MethodDelete, k.path(sec, name), nil, nil)
 }
