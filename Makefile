@@ -16,7 +16,7 @@ RELEASES := linux/amd64 linux/arm64
 
 .PHONY: help
 help: ## Show what there is to make
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build hello ## Build and run the example app, keys enforced
@@ -41,6 +41,10 @@ test: ## Run all tests, with the race detector where a C compiler is present
 	  echo "no working C compiler ($$($(GO) env CC)): testing without the race detector"; \
 	  CGO_ENABLED=0 $(GO) test -timeout $(TIMEOUT) $(PKG); \
 	fi
+
+.PHONY: test-terraform
+test-terraform: ## Test with Terraform: LATCHKEY_TEST_AZURERM=<the azurerm provider's program>
+	$(GO) test -count=1 -timeout 30m -v ./test/witness/terraform
 
 .PHONY: lint
 lint: ## Check formatting, vet, staticcheck, go.mod and the shape of the sources
