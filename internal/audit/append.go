@@ -111,22 +111,19 @@ func (l *Log) begin(ctx context.Context) (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
-	keys, err := l.store.List(ctx, Documents, state.Page{KeysOnly: true})
+	at, err := l.last(ctx)
 	if err != nil {
 		return tail{}, err
 	}
-	for len(keys.Documents) > 0 && sequenceOf(keys.Documents[len(keys.Documents)-1].Key) == 0 { // none of ours
-		keys.Documents = keys.Documents[:len(keys.Documents)-1]
-	}
-	if len(keys.Documents) == 0 {
+	if at == 0 {
 		return tail{known: true, head: Mark{Sequence: anchor.Sequence, Hash: anchor.Hash}}, nil
 	}
-	last, err := l.store.Get(ctx, keys.Documents[len(keys.Documents)-1].Key)
+	last, err := l.store.Get(ctx, key(at))
 	if err != nil {
 		return tail{}, err
 	}
-	l.log.Error("the head of the audit log is missing; later events may have been removed", "last", sequenceOf(last.Key))
-	found := tail{known: true, head: Mark{Sequence: sequenceOf(last.Key), Hash: hashOf(last.Value)}}
+	l.log.Error("the head of the audit log is missing; later events may have been removed", "last", at)
+	found := tail{known: true, head: Mark{Sequence: at, Hash: hashOf(last.Value)}}
 	ops, head, err := found.extend([]Event{l.complete(Event{
 		Category: System, Action: "Latchkey.Audit/headLost", Reason: "the head of the audit log was missing; events after the former one may have been removed",
 	})})
@@ -135,6 +132,20 @@ func (l *Log) begin(ctx context.Context) (tail, error) {
 	}
 	rev, err := l.store.Write(ctx, ops...)
 	return tail{true, head, rev}, err
+}
+
+// last gives the highest sequence that there is, 0 for none, without the head.
+func (l *Log) last(ctx context.Context) (uint64, error) {
+	keys, err := l.store.List(ctx, Documents, state.Page{KeysOnly: true})
+	if err != nil {
+		return 0, err
+	}
+	for i := len(keys.Documents) - 1; i >= 0; i-- {
+		if at := sequenceOf(keys.Documents[i].Key); at > 0 { // others are none of ours
+			return at, nil
+		}
+	}
+	return 0, nil
 }
 
 // anchor reads where the chain begins: the last event that was trimmed, or the

@@ -243,23 +243,27 @@ func TestCloseWritesWhatIsWaiting(t *testing.T) {
 
 func TestVerifyWhileOthersAppend(t *testing.T) {
 	e := newEnv(t)
-	ctx, stop := context.WithCancel(e.ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			if err := e.Append(ctx, audit.Event{Action: "x"}); err != nil && ctx.Err() == nil {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 300 {
+			if err := e.Append(e.ctx, audit.Event{Action: "x"}); err != nil {
 				t.Error(err)
 			}
 		}
-	})
-	for range 30 {
+	}()
+	for appending := true; appending; {
+		select {
+		case <-done:
+			appending = false
+		default:
+		}
 		if r := e.report(); !r.Intact {
 			t.Errorf("%+v", r)
 			break
 		}
 	}
-	stop()
-	wg.Wait()
+	<-done
 	calls := 0
 	if _, err := e.Verify(e.ctx, func(done, total uint64) { calls++; _ = total >= done }); err != nil || calls == 0 {
 		t.Error(calls, err)

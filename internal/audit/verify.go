@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
@@ -61,14 +60,28 @@ func (l *Log) Verify(ctx context.Context, progress func(done, total uint64)) (Re
 		if err != nil {
 			return Report{}, err
 		}
+		begun, err := l.begunSince(ctx, report)
+		if err != nil {
+			return Report{}, err
+		}
 		now, _, err := l.anchor(ctx)
-		if err != nil || now.Sequence == anchor.Sequence {
+		if err != nil || now.Sequence == anchor.Sequence && !begun {
 			return report, err
 		}
 	}
 }
 
-// verifyOnce is right unless the log is trimmed meanwhile.
+// begunSince reports whether the head was missing only because the very first
+// event was appended during the verification.
+func (l *Log) begunSince(ctx context.Context, r Report) (bool, error) {
+	if r.Head.Hash != "" || r.Intact {
+		return false, nil
+	}
+	head, err := l.Head(ctx)
+	return head.Hash != "", err
+}
+
+// verifyOnce is right unless the log is begun or trimmed meanwhile.
 func (l *Log) verifyOnce(ctx context.Context, progress func(done, total uint64)) (Report, Mark, error) {
 	anchor, _, err := l.anchor(ctx)
 	if err != nil {
@@ -79,8 +92,10 @@ func (l *Log) verifyOnce(ctx context.Context, progress func(done, total uint64))
 		return Report{}, anchor, err
 	}
 	c, through := newChain(anchor), head.Sequence
-	if head.Hash == "" {
-		through = math.MaxUint64 // the head was taken away: look at what there is
+	if head.Hash == "" { // nothing yet, or the head was taken away: look at what there is
+		if through, err = l.last(ctx); err != nil {
+			return Report{}, anchor, err
+		}
 	}
 	err = l.walk(ctx, anchor.Sequence, through, func(at uint64, text []byte) error {
 		c.add(at, text)
