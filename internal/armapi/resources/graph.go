@@ -125,24 +125,21 @@ func (s *Service) search(c *arm.Call, q query.Graph, subscriptions []string) ([]
 	if len(subscriptions) > 0 && !slices.ContainsFunc(subscriptions, mine) {
 		return nil, nil
 	}
-	list, err := s.tracked(c.Context(), s.sub)
-	if err != nil {
-		return nil, err
-	}
 	sees := s.sight(c)
 	var found []inventory.Resource
-	for _, r := range list {
-		if q.Limit >= 0 && len(found) >= q.Limit {
-			break
+	for r, err := range s.tracked(c.Context(), s.sub, func(e inventory.Entry) (bool, error) {
+		if !possible(q.Where, s.entryGraphValue(e, q)) {
+			return false, nil
 		}
-		if !q.Where(func(field string) string { return text(s.graphValue(r, field)) }) {
-			continue
-		}
-		visible, err := sees(r, "")
+		return sees(e.ID, "")
+	}) {
 		if err != nil {
 			return nil, err
 		}
-		if visible {
+		if q.Limit >= 0 && len(found) >= q.Limit {
+			break
+		}
+		if q.Where(func(field string) string { return text(s.graphValue(r, field)) }) {
 			found = append(found, r)
 		}
 	}

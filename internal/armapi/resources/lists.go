@@ -1,11 +1,9 @@
 package resources
 
 import (
-	"context"
 	"encoding/json"
+	"iter"
 	"net/http"
-	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -34,72 +32,75 @@ func (s *Service) listGroups(c *arm.Call) (arm.Reply, error) {
 // resources, which have a location: role assignments, deployments and children
 // such as functions are not among them.
 func (s *Service) listResources(c *arm.Call) (arm.Reply, error) {
-	list, err := s.tracked(c.Context(), c.Scope)
+	q, err := askedPage(c)
 	if err != nil {
 		return arm.Reply{}, err
 	}
+	wanted := func(e inventory.Entry) (bool, error) {
+		match := func(f query.Fields) bool { return q.filter.Match(f, nil) }
+		return e.ID.Key() > q.after && possible(match, entryFilterValue(e)), nil
+	}
 	expand := strings.ToLower(c.Query.Get("$expand"))
-	return s.page(c, list, "", func(r inventory.Resource) map[string]any { return describeResource(r, expand) })
-}
-
-// tracked gives the tracked resources in a scope in order of their ids.
-func (s *Service) tracked(ctx context.Context, scope resource.ID) ([]inventory.Resource, error) {
-	below, err := s.cfg.Inventory.Below(ctx, scope)
-	if err != nil {
-		return nil, err
-	}
-	types := map[string]bool{}
-	for _, e := range below {
-		typ := strings.ToLower(e.Type)
-		types[typ] = !strings.HasPrefix(typ, "microsoft.resources/") && !strings.HasPrefix(typ, "microsoft.authorization/")
-	}
-	var list []inventory.Resource
-	for typ, yes := range types {
-		if !yes {
-			continue
-		}
-		some, _, err := s.cfg.Inventory.List(ctx, typ, scope, "", 0)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, slices.DeleteFunc(some, func(r inventory.Resource) bool { return r.Location == "" })...)
-	}
-	sort.Slice(list, func(i, j int) bool { return sortKey(list[i]) < sortKey(list[j]) })
-	return list, nil
+	return s.answer(c, q, s.tracked(c.Context(), c.Scope, wanted), "", func(r inventory.Resource) map[string]any { return describeResource(r, expand) })
 }
 
 func sortKey(r inventory.Resource) string { return strings.ToLower(r.ID) }
 
-// page answers the part of a sorted list that the query asks for and the caller
-// may see. Without an action that of reading the resource's type counts.
+// pageQuery is the part of a list that a query asks for.
+type pageQuery struct {
+	filter query.Filter
+	after  string // sort key
+	most   int
+}
+
+func askedPage(c *arm.Call) (q pageQuery, err error) {
+	if q.filter, err = query.ParseFilter(c.Query.Get("$filter"), filterFields...); err != nil {
+		return q, arm.Faultf(http.StatusBadRequest, "InvalidFilterInQueryString", "Invalid $filter: %s.", err)
+	}
+	if q.most, err = c.Top(maxPage); err != nil {
+		return q, err
+	}
+	q.after, err = c.SkipToken()
+	return q, err
+}
+
+// page answers the part of a sorted list that the query asks for.
 func (s *Service) page(c *arm.Call, list []inventory.Resource, action string, describe func(inventory.Resource) map[string]any) (arm.Reply, error) {
-	filter, err := query.ParseFilter(c.Query.Get("$filter"), filterFields...)
-	if err != nil {
-		return arm.Reply{}, arm.Faultf(http.StatusBadRequest, "InvalidFilterInQueryString", "Invalid $filter: %s.", err)
-	}
-	most, err := c.Top(maxPage)
+	q, err := askedPage(c)
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	after, err := c.SkipToken()
-	if err != nil {
-		return arm.Reply{}, err
+	each := func(yield func(inventory.Resource, error) bool) {
+		for _, r := range list {
+			if !yield(r, nil) {
+				return
+			}
+		}
 	}
+	return s.answer(c, q, each, action, describe)
+}
+
+// answer answers with those of sorted resources that a query asks for and the
+// caller may see. Without an action that of reading the resource's type counts.
+func (s *Service) answer(c *arm.Call, q pageQuery, list iter.Seq2[inventory.Resource, error], action string, describe func(inventory.Resource) map[string]any) (arm.Reply, error) {
 	sees := s.sight(c)
 	var items []map[string]any
 	last := ""
-	for _, r := range list {
-		if sortKey(r) <= after || !filter.Match(filterValue(r), r.Tags) {
+	for r, err := range list {
+		if err != nil {
+			return arm.Reply{}, err
+		}
+		if sortKey(r) <= q.after || !q.filter.Match(filterValue(r), r.Tags) {
 			continue
 		}
-		visible, err := sees(r, action)
+		visible, err := sees(r.ResourceID(), action)
 		if err != nil {
 			return arm.Reply{}, err
 		}
 		if !visible {
 			continue
 		}
-		if len(items) == most {
+		if len(items) == q.most {
 			return arm.List(c, items, last), nil
 		}
 		items, last = append(items, describe(r)), sortKey(r)
@@ -108,9 +109,8 @@ func (s *Service) page(c *arm.Call, list []inventory.Resource, action string, de
 }
 
 // sight gives the test whether a caller may read a resource.
-func (s *Service) sight(c *arm.Call) func(r inventory.Resource, action string) (bool, error) {
-	return func(r inventory.Resource, action string) (bool, error) {
-		id := r.ResourceID()
+func (s *Service) sight(c *arm.Call) func(id resource.ID, action string) (bool, error) {
+	return func(id resource.ID, action string) (bool, error) {
 		if action == "" {
 			action = id.Type() + "/read"
 		}

@@ -12,6 +12,9 @@ type Graph struct {
 	Where   Predicate
 	Columns []Column // nil is all
 	Limit   int      // -1 is none
+	// CaseMatters has the fields, in lower case, that are compared with regard to
+	// case.
+	CaseMatters map[string]bool
 }
 
 // Column is a column of a result.
@@ -37,12 +40,12 @@ func foldContains(v, t string) bool { return strings.Contains(strings.ToLower(v)
 // limit and take, divided by bars. known reports whether there is a field. It
 // returns problem.Invalid that names what is not supported.
 func ParseGraph(text string, known func(field string) bool) (Graph, error) {
-	g := Graph{Where: everything, Limit: -1}
+	g := Graph{Where: everything, Limit: -1, CaseMatters: map[string]bool{}}
 	tokens, err := lex(text, false)
 	if err != nil {
 		return g, err
 	}
-	p := &parser{tokens: tokens, compare: func(p *parser) (Predicate, error) { return graphCondition(p, known) }}
+	p := &parser{tokens: tokens, compare: func(p *parser) (Predicate, error) { return g.condition(p, known) }}
 	if p.word("resources") {
 		if p.peek().kind == end {
 			return g, nil
@@ -120,28 +123,33 @@ func (g *Graph) project(p *parser, known func(string) bool) error {
 	}
 }
 
-func graphCondition(p *parser, known func(string) bool) (Predicate, error) {
+func (g *Graph) condition(p *parser, known func(string) bool) (Predicate, error) {
 	t := p.next()
 	if t.kind != name || !known(t.text) {
 		return nil, unsupported(t, "as a field")
 	}
 	op := p.next()
 	if op.kind == name && strings.EqualFold(op.text, "in") {
-		return graphIn(p, t.text)
+		return g.in(p, t.text)
 	}
 	o, found := operators[strings.ToLower(op.text)]
 	if !found || op.kind == literal {
 		return nil, unsupported(op, "as an operator")
 	}
+	if op.text == "==" || op.text == "!=" {
+		g.CaseMatters[strings.ToLower(t.text)] = true
+	}
 	value, err := p.value()
 	return func(f Fields) bool { return o.test(f(t.text), value) == o.want }, err
 }
 
-// graphIn reads the list after in, or after in~ which ignores case.
-func graphIn(p *parser, field string) (Predicate, error) {
+// in reads the list after in, or after in~ which ignores case.
+func (g *Graph) in(p *parser, field string) (Predicate, error) {
 	same := operators["=="].test
 	if p.word("~") {
 		same = strings.EqualFold
+	} else {
+		g.CaseMatters[strings.ToLower(field)] = true
 	}
 	if err := p.expect("("); err != nil {
 		return nil, err
