@@ -82,6 +82,12 @@ func (a *Apps) Section(ctx context.Context, id resource.ID, s Section) (Value, e
 	return Value{r.Properties, r.Revision}, err
 }
 
+// SectionOf reads a section of an app that has been read already.
+func (a *Apps) SectionOf(ctx context.Context, app App, s Section) (Value, error) {
+	r, err := a.readSection(ctx, app.ID, s)
+	return Value{r.Properties, r.Revision}, err
+}
+
 // UpdateSection changes a section by what it had (nil if it was never set);
 // change may run more than once. cond is the revision the section must have, else
 // problem.Conflict; state.Any for no condition. It returns problem.TooLarge for
