@@ -26,7 +26,9 @@ func (l *Log) append(events []Event) error {
 	ctx, cancel := context.WithTimeout(l.ctx, writeWithin)
 	defer cancel()
 	for range appendTries {
-		if err := l.find(ctx); err != nil {
+		if err := l.find(ctx); errors.Is(err, state.ErrConflict) {
+			continue
+		} else if err != nil {
 			return err
 		}
 		ops, head, err := l.tail.extend(events)
@@ -105,7 +107,8 @@ func (l *Log) find(ctx context.Context) error {
 // begin gives the end of a chain that has no head: nothing, or, where the head was
 // taken away, the last event there is. It goes on there, as a log that does not
 // work would stop everything, and verification finds the chain whole; so the loss
-// is logged, and known from the event that follows.
+// is logged, and known from the event that follows. ErrConflict when another node
+// was faster.
 func (l *Log) begin(ctx context.Context) (tail, error) {
 	anchor, _, err := l.anchor(ctx)
 	if err != nil {
@@ -121,6 +124,12 @@ func (l *Log) begin(ctx context.Context) (tail, error) {
 	last, err := l.store.Get(ctx, key(at))
 	if err != nil {
 		return tail{}, err
+	}
+	switch now, err := l.Head(ctx); {
+	case err != nil:
+		return tail{}, err
+	case now.Hash != "":
+		return tail{}, problem.New(state.ErrConflict, "another node began the audit log just now")
 	}
 	l.log.Error("the head of the audit log is missing; later events may have been removed", "last", at)
 	found := tail{known: true, head: Mark{Sequence: at, Hash: hashOf(last.Value)}}
