@@ -71,10 +71,10 @@ func (d *draft) set(ctx context.Context, s Section, value json.RawMessage) error
 	if len(value) > MaxSection {
 		return problem.New(problem.TooLarge, fmt.Sprintf("%s has %d bytes, more than the limit of %d", s, len(value), MaxSection))
 	}
-	same := sameEffect(WebDefaults(d.id.Name()), r.Properties, value)
+	bump := s.bumps() && (s != Web || !sameEffect(WebDefaults(d.id.Name()), r.Properties, value))
 	r.Properties = value
 	d.sections[s], d.changed[s] = r, true
-	d.dirty, d.bump = true, d.bump || s.bumps() && !(s == Web && same)
+	d.dirty, d.bump = true, d.bump || bump
 	return nil
 }
 
