@@ -166,6 +166,9 @@ func TestWhichDenialsAreTheSame(t *testing.T) {
 		{"another reason", base, func(e *audit.Event) { e.Reason = "q" }, false},
 		{"another source", base, func(e *audit.Event) { e.Source = "10.0.0.2" }, false},
 		{"a known principal from elsewhere", known, func(e *audit.Event) { e.Source = "10.0.0.2" }, true},
+		{"another port of the source", base, func(e *audit.Event) { e.Source = "10.0.0.1:4711" }, true},
+		{"another address of an IPv6 network", func() audit.Event { e := base; e.Source = "[2001:db8::1]:1"; return e }(), func(e *audit.Event) { e.Source = "[2001:db8::2]:2" }, true},
+		{"another app id that somebody claims", base, func(e *audit.Event) { e.Principal.AppID = "p" }, false},
 		{"another principal", known, func(e *audit.Event) { e.Principal.ObjectID = "p" }, false},
 	}
 	for _, tt := range tests {
@@ -186,12 +189,47 @@ func TestWhichDenialsAreTheSame(t *testing.T) {
 	}
 }
 
+// A stranger chooses what is refused: it must neither fill the record nor keep
+// out what others are refused.
+func TestOneStrangerFillsNothing(t *testing.T) {
+	e := newEnv(t)
+	const n = 5000
+	for i := range n {
+		d := denial("d")
+		d.Scope, d.Principal.AppID, d.Source = fmt.Sprintf("/s/%d", i), fmt.Sprintf("app-%d", i), fmt.Sprintf("192.0.2.1:%d", i+1)
+		e.Record(d)
+	}
+	other := denial("other")
+	other.Principal.ObjectID = "o"
+	e.Record(other)
+	if err := e.Close(e.ctx); err != nil {
+		t.Fatal(err)
+	}
+	counted, rest := 0, 0
+	for _, entry := range e.all() {
+		if entry.Source == "192.0.2.1" {
+			counted += max(1, entry.Count)
+			if entry.Action == "Latchkey.Audit/various" && entry.Count > 0 {
+				rest = entry.Count
+			}
+		}
+	}
+	if all := e.all(); len(all) > 30 || counted != n || rest < n/2 {
+		t.Errorf("%d events stand for %d denials of %d, one of them for %d", len(all), counted, n, rest)
+	}
+	if got := e.await(1, "other"); got[0].Principal.ObjectID != "o" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestTooManyDenialsAreCounted(t *testing.T) {
 	e := newEnv(t)
 	e.store.SetUnavailable(true)
 	const n = 5000
 	for i := range n {
-		e.Record(denial(fmt.Sprintf("d/%d", i)))
+		d := denial("d")
+		d.Principal.ObjectID = fmt.Sprintf("o-%d", i)
+		e.Record(d)
 	}
 	e.store.SetUnavailable(false)
 	for {
@@ -223,8 +261,10 @@ func TestTooManyDenialsAreCounted(t *testing.T) {
 func TestCloseWritesWhatIsWaiting(t *testing.T) {
 	e := newEnv(t)
 	for i := range 130 {
-		e.Record(denial(fmt.Sprintf("d/%d", i)))
-		e.Record(denial(fmt.Sprintf("d/%d", i)))
+		d := denial(fmt.Sprintf("d/%d", i))
+		d.Principal.ObjectID = "o"
+		e.Record(d)
+		e.Record(d)
 	}
 	if err := e.Close(e.ctx); err != nil {
 		t.Fatal(err)

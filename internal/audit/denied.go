@@ -1,14 +1,21 @@
 package audit
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 )
+
+// maxStranger is how many kinds of denials of one source that nobody knows are
+// kept apart at a time: what is refused of a stranger is the stranger's choice,
+// and must neither fill the store nor push out what others are refused.
+const maxStranger = 20
 
 // denials are those that wait to be written, and those being merged.
 type denials struct {
 	ready    []Event
 	merging  map[denialKey]*Event // the repetitions of a denial; Count 0: none so far
+	kinds    map[string]int       // of strangers, how many in merging, by source
 	dropped  int
 	retryNot time.Time // before it, ready is not tried again
 }
@@ -18,29 +25,65 @@ type denialKey struct {
 	principal, source, action, scope, reason string
 }
 
+// keyOf gives the kind of a denial. Only an object id is known for sure: an app id
+// can be the claim of somebody who did not prove it.
 func keyOf(e Event) denialKey {
-	who := e.Principal.ObjectID
-	if who == "" {
-		who = e.Principal.AppID
+	if e.Principal.ObjectID != "" { // the same from everywhere
+		return denialKey{e.Principal.ObjectID, "", e.Action, e.Scope, e.Reason}
 	}
-	source := e.Source
-	if who != "" {
-		source = "" // a known principal is the same from everywhere
+	return denialKey{e.Principal.AppID, network(e.Source), e.Action, e.Scope, e.Reason}
+}
+
+func (k denialKey) isStranger() bool { return k.source != "" }
+
+// address gives the address in what may be an address with a port.
+func address(source string) string {
+	if at, err := netip.ParseAddrPort(source); err == nil {
+		return at.Addr().Unmap().String()
 	}
-	return denialKey{who, source, e.Action, e.Scope, e.Reason}
+	return source
+}
+
+// network gives what a source counts under: an IPv6 address under its /64
+// network, which is what one site has.
+func network(source string) string {
+	ip, err := netip.ParseAddr(source)
+	if err != nil {
+		return "(" + source + ")"
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return ip.String()
+}
+
+// various stands for the further denials of a stranger who was refused many
+// different things.
+func (e Event) various() Event {
+	return Event{
+		Time: e.Time, Category: Denied, Action: "Latchkey.Audit/various", Source: e.Source, Outcome: "Denied", Node: e.Node,
+		CorrelationID: e.CorrelationID, Reason: "this source was refused many different things within a minute; these are not told apart",
+	}
 }
 
 // Record adds a denial without waiting. The first of its kind is written at once;
 // what repeats it within a minute becomes one event with a count, written when
 // the minute is over. Denials are the same if principal (or, for unknown ones,
-// source), action, scope and reason are. When too many wait they are dropped,
-// and how many were is written as an event.
+// source and claimed app id), action, scope and reason are; of a source that
+// nobody knows, what is over a number of kinds becomes one kind. When too many
+// wait they are dropped, and how many were is written as an event.
 func (l *Log) Record(e Event) {
 	e = l.complete(e)
 	k := keyOf(e)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := &l.denied
+	if k.isStranger() && d.merging[k] == nil && d.kinds[k.source] >= maxStranger {
+		e = e.various()
+		k = denialKey{source: k.source, action: e.Action}
+	}
 	if m := d.merging[k]; m != nil && e.Time.Sub(m.Time) < mergeWithin {
 		m.Count++
 		m.Until, m.CorrelationID = e.Time, e.CorrelationID
@@ -56,6 +99,7 @@ func (l *Log) Record(e Event) {
 	repeats := e
 	repeats.Count = 0
 	d.merging[k] = &repeats
+	d.count(k, 1)
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -65,8 +109,19 @@ func (l *Log) Record(e Event) {
 // settle ends the merging of a denial.
 func (d *denials) settle(k denialKey, m *Event) {
 	delete(d.merging, k)
+	d.count(k, -1)
 	if m.Count > 0 {
 		d.ready = append(d.ready, *m) // one for each that was admitted to merging
+	}
+}
+
+// count keeps the number of kinds of a stranger.
+func (d *denials) count(k denialKey, n int) {
+	if !k.isStranger() {
+		return
+	}
+	if d.kinds[k.source] += n; d.kinds[k.source] <= 0 {
+		delete(d.kinds, k.source)
 	}
 }
 

@@ -38,7 +38,7 @@ type Event struct {
 	Action        string            `json:"action"`          // "Microsoft.Web/sites/write"
 	Scope         string            `json:"scope,omitempty"` // id of the resource it is about
 	Principal     Principal         `json:"principal,omitzero"`
-	Source        string            `json:"source,omitempty"`  // address
+	Source        string            `json:"source,omitempty"`  // address; a port is taken off
 	Outcome       string            `json:"outcome,omitempty"` // "Succeeded", "Failed", "Denied"
 	Status        int               `json:"status,omitempty"`  // as answered
 	Reason        string            `json:"reason,omitempty"`

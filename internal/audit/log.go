@@ -56,7 +56,7 @@ func New(store state.Store, c clock.Clock, log *slog.Logger) *Log {
 		store: store, clock: c, log: log, ctx: ctx, stop: stop,
 		queue: make(chan request, queueLength), wake: make(chan struct{}, 1),
 		quit: make(chan struct{}), done: make(chan struct{}),
-		denied: denials{merging: map[denialKey]*Event{}},
+		denied: denials{merging: map[denialKey]*Event{}, kinds: map[string]int{}},
 	}
 	go l.own()
 	return l
@@ -101,6 +101,7 @@ func (l *Log) complete(e Event) Event {
 	if e.Node == "" {
 		e.Node = l.Node
 	}
+	e.Source = address(e.Source)
 	return e.fit()
 }
 
