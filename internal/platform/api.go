@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
+	"github.com/latchkey/latchkey/internal/armapi/storage"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -29,12 +30,22 @@ func (n *Node) newAPI() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return arm.New(arm.Config{
+	var api *arm.API // made last, of what calls it
+	deploy, err := n.newDeployments(func(ctx context.Context, in arm.Inner) (int, []byte, error) { return api.Invoke(ctx, in) })
+	if err != nil {
+		return nil, err
+	}
+	store, err := n.newStorage()
+	if err != nil {
+		return nil, err
+	}
+	api, err = arm.New(arm.Config{
 		Authenticate: n.armCaller, Authorize: n.roles, Audit: n.auditCall, Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
 		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
 	}, slices.Concat(base.Operations(), authorization.New(n.roles).Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
-		own.Operations(), own.GraphOperations(), n.newInstallation().Operations())...)
+		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations())...)
+	return directory.Graph(api), err
 }
 
 func (n *Node) newResources() (*resources.Service, error) {
@@ -111,9 +122,9 @@ func providers() []arm.Provider {
 	own := []arm.Provider{
 		sites.Provider(),
 		{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
-		{Namespace: "Microsoft.Storage", Types: versions("2025-08-01", "storageAccounts", "storageAccounts/blobServices", "storageAccounts/fileServices", "storageAccounts/queueServices", "storageAccounts/tableServices")},
+		storage.Provider(),
 	}
-	return append(own, authorization.Providers()...)
+	return slices.Concat(own, authorization.Providers(), directory.Providers())
 }
 
 func versions(newest string, types ...string) []arm.ProviderType {

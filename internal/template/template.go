@@ -134,3 +134,17 @@ func Relax(text []byte) ([]byte, error) {
 	}
 	return r.out.Bytes(), nil
 }
+
+// Object reads a JSON object as templates see it. It returns problem.Invalid for
+// what is none.
+func Object(text []byte) (map[string]any, error) {
+	v, err := expression.Decode(text)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := v.(map[string]any)
+	if !ok {
+		return nil, invalid("an object is expected, not a value of type %s", expression.TypeName(v))
+	}
+	return o, nil
+}
