@@ -17,18 +17,13 @@ import (
 	"github.com/latchkey/latchkey/internal/state"
 )
 
-// openApps makes the fleet, and finishes deletions that were interrupted.
-func (n *Node) openApps(ctx context.Context) error {
+// openApps makes the fleet. What an earlier process left is cleared beside it:
+// nobody waits for that, and with thousands of apps it takes seconds.
+func (n *Node) openApps(context.Context) error {
 	n.fleet = fleet.New(fleet.Config{
 		Store: n.store, Prefix: inventory.TypePrefix(app.SiteType) + "subscriptions/", Decode: decodeWant,
 		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.cfg.Clock, Log: n.log,
 	})
-	if err := n.apps.FinishDeletes(ctx); err != nil {
-		n.log.Error("apps whose deletion was interrupted are still there", "reason", err)
-	}
-	if err := n.releases.Collect(ctx); err != nil {
-		n.log.Error("what interrupted deployments left could not be cleared", "reason", err)
-	}
 	n.beside(n.upkeep)
 	return nil
 }

@@ -64,8 +64,16 @@ func (n *Node) rotate(ctx context.Context) (int, error) {
 // upkeepEvery is how often what may have been left lying is cleared.
 const upkeepEvery = time.Hour
 
-// upkeep does now and then, on one node at a time, what nobody waits for.
+// upkeep clears what was left when the node starts, and now and then does, on one
+// node at a time, what nobody waits for. Deletions and deployments in progress are
+// not disturbed.
 func (n *Node) upkeep(ctx context.Context) {
+	if err := n.apps.FinishDeletes(ctx); err != nil && ctx.Err() == nil {
+		n.log.Error("apps whose deletion was interrupted are still there", "reason", err)
+	}
+	if err := n.releases.Collect(ctx); err != nil && ctx.Err() == nil {
+		n.log.Error("what interrupted deployments left could not be cleared", "reason", err)
+	}
 	for {
 		if clock.Sleep(ctx, n.cfg.Clock, upkeepEvery) != nil {
 			return
