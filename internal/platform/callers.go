@@ -16,7 +16,7 @@ import (
 // has, which clients built for the cloud ask for whatever the address.
 func (n *Node) audiences(host string) []string {
 	list := []string{n.names.managementURL(), "https://management.azure.com", "https://management.core.windows.net"}
-	if kind, _ := n.names.kindOf(host); kind == hostOther && n.allowHost(host) {
+	if n.allowHost(host) {
 		list = append(list, "https://"+host)
 	}
 	return list
