@@ -118,11 +118,20 @@ func (s *session) finishDeploy(ctx context.Context, in *manage.Installation, a m
 	if err := s.deployed(v, "runs release"); err != nil {
 		return err
 	}
+	return v.failure(a)
+}
+
+// failure is the error of a release that is deployed and is not what was meant:
+// builds must not go on as if it were.
+func (v deployView) failure(a manage.App) error {
+	next := "correct the app and deploy again, or go back with latchkey app rollback " + a.Name
 	for _, node := range a.Instances {
 		if node.State == "Error" {
-			return problem.New(problem.Unavailable, "the release is deployed, but the app does not run: "+strings.Join(v.Errors, "; ")).
-				WithNext("correct the app and deploy again, or go back with latchkey app rollback " + a.Name)
+			return problem.New(problem.Unavailable, "the release is deployed, but the app does not run: "+strings.Join(v.Errors, "; ")).WithNext(next)
 		}
+	}
+	if len(v.Faults) > 0 {
+		return problem.New(problem.Invalid, "the release is deployed, but what is faulty in it does not run: "+countOf(len(v.Faults), "fault")).WithNext(next)
 	}
 	return nil
 }

@@ -21,6 +21,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/latchkey/latchkey/internal/cli/account"
+	"github.com/latchkey/latchkey/internal/cli/manage"
 )
 
 // TestMain lets the test binary be run as the program itself and as the custom
@@ -41,7 +44,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport": freePort, "takeport": takePort, "await": await, "field": field, "code": code,
 			"remember": remember, "unchanged": unchanged, "inflight": inFlight, "release": release,
-			"append": appendText, "setfrom": setFrom,
+			"append": appendText, "setfrom": setFrom, "awaitup": awaitUp,
 		},
 	})
 }
@@ -235,6 +238,30 @@ func snapshot(ts *testscript.TestScript, dir string) string {
 		return nil
 	}))
 	return b.String()
+}
+
+// awaitUp waits until the installation of a data folder can be signed in to:
+// awaitup DIR.
+func awaitUp(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	places := account.Places{DataDir: ts.MkAbs(args[0])}
+	for {
+		found, err := places.Find()
+		if err == nil {
+			_, err = manage.Open(ctx, found.Credential)
+		}
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("%s: %v", args[0], err)
+		case <-tick.C:
+		}
+	}
 }
 
 // appendText adds a line to a file: append FILE TEXT.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -70,28 +71,49 @@ func (f *trustFlags) find(env *Env) (i installation, err error) {
 	if i.dataDir, err = filepath.Abs(i.dataDir); err != nil {
 		return i, err
 	}
-	if i.authority, err = trust.ReadAuthority(filepath.Join(i.dataDir, platform.CAFile)); err != nil {
+	i.authority, err = trust.ReadAuthority(filepath.Join(i.dataDir, platform.CAFile))
+	if errors.Is(err, problem.NotFound) && f.dataDir == "" {
+		return i.ofLogin(env, err)
+	}
+	if err != nil {
 		return i, err
+	}
+	i.credential, err = armclient.ReadCredential(filepath.Join(i.dataDir, platform.OwnerFile))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		err = nil
+	}
+	return i.complete(), err
+}
+
+// ofLogin gives the installation that this user is signed in to, whose data folder
+// is on another machine; none is the error why there is none here.
+func (i installation) ofLogin(env *Env, none error) (installation, error) {
+	found, err := placesOf(env, "").Find()
+	if err != nil || found.CAFile == "" {
+		return i, none
+	}
+	i.dataDir, i.credential = filepath.Dir(found.CAFile), found.Credential
+	i.authority, err = trust.ReadAuthority(found.CAFile)
+	return i.complete(), err
+}
+
+// complete fills in what follows from the authority and the credential.
+func (i installation) complete() installation {
+	if i.authority.Cert == nil {
+		return i
 	}
 	i.domain = platform.DefaultDomain
 	if domains := i.authority.Domains(); len(domains) > 0 {
 		i.domain = domains[0]
 	}
-	i.credential, err = armclient.ReadCredential(filepath.Join(i.dataDir, platform.OwnerFile))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return i, nil
-	}
-	if err != nil {
-		return i, err
-	}
 	i.credential.CAFile = i.authority.File // the folder may have moved
 	i.management = portOf(i.credential.Endpoint)
-	return i, nil
+	return i
 }
 
 func portOf(endpoint string) int {
 	u, err := url.Parse(endpoint)
-	if err != nil {
+	if err != nil || u.Host == "" {
 		return 0
 	}
 	if u.Port() == "" {
@@ -167,8 +189,13 @@ func (f *trustFlags) wanted(ctx context.Context, i installation) ([]trust.Entry,
 // environment gives the variables of clients.
 func (i installation) environment(withCredentials bool) trust.Installation {
 	v := trust.Installation{
-		CAFile: i.authority.File, BundleFile: filepath.Join(i.dataDir, platform.BundleFile), Endpoint: strings.TrimSuffix(i.credential.Endpoint, "/"),
+		CAFile: i.authority.File, Endpoint: strings.TrimSuffix(i.credential.Endpoint, "/"),
 		TenantID: i.credential.TenantID, SubscriptionID: i.credential.SubscriptionID,
+	}
+	// Where there is only a login, there is no bundle, and the authority alone in
+	// its place would take all others away.
+	if bundle := filepath.Join(i.dataDir, platform.BundleFile); isFile(bundle) {
+		v.BundleFile = bundle
 	}
 	if withCredentials {
 		v.ClientID, v.ClientSecret = i.credential.ClientID, i.credential.ClientSecret
@@ -226,4 +253,9 @@ func quoteArg(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }

@@ -185,6 +185,31 @@ func TestTrustEnvHasSecretsOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
+func TestTrustKnowsTheInstallationOfALogin(t *testing.T) {
+	k := newKeeper(t)
+	k.p.CreateApp(t, "shop", "http://127.0.0.1:1")
+	config := t.TempDir()
+	login := k.p.Cred
+	login.CAFile = filepath.Join(config, "latchkey", "login-ca.pem")
+	text, err := os.ReadFile(k.p.Cred.CAFile)
+	if err = errors.Join(err, os.MkdirAll(filepath.Dir(login.CAFile), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(login.CAFile, text, 0o600), login.Write(filepath.Join(config, "latchkey", "login.json"))); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{"hosts": "127.0.0.1 shop.localhost", "env": "NODE_EXTRA_CA_CERTS='" + login.CAFile} {
+		var out, errs bytes.Buffer
+		code := Main(Env{
+			Args: []string{"trust", args}, Stdout: &out, Stderr: &errs, Context: t.Context(), Machine: &k.machine,
+			Environ: []string{"HOME=" + t.TempDir(), "XDG_CONFIG_HOME=" + config},
+		})
+		if code != exitOK || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "SSL_CERT_FILE") {
+			t.Errorf("%s: exit code %d\n%s%s", args, code, &out, &errs)
+		}
+	}
+}
+
 // output is what a command that runs on has written so far.
 type output struct {
 	mu   sync.Mutex
