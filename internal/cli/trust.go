@@ -47,7 +47,8 @@ type installation struct {
 	authority  trust.Authority
 	credential armclient.Credential // empty if this machine has none
 	domain     string
-	management int // port; 0 if it is not known
+	management int    // port; 0 if it is not known
+	loginHome  string // of the user whose login it is; "" if it has a data folder
 }
 
 // trustFlags are those of all trust commands.
@@ -92,7 +93,7 @@ func (i installation) ofLogin(env *Env, none error) (installation, error) {
 	if err != nil || found.CAFile == "" {
 		return i, none
 	}
-	i.dataDir, i.credential = filepath.Dir(found.CAFile), found.Credential
+	i.dataDir, i.credential, i.loginHome = filepath.Dir(found.CAFile), found.Credential, env.Get("HOME")
 	i.authority, err = trust.ReadAuthority(found.CAFile)
 	return i.complete(), err
 }
@@ -109,6 +110,15 @@ func (i installation) complete() installation {
 	i.credential.CAFile = i.authority.File // the folder may have moved
 	i.management = portOf(i.credential.Endpoint)
 	return i
+}
+
+// asRoot gives the command line that does the same as root, whose own folders are
+// others.
+func (i installation) asRoot(command string) string {
+	if i.loginHome != "" {
+		return "sudo HOME=" + quoteArg(i.loginHome) + " latchkey trust " + command
+	}
+	return "sudo latchkey trust " + command + " --data-dir " + quoteArg(i.dataDir)
 }
 
 func portOf(endpoint string) int {
@@ -204,7 +214,7 @@ func (i installation) environment(withCredentials bool) trust.Installation {
 }
 
 // apply shows a plan, makes sure that it is wanted, and does it.
-func apply(ctx context.Context, env *Env, plan trust.Plan, again string, yes, dryRun bool) error {
+func apply(ctx context.Context, env *Env, plan trust.Plan, asRoot string, yes, dryRun bool) error {
 	if len(plan) == 0 {
 		fmt.Fprintln(env.Stdout, "Nothing to do.")
 		return nil
@@ -213,7 +223,7 @@ func apply(ctx context.Context, env *Env, plan trust.Plan, again string, yes, dr
 		return err
 	}
 	if err := env.machine().Privileged(plan); err != nil {
-		return problem.Wrap(problem.Denied, "nothing was changed", err).WithNext("run: sudo latchkey trust " + again)
+		return problem.Wrap(problem.Denied, "nothing was changed", err).WithNext("run: " + asRoot)
 	}
 	if err := confirm(ctx, env, yes, "this changes the machine for all of its users", "do it?"); err != nil {
 		return err

@@ -56,7 +56,7 @@ func (f *changeTrust) install(ctx context.Context, env *Env) error {
 		return err
 	}
 	fmt.Fprintf(env.Stderr, "The authority is limited to %s, names below, and loopback addresses.\n", printable(i.domain))
-	return apply(ctx, env, plan, "install --data-dir "+quoteArg(i.dataDir), f.yes, f.dryRun)
+	return apply(ctx, env, plan, i.asRoot("install"), f.yes, f.dryRun)
 }
 
 // entries gives those to have afterwards. If the apps cannot be asked for, those
@@ -97,7 +97,7 @@ func (f *changeTrust) uninstall(ctx context.Context, env *Env) error {
 		if err != nil {
 			return err
 		}
-		return apply(ctx, env, plan, "uninstall --all", f.yes, f.dryRun)
+		return apply(ctx, env, plan, "sudo latchkey trust uninstall --all", f.yes, f.dryRun)
 	}
 	i, err := f.find(env)
 	if errors.Is(err, problem.NotFound) {
@@ -111,7 +111,7 @@ func (f *changeTrust) uninstall(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	return apply(ctx, env, plan, "uninstall --data-dir "+quoteArg(i.dataDir), f.yes, f.dryRun)
+	return apply(ctx, env, plan, i.asRoot("uninstall"), f.yes, f.dryRun)
 }
 
 func newTrustHosts(env *Env) *cobra.Command {
@@ -150,5 +150,5 @@ func (f *changeTrust) hosts(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	return apply(ctx, env, plan, "hosts --sync --data-dir "+quoteArg(i.dataDir), f.yes, f.dryRun)
+	return apply(ctx, env, plan, i.asRoot("hosts --sync"), f.yes, f.dryRun)
 }

@@ -84,7 +84,7 @@ func (f *showTrust) run(ctx context.Context, env *Env) error {
 		}
 		return writeJSON(env.Stdout, v)
 	}
-	return v.write(env.Stdout, f.shell.value, quoteArg(i.dataDir))
+	return v.write(env.Stdout, f.shell.value, i.asRoot("install"))
 }
 
 func (f *showTrust) view(ctx context.Context, env *Env, i installation) (v trustView, err error) {
@@ -121,7 +121,7 @@ func entryLines(entries []trust.Entry) []string {
 	return lines
 }
 
-func (v trustView) write(w io.Writer, shell, dataDir string) error {
+func (v trustView) write(w io.Writer, shell, next string) error {
 	a := v.Authority
 	limits := "any host: this is no authority of latchkey up"
 	if a.Constrained {
@@ -153,7 +153,7 @@ func (v trustView) write(w io.Writer, shell, dataDir string) error {
 		fmt.Fprintln(w, "  "+printable(text))
 	}
 	if a.Store != string(trust.Installed) || len(v.Hosts.Missing) > 0 {
-		fmt.Fprintf(w, "\nNext: sudo latchkey trust install --data-dir %s\n", printable(dataDir))
+		fmt.Fprintf(w, "\nNext: %s\n", printable(next))
 	}
 	return nil
 }

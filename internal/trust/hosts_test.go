@@ -155,7 +155,7 @@ func TestVariablesHaveTheSecretOnlyIfItIsGiven(t *testing.T) {
 	for _, v := range i.Variables() {
 		got[v.Name] = v.Value
 	}
-	if got["ARM_METADATA_HOSTNAME"] != "localhost:7443" || got["SSL_CERT_FILE"] != "/d/ca-bundle.pem" || got["NODE_EXTRA_CA_CERTS"] != "/d/ca.pem" || len(got) != 10 {
+	if got["ARM_METADATA_HOSTNAME"] != "localhost:7443" || got["SSL_CERT_FILE"] != "/d/ca-bundle.pem" || got["NODE_EXTRA_CA_CERTS"] != "/d/ca.pem" || len(got) != 11 {
 		t.Errorf("variables %v", got)
 	}
 	for name := range got {
@@ -164,7 +164,7 @@ func TestVariablesHaveTheSecretOnlyIfItIsGiven(t *testing.T) {
 		}
 	}
 	i.ClientID, i.ClientSecret = "c", "x"
-	if n := len(i.Variables()); n != 14 {
+	if n := len(i.Variables()); n != 15 {
 		t.Errorf("%d variables with credentials", n)
 	}
 }

@@ -31,7 +31,7 @@ func (i Installation) Variables() []Variable {
 		providers = "none" // there is nothing to register
 	}
 	all := []Variable{
-		{"SSL_CERT_FILE", i.BundleFile}, {"REQUESTS_CA_BUNDLE", i.BundleFile}, {"NODE_EXTRA_CA_CERTS", i.CAFile},
+		{"SSL_CERT_FILE", i.BundleFile}, {"CURL_CA_BUNDLE", i.BundleFile}, {"REQUESTS_CA_BUNDLE", i.BundleFile}, {"NODE_EXTRA_CA_CERTS", i.CAFile},
 		{"AZURE_AUTHORITY_HOST", i.Endpoint}, {"AZURE_TENANT_ID", i.TenantID}, {"AZURE_SUBSCRIPTION_ID", i.SubscriptionID},
 		{"AZURE_CLIENT_ID", i.ClientID}, {"AZURE_CLIENT_SECRET", i.ClientSecret},
 		{"ARM_METADATA_HOSTNAME", host}, {"ARM_TENANT_ID", i.TenantID}, {"ARM_SUBSCRIPTION_ID", i.SubscriptionID},
