@@ -135,7 +135,7 @@ func one(b *strings.Builder, rest string) string {
 // match reports whether a path (with slashes, below the folder) is left out. What
 // lies in a folder that is left out is too, whatever else is said of it.
 func (l rules) match(name string, isDir bool) bool {
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+	for dir := path.Dir(name); dir != "." && dir != "/"; dir = path.Dir(dir) {
 		if l.itself(dir, true) {
 			return true
 		}
