@@ -17,11 +17,20 @@ import (
 // runs the node, and renews itself there when the node starts in its last third.
 const ownerValidity = 2 * 365 * 24 * time.Hour
 
-// openOwner makes sure that there is an owner with the role, and in a new
-// installation gives this machine the owner's credential.
+// openOwner makes sure that somebody can administer the installation, and in a new
+// one gives this machine the owner's credential. An owner that was deleted, or
+// whose role was taken away, stays so as long as there is another: only asking for
+// a new credential brings it back.
 func (n *Node) openOwner(ctx context.Context) error {
+	owned, err := n.isOwned(ctx)
+	if err != nil {
+		return err
+	}
 	owner, err := n.directory.Get(ctx, n.install.OwnerID)
-	isNew := errors.Is(err, problem.NotFound) && !n.hasOwnerRole(ctx)
+	isNew := errors.Is(err, problem.NotFound)
+	if isNew && owned && !n.cfg.NewOwnerCredential {
+		return nil
+	}
 	if isNew {
 		owner, err = n.directory.Create(ctx, identity.Principal{ObjectID: n.install.OwnerID, Name: "owner", Kind: identity.ServicePrincipal})
 		if errors.Is(err, problem.Exists) { // another node was faster
@@ -29,16 +38,37 @@ func (n *Node) openOwner(ctx context.Context) error {
 			isNew = false
 		}
 	}
-	if errors.Is(err, problem.NotFound) {
-		return nil // somebody deleted it on purpose, and left other owners
-	}
 	if err != nil {
 		return err
 	}
-	if err := n.assignOwner(ctx); err != nil {
-		return err
+	if !owned || n.cfg.NewOwnerCredential {
+		if err := n.assignOwner(ctx); err != nil {
+			return err
+		}
 	}
 	return n.keepOwnerFile(ctx, owner, isNew)
+}
+
+// isOwned reports whether a principal that there is has the role Owner over
+// everything.
+func (n *Node) isOwned(ctx context.Context) (bool, error) {
+	all, err := n.roles.Assignments()
+	if err != nil {
+		return false, err
+	}
+	for _, a := range all {
+		if a.Role != rbac.Owner || !a.Scope.IsRoot() {
+			continue
+		}
+		p, err := n.directory.Get(ctx, a.Principal)
+		if err == nil && !p.Disabled {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, problem.NotFound) {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 func (n *Node) hasOwnerRole(ctx context.Context) bool {
