@@ -54,6 +54,15 @@ func (a *Apps) Settings(ctx context.Context, id resource.ID) (map[string]string,
 	return readMap[string](ctx, a, id, AppSettings)
 }
 
+// SettingsOf reads the app settings of an app that has been read already.
+func (a *Apps) SettingsOf(ctx context.Context, app App) (map[string]string, error) {
+	v, err := a.SectionOf(ctx, app, AppSettings)
+	if err != nil {
+		return nil, err
+	}
+	return decodeMap[string](app.ID, AppSettings, v.JSON)
+}
+
 // SetSettings replaces the app settings. Names that differ only in case, names
 // and values no environment can hold, and too many of them are refused with
 // problem.Invalid or problem.TooLarge, naming the setting. cond is as for

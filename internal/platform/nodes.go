@@ -3,7 +3,8 @@ package platform
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,7 @@ type statuses struct {
 	mu      sync.Mutex
 	pending map[string]fleet.Status // of apps by name, to be written; bounded by the number of apps
 	wake    chan struct{}
+	heard   others
 }
 
 func newStatuses(s state.Store, node string, shared bool, c clock.Clock, warn func(error)) *statuses {
@@ -65,12 +67,13 @@ func (s *statuses) publish(st fleet.Status) {
 	}
 }
 
-// run writes statuses and heartbeats until ctx ends, then takes the node's own
-// back.
+// run writes statuses and heartbeats, and listens to those of others, until ctx
+// ends; then it takes the node's own back.
 func (s *statuses) run(ctx context.Context, hb heartbeat) {
 	if !s.shared {
 		return
 	}
+	defer s.listen(ctx)()
 	for ctx.Err() == nil {
 		if err := s.say(ctx, hb); err != nil && ctx.Err() == nil {
 			s.warn(err)
@@ -103,6 +106,9 @@ func (s *statuses) say(ctx context.Context, hb heartbeat) error {
 	return err
 }
 
+// statusesAtOnce is how many statuses one write has.
+const statusesAtOnce = 50
+
 // flush writes what is pending; what cannot be written waits for the next change
 // of its app.
 func (s *statuses) flush(ctx context.Context) {
@@ -110,49 +116,18 @@ func (s *statuses) flush(ctx context.Context) {
 	pending := s.pending
 	s.pending = map[string]fleet.Status{}
 	s.mu.Unlock()
-	for name, st := range pending {
-		text, err := json.Marshal(st)
-		if err != nil {
-			continue
+	for names := range slices.Chunk(slices.Collect(maps.Keys(pending)), statusesAtOnce) {
+		var ops []state.Op
+		for _, name := range names {
+			if text, err := json.Marshal(pending[name]); err == nil {
+				ops = append(ops, state.Put(statusesPrefix+state.Key(segment(name)+"/"+s.node), text, state.Any))
+			}
 		}
-		key := statusesPrefix + state.Key(segment(name)+"/"+s.node)
-		if _, err := s.store.Write(ctx, state.Put(key, text, state.Any)); err != nil && ctx.Err() == nil {
+		if _, err := s.store.Write(ctx, ops...); err != nil && ctx.Err() == nil {
 			s.warn(err)
 			return
 		}
 	}
-}
-
-// nodeStatus is how an app does on a node.
-type nodeStatus struct {
-	Node string
-	fleet.Status
-}
-
-// of gives how an app does on other nodes that are alive.
-func (s *statuses) of(ctx context.Context, app string) ([]nodeStatus, error) {
-	if !s.shared {
-		return nil, nil
-	}
-	docs, err := state.Collection[fleet.Status]{Store: s.store, Prefix: statusesPrefix + state.Key(segment(app)) + "/"}.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var list []nodeStatus
-	for _, d := range docs {
-		if d.Name != s.node && s.alive(ctx, d.Name) {
-			list = append(list, nodeStatus{d.Name, d.Value})
-		}
-	}
-	return list, nil
-}
-
-func (s *statuses) alive(ctx context.Context, node string) bool {
-	hb, err := state.Collection[heartbeat]{Store: s.store, Prefix: nodesPrefix}.Get(ctx, node)
-	if errors.Is(err, state.ErrNotFound) {
-		return false
-	}
-	return err != nil || s.clock.Now().Sub(hb.Value.Time) < 3*beat
 }
 
 // forget removes what nodes said of an app that is deleted.

@@ -38,16 +38,15 @@ func (n *Node) newFunctions() *functions.Provider {
 }
 
 // appStatus gives how an app does on all nodes, this one first.
-func (n *Node) appStatus(ctx context.Context, a app.App) ([]sites.InstanceStatus, error) {
+func (n *Node) appStatus(_ context.Context, a app.App) ([]sites.InstanceStatus, error) {
 	var list []sites.InstanceStatus
 	if st, known := n.fleet.Status(a.Name); known {
 		list = append(list, shownStatus(n.cfg.Node, st))
 	}
-	others, err := n.statuses.of(ctx, a.Name)
-	for _, o := range others {
+	for _, o := range n.statuses.of(a.Name) {
 		list = append(list, shownStatus(o.Node, o.Status))
 	}
-	return list, err
+	return list, nil
 }
 
 func shownStatus(node string, st fleet.Status) sites.InstanceStatus {
@@ -145,7 +144,7 @@ func (s armApps) App(ctx context.Context, id resource.ID) (functions.App, error)
 	if err != nil {
 		return functions.App{}, err
 	}
-	settings, _, err := s.n.apps.Settings(ctx, id)
+	settings, err := s.n.apps.SettingsOf(ctx, a)
 	return functions.App{
 		ID: a.ID, Name: a.Name, Location: a.Resource.Location, URL: s.n.apps.Hosts(a.Name).AppURL, Release: a.Release, Settings: settings,
 	}, err

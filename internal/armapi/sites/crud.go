@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -120,7 +122,7 @@ func (api *API) written(c *arm.Call, a app.App) (arm.Reply, error) {
 }
 
 func (api *API) getSite(c *arm.Call, a app.App) (arm.Reply, error) {
-	shown, err := api.show(c.Context(), a, map[string]app.Plan{})
+	shown, err := api.show(c.Context(), a, &plansRead{})
 	if err != nil {
 		return arm.Reply{}, err
 	}
@@ -179,14 +181,23 @@ func (api *API) listSites(c *arm.Call) (arm.Reply, error) {
 	return api.listed(c, apps, string(next))
 }
 
+// shownTogether is how many apps of a page are put together at a time: each takes
+// reads of the state, which may be far away.
+const shownTogether = 8
+
 func (api *API) listed(c *arm.Call, apps []app.App, next string) (arm.Reply, error) {
-	plans, shown := map[string]app.Plan{}, make([]siteBody, 0, len(apps))
-	for _, a := range apps {
-		s, err := api.show(c.Context(), a, plans)
-		if err != nil {
-			return arm.Reply{}, err
-		}
-		shown = append(shown, s)
+	shown := make([]siteBody, len(apps))
+	group, ctx := errgroup.WithContext(c.Context())
+	group.SetLimit(shownTogether)
+	var plans plansRead
+	for i, a := range apps {
+		group.Go(func() (err error) {
+			shown[i], err = api.show(ctx, a, &plans)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return arm.Reply{}, err
 	}
 	return arm.List(c, shown, next), nil
 }

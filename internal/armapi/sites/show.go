@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -30,7 +31,7 @@ type siteBody struct {
 }
 
 // show makes the body of an app. plans remembers those read already.
-func (api *API) show(ctx context.Context, a app.App, plans map[string]app.Plan) (siteBody, error) {
+func (api *API) show(ctx context.Context, a app.App, plans *plansRead) (siteBody, error) {
 	web, err := api.web(ctx, a)
 	if err != nil {
 		return siteBody{}, err
@@ -101,12 +102,15 @@ func shownState(a app.App) app.State {
 	return a.State
 }
 
+// plansRead remembers plans while a list is put together.
+type plansRead struct{ known sync.Map } // of lower-cased id → app.Plan
+
 // planOf gives the plan of an app; of one that has none, or whose plan is gone, a
 // consumption plan.
-func (api *API) planOf(ctx context.Context, a app.App, known map[string]app.Plan) (app.Plan, error) {
+func (api *API) planOf(ctx context.Context, a app.App, plans *plansRead) (app.Plan, error) {
 	key := strings.ToLower(a.Plan)
-	if p, ok := known[key]; ok {
-		return p, nil
+	if p, ok := plans.known.Load(key); ok {
+		return p.(app.Plan), nil
 	}
 	none := app.Plan{SKU: app.SKU{Name: "Y1", Tier: "Dynamic"}}
 	id, err := resource.Parse(a.Plan)
@@ -118,7 +122,7 @@ func (api *API) planOf(ctx context.Context, a app.App, known map[string]app.Plan
 		return none, nil
 	}
 	if err == nil {
-		known[key] = p
+		plans.known.Store(key, p)
 	}
 	return p, err
 }
