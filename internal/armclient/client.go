@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -292,4 +293,31 @@ func List[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 		path = page.NextLink
 	}
 	return list, nil
+}
+
+// Identity is who a client is, as its own token says.
+type Identity struct {
+	ObjectID string `json:"oid"`
+	TenantID string `json:"tid"`
+}
+
+// Identity signs in and reads the token it gets. The token is ours: it is not
+// verified, which is for those it is presented to.
+func (c *Client) Identity(ctx context.Context) (Identity, error) {
+	var id Identity
+	token, err := c.bearer(ctx)
+	if err != nil {
+		return id, err
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) == 3 {
+		var claims []byte
+		if claims, err = base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+			err = json.Unmarshal(claims, &id)
+		}
+	}
+	if len(parts) != 3 || err != nil || id.ObjectID == "" {
+		return id, problem.New(problem.Unavailable, "the token of "+c.cred.Endpoint+" cannot be understood")
+	}
+	return id, nil
 }
