@@ -9,7 +9,7 @@ import (
 )
 
 // referenceCost is what asking a resource costs of the budget.
-const referenceCost = 2000
+const referenceCost = 500
 
 // within gives the functions of a place in the template.
 func (r *run) within(c copies) []expression.Functions {

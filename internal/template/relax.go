@@ -16,6 +16,7 @@ type relaxer struct {
 	// comma is where in out a comma is that may have to go away, 0 for none. No
 	// JSON begins with a comma.
 	comma int
+	last  byte // that was written and is neither space nor comment
 }
 
 var unquoted = []byte("template")
@@ -40,10 +41,10 @@ func (r *relaxer) step() error {
 		r.at += end + 4
 		return nil
 	case c == '"':
-		r.comma = 0
+		r.comma, r.last = 0, c
 		return r.quoted()
 	case bytes.HasPrefix(rest, unquoted) && bytes.HasPrefix(bytes.TrimLeft(rest[len(unquoted):], " \t\r\n"), []byte(":")):
-		r.comma = 0
+		r.comma, r.last = 0, '"'
 		r.out.WriteString(`"template"`)
 		r.at += len(unquoted)
 		return nil
@@ -64,9 +65,10 @@ func (r *relaxer) other(c byte) error {
 			r.out.Bytes()[r.comma] = ' '
 		}
 	}
-	if r.comma = 0; c == ',' {
+	if r.comma = 0; c == ',' && bytes.IndexByte([]byte("{[:,"), r.last) < 0 {
 		r.comma = r.out.Len()
 	}
+	r.last = c
 	r.out.WriteByte(c)
 	r.at++
 	return nil

@@ -20,7 +20,7 @@ const (
 	MaxCopies    = 800
 	maxSections  = 256 // parameters, variables and outputs each
 	maxLevels    = 64  // of JSON
-	steps        = 4_000_000
+	steps        = 1_000_000
 )
 
 // Template is a template that was read. It does not change and is safe for

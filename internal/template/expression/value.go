@@ -3,6 +3,7 @@ package expression
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"reflect"
@@ -18,7 +19,12 @@ func Decode(text []byte) (any, error) {
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil {
-		return nil, invalid("it is not JSON at line %d", 1+bytes.Count(text[:min(dec.InputOffset(), int64(len(text)))], []byte("\n")))
+		at := int64(len(text)) // it ends too early
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			at = min(at, syntax.Offset)
+		}
+		return nil, invalid("it is not JSON at line %d", 1+bytes.Count(text[:at], []byte("\n")))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, invalid("there is more than one JSON value")
