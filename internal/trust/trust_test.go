@@ -337,3 +337,19 @@ func TestOverwriteKeepsTheFileItself(t *testing.T) {
 		t.Errorf("%q, the same file %v", text, inode() == before)
 	}
 }
+
+func TestAMountedFileIsWrittenInPlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	must(t, os.WriteFile(path, []byte("a\n"), 0o644))
+	if err := syscall.Mount(path, path, "", syscall.MS_BIND, ""); err != nil {
+		t.Skipf("this needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(path, 0)) })
+	if err := replace(path, []byte("a\n"), []byte("b\n")); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("replacing a mounted file: %v", err)
+	}
+	must(t, rewrite(path, func(old []byte) ([]byte, error) { return append(old, "b\n"...), nil }))
+	if text, _ := os.ReadFile(path); string(text) != "a\nb\n" {
+		t.Errorf("%q", text)
+	}
+}

@@ -169,13 +169,20 @@ resource "azurerm_service_plan" "plan" {
   os_type             = "Linux"
   sku_name            = "Y1"
 }
+resource "azurerm_storage_account" "store" {
+  name                     = "ordersstore"
+  resource_group_name      = azurerm_resource_group.rg.name
+  location                 = azurerm_resource_group.rg.location
+  account_tier             = "Standard"
+  account_replication_type = "LRS"
+}
 resource "azurerm_linux_function_app" "app" {
   name                       = "orders"
   resource_group_name        = azurerm_resource_group.rg.name
   location                   = azurerm_resource_group.rg.location
   service_plan_id            = azurerm_service_plan.plan.id
-  storage_account_name       = "acct"
-  storage_account_access_key = "c2VjcmV0"
+  storage_account_name       = azurerm_storage_account.store.name
+  storage_account_access_key = azurerm_storage_account.store.primary_access_key
   zip_deploy_file            = var.package
   app_settings = {
     GREETING                 = var.greeting
