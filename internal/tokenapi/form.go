@@ -7,10 +7,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
-// maxBody bounds a token request, in bytes.
-const maxBody = 64 << 10
+// Bounds of a token request: its bytes, and how long it may take to arrive. Anybody
+// may send one.
+const (
+	maxBody  = 64 << 10
+	bodyTime = 20 * time.Second
+)
 
 const (
 	grantType     = "client_credentials"
@@ -33,7 +38,10 @@ func readForm(w http.ResponseWriter, r *http.Request) (map[string]string, error)
 	if err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, faultf(90100, "The content type of the request must be application/x-www-form-urlencoded.")
 	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // where the connection can
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = control.SetReadDeadline(time.Time{})
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):

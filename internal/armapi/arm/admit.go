@@ -29,6 +29,14 @@ func (x *exchange) admit() error {
 	return x.authorize()
 }
 
+// recheck admits the call once more.
+func (x *exchange) recheck() error {
+	if x.route.Action == Public {
+		return nil
+	}
+	return x.admit()
+}
+
 func (x *exchange) authenticate() error {
 	if x.as != nil {
 		x.call.Caller = *x.as

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/resource"
@@ -40,6 +41,8 @@ type Call struct {
 	body          []byte
 	bodyErr       error
 	bodyRead      bool
+	bodyTime      time.Duration
+	recheck       func() error // fails if the call would not be admitted now
 }
 
 // Params are the variable parts of a path, decoded once. "scope" is the id that a

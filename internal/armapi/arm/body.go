@@ -7,20 +7,41 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 )
 
 // MaxBody is the most bytes a request body has.
 const MaxBody = 4 << 20
 
 // Body gives the request's body. It fails with 413 RequestEntityTooLarge over
-// [MaxBody].
+// [MaxBody], with 408 RequestTimeout for one that takes too long, and as the call
+// would if it were made anew: while a body arrives slowly, the caller can lose the
+// right to send it, or a resource can make way for another one of the same id.
 func (c *Call) Body() ([]byte, error) {
 	if !c.bodyRead {
 		c.bodyRead = true
-		c.body, c.bodyErr = c.readBody()
+		if c.body, c.bodyErr = c.readBody(); c.bodyErr == nil && len(c.body) > 0 && c.recheck != nil {
+			c.bodyErr = c.recheck()
+		}
 	}
 	return c.body, c.bodyErr
+}
+
+// Arriving gives the body for being read piece by piece, instead of [Call.Body].
+// All of it must arrive within a time; its size is for the reader to bound.
+func (c *Call) Arriving(within time.Duration) io.Reader {
+	c.arriveUntil(time.Now().Add(within))
+	return c.HTTP.Body
+}
+
+// arriveUntil bounds how long reading from the client may take; the zero time is
+// for ever. Where the connection cannot do that, the server's own limits hold.
+func (c *Call) arriveUntil(t time.Time) {
+	if c.writer != nil {
+		_ = http.NewResponseController(c.writer).SetReadDeadline(t)
+	}
 }
 
 func (c *Call) readBody() ([]byte, error) {
@@ -35,11 +56,15 @@ func (c *Call) readBody() ([]byte, error) {
 		}
 		return nil, tooLarge
 	}
+	c.arriveUntil(time.Now().Add(c.bodyTime))
 	body, err := io.ReadAll(limited)
+	c.arriveUntil(time.Time{}) // the handler may take longer
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
 		return nil, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, Faultf(http.StatusRequestTimeout, "RequestTimeout", "The request body took too long to arrive.")
 	case err != nil && c.Context().Err() != nil:
 		return nil, c.Context().Err()
 	case err != nil:

@@ -39,6 +39,8 @@ type Config struct {
 	Log    *slog.Logger
 	Clock  clock.Clock
 
+	BodyTime time.Duration // longest a body may take to arrive; 0 is a minute
+
 	// SlowPolling leaves out the header that lets Terraform poll without waiting.
 	SlowPolling bool
 	// StrictTransport sends Strict-Transport-Security. It is for hosts of their own:
@@ -76,6 +78,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Region == "" {
 		c.Region = "LOCAL"
+	}
+	if c.BodyTime <= 0 {
+		c.BodyTime = time.Minute
 	}
 	if c.LoginURL == nil {
 		c.LoginURL = func(host string) string { return "https://" + host + "/common" }

@@ -85,7 +85,7 @@ func (x *exchange) setHeaders() {
 func (x *exchange) newCall(m match) error {
 	c := &Call{
 		HTTP: x.r, writer: x.w, BaseURL: baseURL(x.r), Query: url.Values{},
-		Pattern: m.route.Pattern, CorrelationID: x.ids.correlation,
+		Pattern: m.route.Pattern, CorrelationID: x.ids.correlation, bodyTime: x.api.cfg.BodyTime, recheck: x.recheck,
 	}
 	var err error
 	if c.Params, c.Scope, err = m.route.bind(m.base, m.segs); err != nil {

@@ -211,6 +211,10 @@ func (p *Provider) activate(c *arm.Call) (arm.Reply, error) {
 	return arm.OK(describeRelease(app, r, "")), nil
 }
 
+// packageTime is how long a package may take to arrive: a sender who never ends
+// must not keep others from deploying.
+const packageTime = 15 * time.Minute
+
 // deploy takes a zip as the body. It is not read as other bodies are, which are
 // short.
 func (p *Provider) deploy(way string) arm.Handler {
@@ -228,7 +232,7 @@ func (p *Provider) deploy(way string) arm.Handler {
 		if strings.EqualFold(c.Query.Get("isasync"), "true") {
 			take = p.cfg.Deployer.DeployLater
 		}
-		r, err := take(c.Context(), app.Name, c.HTTP.Body, meta)
+		r, err := take(c.Context(), app.Name, c.Arriving(packageTime), meta)
 		if err != nil {
 			return arm.Reply{}, err
 		}
