@@ -98,6 +98,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		Metrics: metrics, State: platform.StateConfig{Kind: file.State.Kind, Path: file.State.Path, Etcd: etcd},
 		KEK: env.Get("LATCHKEY_KEK"), Environ: env.Environ, NewOwnerCredential: f.newOwner, MaxPackage: file.Packages.MaxBytes,
 		CertFile: file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: networks,
+		Workers: platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
 	}, nil
 }

@@ -3,7 +3,6 @@ package platform
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
@@ -12,6 +11,7 @@ import (
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
+	"github.com/latchkey/latchkey/internal/platform/isolation"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/state"
@@ -25,6 +25,7 @@ func (n *Node) openApps(context.Context) error {
 		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.cfg.Clock, Log: n.log,
 	})
 	n.beside(n.upkeep)
+	n.beside(n.keepUsers)
 	return nil
 }
 
@@ -54,8 +55,20 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	if err != nil {
 		return cfg, nil, err
 	}
-	settings := n.effective(whole)
+	user, leave, err := n.takeUser(a)
+	if err != nil {
+		return cfg, nil, err
+	}
+	defer func() {
+		if err != nil {
+			leave()
+		}
+	}()
+	settings := n.effective(whole, user)
 	dir, err := n.releases.Folder(ctx, a.Name, w.Release)
+	if err == nil {
+		err = n.grant(user, dir)
+	}
 	if err != nil {
 		return cfg, nil, err
 	}
@@ -69,12 +82,12 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	n.rings.put(keyPlace(a), ring)
 	stats := n.metrics.App(a.Name)
 	return hosted.Config{
-		Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings,
+		Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings, Credential: credential(user),
 		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
 		Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name), Denied: n.auditDenial(a),
-	}, func() { n.rings.remove(keyPlace(a), ring) }, nil
+	}, func() { n.rings.remove(keyPlace(a), ring); leave() }, nil
 }
 
 // auditDenial records callers of an app that were refused. Repeated ones become
@@ -110,8 +123,8 @@ func (n *Node) reportFaults(name string) func(*instance.Model) {
 
 // effective gives the settings an app's host and worker see: its own above what
 // the platform gives every app.
-func (n *Node) effective(a app.Snapshot) hosted.Settings {
-	s := hosted.Settings(n.baseEnv())
+func (n *Node) effective(a app.Snapshot, user *isolation.User) hosted.Settings {
+	s := hosted.Settings(n.baseEnv(user))
 	s["WEBSITE_SITE_NAME"] = a.Name
 	s["WEBSITE_RESOURCE_GROUP"] = a.ID.Group()
 	s["WEBSITE_OWNER_NAME"] = n.install.SubscriptionID + "+" + a.ID.Group()
@@ -121,25 +134,6 @@ func (n *Node) effective(a app.Snapshot) hosted.Settings {
 	}
 	maps.Copy(s, a.Settings)
 	return s
-}
-
-// passed are variables of the node's own environment that workers get too: what
-// programs need to run on this machine, and nothing that could be secret.
-var passed = []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "HOSTNAME"}
-
-// baseEnv gives what every worker's environment begins with. The installation's
-// authority is trusted by the usual clients.
-func (n *Node) baseEnv() map[string]string {
-	env := map[string]string{
-		"SSL_CERT_FILE": n.path(BundleFile), "REQUESTS_CA_BUNDLE": n.path(BundleFile), "NODE_EXTRA_CA_CERTS": n.path(CAFile),
-	}
-	for _, entry := range n.cfg.Environ {
-		name, value, _ := strings.Cut(entry, "=")
-		if slices.Contains(passed, name) {
-			env[name] = value
-		}
-	}
-	return env
 }
 
 // hostID gives the id of an app's host, in the alphabet of the stock host.

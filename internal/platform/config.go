@@ -35,7 +35,8 @@ type Config struct {
 	Management string // host:port of the management API, over TLS
 	Metrics    string // host:port of metrics and health; "" is none
 
-	State StateConfig
+	State   StateConfig
+	Workers WorkersConfig
 	// KEK is the key-encryption key, base64; "" is the file in DataDir.
 	KEK string
 	// Environ is the process environment, of which workers get the harmless part.
@@ -65,6 +66,12 @@ type StateConfig struct {
 	Kind string // "bolt" (default) or "etcd"
 	Path string // bolt: the file; default DataDir/state.db
 	Etcd EtcdConfig
+}
+
+// WorkersConfig says as which users the workers of apps run.
+type WorkersConfig struct {
+	Isolation string // "auto" (default): as users of their own where possible; "off"; "required"
+	FirstID   uint32 // first of the 65,536 ids of these users; default 2,100,000,000
 }
 
 // EtcdConfig says how etcd is reached.

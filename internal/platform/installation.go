@@ -84,11 +84,16 @@ func (n *Node) openAuthority(ctx context.Context) error {
 	if n.tls, err = n.newTLS(); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(n.path(CAFile), n.ca.PEM()); err != nil {
-		return err
+	for name, text := range map[string][]byte{CAFile: n.ca.PEM(), BundleFile: append(systemRoots(), n.ca.PEM()...)} {
+		err := atomicfile.Write(n.path(name), text)
+		if err == nil {
+			err = n.publish(n.path(name))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	bundle := append(systemRoots(), n.ca.PEM()...)
-	return atomicfile.Write(n.path(BundleFile), bundle)
+	return nil
 }
 
 func (n *Node) path(name string) string { return filepath.Join(n.cfg.DataDir, name) }

@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
+	"github.com/latchkey/latchkey/internal/platform/isolation"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/release"
@@ -59,6 +60,7 @@ type Node struct {
 	rings     *rings
 	fleet     *fleet.Fleet
 	statuses  *statuses
+	users     *isolation.Users // of workers; nil: they run as the node's user
 
 	handler http.Handler // of the management listener
 	tls     *tls.Config
@@ -84,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		n.openLogs, n.openFolder, n.openPorts, n.openState, n.openSeal, n.openInstallation, n.openAuthority,
+		n.openLogs, n.openFolder, n.openPorts, n.openState, n.openWorkers, n.openSeal, n.openInstallation, n.openAuthority,
 		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openHealth,
 	} {
 		if err := step(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/keystore/controlplane"
+	"github.com/latchkey/latchkey/internal/platform/isolation"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/release"
@@ -67,7 +68,7 @@ func (n *Node) openAudit() {
 
 func (n *Node) openReleases() {
 	n.releases = release.New(release.Config{
-		Store: n.store, CacheDir: n.path("apps"), Node: n.cfg.Node, Clock: n.cfg.Clock, Log: n.log,
+		Store: n.store, CacheDir: n.path(isolation.PackagesDir), Node: n.cfg.Node, Clock: n.cfg.Clock, Log: n.log,
 		Limits: release.Limits{Zip: n.cfg.MaxPackage}, Inspect: inspect,
 	})
 	n.deployer = release.NewDeployer(release.DeployerConfig{Releases: n.releases, Activate: n.activate, Log: n.log})

@@ -40,6 +40,7 @@ type File struct {
 	State      State   `json:"state"`
 	Log        Log     `json:"log"`
 	Packages   Limits  `json:"packages"`
+	Workers    Workers `json:"workers"`
 	Federation Issuers `json:"federation"`
 }
 
@@ -82,6 +83,12 @@ type Log struct {
 // Limits of packages.
 type Limits struct {
 	MaxBytes int64 `json:"maxBytes"`
+}
+
+// Workers says as which users the workers of apps run.
+type Workers struct {
+	Isolation string `json:"isolation"` // auto, off or required
+	FirstID   int64  `json:"firstId"`   // of the ids for their users
 }
 
 // notOurs are variables with the prefix that are no settings of this file.
@@ -285,6 +292,9 @@ func setText(v reflect.Value, text string) (fault string) {
 	return ""
 }
 
+// maxFirstID leaves room for 65536 ids, and for the last two, which mean nobody.
+const maxFirstID = 1<<32 - 3 - 1<<16
+
 // check finds values that contradict each other.
 func check(f File) []string {
 	var faults []string
@@ -312,6 +322,12 @@ func check(f File) []string {
 		if _, err := netip.ParsePrefix(n); err != nil {
 			faults = append(faults, fmt.Sprintf("federation.networks[%d]: %q is no network such as 10.0.0.0/8", i, n))
 		}
+	}
+	if i := f.Workers.Isolation; i != "" && i != "auto" && i != "off" && i != "required" {
+		faults = append(faults, fmt.Sprintf("workers.isolation: %q is none of auto, off, required", i))
+	}
+	if id := f.Workers.FirstID; id != 0 && (id < 1000 || id > maxFirstID) {
+		faults = append(faults, fmt.Sprintf("workers.firstId: %d is not between 1000 and %d", id, int64(maxFirstID)))
 	}
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")

@@ -41,7 +41,8 @@ type Config struct {
 
 	CORS            []string // origins of pages that may read answers
 	CORSCredentials bool
-	Watch           bool // restart the app when its files change
+	Credential      *custom.Credential // the user the worker runs as; nil is our own
+	Watch           bool               // restart the app when its files change
 	Grace           time.Duration
 	Version         string // of this program
 
@@ -109,7 +110,7 @@ func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
 	}
 	return custom.New(custom.Config{
 		App: m.App, Env: workerEnv(m.Settings, a.cfg.Dir, a.cfg.Hostname, a.cfg.Environment),
-		HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
+		Credential: a.cfg.Credential, HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
 	}), nil
 }
 

@@ -50,6 +50,9 @@ func Start(t testing.TB, cfg platform.Config) *Platform {
 			*address = "127.0.0.1:0"
 		}
 	}
+	if cfg.Workers.Isolation == "" {
+		cfg.Workers.Isolation = "off" // other users cannot get to a test's folders, nor to its program
+	}
 	if cfg.Log == nil {
 		cfg.Log = p.Log
 	}

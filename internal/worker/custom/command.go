@@ -26,6 +26,7 @@ type command struct {
 	args []string
 	dir  string
 	env  []string
+	as   *Credential // nil: our own user
 }
 
 // resolve finds the executable and puts the command line together: arguments,
@@ -142,13 +143,16 @@ func notExecutable(path string) error {
 }
 
 // startError explains why the kernel refused to run the file.
-func startError(path string, err error) error {
-	e := problem.Wrap(problem.Unavailable, fmt.Sprintf("%s: cannot run %s", executableSetting, path), err)
+func startError(c command, err error) error {
+	e := problem.Wrap(problem.Unavailable, fmt.Sprintf("%s: cannot run %s", executableSetting, c.path), err)
 	switch {
 	case errors.Is(err, syscall.ENOEXEC):
 		return e.WithNext("it is not a program for this machine; a script needs a first line such as #!/usr/bin/env node")
 	case errors.Is(err, fs.ErrNotExist):
 		return e.WithNext("the interpreter or loader it asks for is missing on this machine")
+	case errors.Is(err, fs.ErrPermission) && c.as != nil:
+		return e.WithNext(fmt.Sprintf("the app runs as user %d, which is no account: the file, its interpreter and %s must be open to every user (mode and folders), or be part of the package",
+			c.as.UID, c.dir))
 	case errors.Is(err, fs.ErrPermission):
 		return e.WithNext("the file or its folder does not permit running it (mode, owner or a noexec mount)")
 	}

@@ -34,8 +34,9 @@ type Config struct {
 	// Env is the complete environment of the process; the handler's port, ids and
 	// app root are added. Nothing of our own environment is inherited.
 	Env         map[string]string
-	HostVersion string // sent to the handler with every invocation
-	ID          string // worker id; random when ""
+	Credential  *Credential // the user it runs as; nil is our own
+	HostVersion string      // sent to the handler with every invocation
+	ID          string      // worker id; random when ""
 	Logs        worker.LogSink
 	Clock       clock.Clock   // default the system clock
 	InitTimeout time.Duration // from start to the first HTTP answer; default 30 s
@@ -57,6 +58,7 @@ type Worker struct {
 	started bool
 	stopped bool
 	proc    *process
+	port    int
 	addr    string // host:port the handler listens on
 	relay   *hop.Client
 	exit    worker.Exit // written before exited is closed
@@ -144,8 +146,8 @@ func (w *Worker) spawn() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.addr = loopback + ":" + strconv.Itoa(port)
-	command.env = environ(w.cfg.Env, w.additions(port))
+	w.port, w.addr = port, loopback+":"+strconv.Itoa(port)
+	command.env, command.as = environ(w.cfg.Env, w.additions(port)), w.cfg.Credential
 	return startProcess(command, w.console)
 }
 

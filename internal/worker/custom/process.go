@@ -38,19 +38,18 @@ type process struct {
 // signal when the thread that started the child ends, not the whole process.
 func startProcess(c command, console func(stream, string)) (*process, error) {
 	p := &process{done: make(chan struct{})}
-	cmd := &exec.Cmd{Path: c.path, Args: append([]string{c.path}, c.args...), Dir: c.dir, Env: c.env}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd := &exec.Cmd{Path: c.path, Args: append([]string{c.path}, c.args...), Dir: c.dir, Env: c.env, SysProcAttr: attributes(c.as)}
 	childEnds, err := p.openPipes(cmd)
 	if err != nil {
-		return nil, startError(c.path, err)
+		return nil, startError(c, err)
 	}
 	started := make(chan error)
-	go p.own(cmd, started)
+	go p.own(cmd, c.as, started)
 	err = <-started
 	closeAll(childEnds)
 	if err != nil {
 		closeAll(p.outputs)
-		return nil, startError(c.path, err)
+		return nil, startError(c, err)
 	}
 	p.pump(p.outputs[0], func(line string) { console(stdout, line) })
 	p.pump(p.outputs[1], func(line string) { console(stderr, line) })
@@ -78,10 +77,10 @@ func closeAll(files []*os.File) {
 }
 
 // own starts cmd, waits for its end, kills what is left of the group and reaps.
-func (p *process) own(cmd *exec.Cmd, started chan<- error) {
+func (p *process) own(cmd *exec.Cmd, as *Credential, started chan<- error) {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+	defer unlock(as)
+	if err := start(cmd, as); err != nil {
 		started <- err
 		return
 	}

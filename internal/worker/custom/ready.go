@@ -32,7 +32,7 @@ func (w *Worker) awaitReady(ctx context.Context) error {
 	cancel(nil)
 	<-watched
 	if err == nil {
-		return nil
+		return checkListener(w.port, w.cfg.Credential)
 	}
 	return w.startFailure(err)
 }
