@@ -21,7 +21,7 @@ import (
 // newSites makes the operations of Microsoft.Web.
 func (n *Node) newSites() *sites.API {
 	return sites.New(sites.Config{
-		Apps: n.apps, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
+		Apps: n.apps, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID, Authorize: n.roles,
 		Status: n.appStatus, HostRuntime: n.hostRuntime, MasterKey: n.masterKey,
 		SyncTriggers: func(ctx context.Context, a app.App) error {
 			if running := n.fleet.Running(a.Name); running != nil {

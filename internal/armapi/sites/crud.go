@@ -57,6 +57,9 @@ func (api *API) putSite(c *arm.Call) (arm.Reply, error) {
 	if spec.Identity, err = nextIdentity(old.Resource.Identity, spec.Identity, false); err != nil {
 		return arm.Reply{}, err
 	}
+	if err := api.checkLinked(c, old, spec); err != nil {
+		return arm.Reply{}, err
+	}
 	a, _, err := api.Apps.Put(c.Context(), c.Scope, c.Caller.ObjectID, spec)
 	if errors.Is(err, problem.Exists) {
 		return arm.Reply{}, taken(c.Scope.Name(), err)
@@ -98,6 +101,9 @@ func (api *API) patchSite(c *arm.Call, old app.App) (arm.Reply, error) {
 		return arm.Reply{}, err
 	}
 	if spec.Identity, err = nextIdentity(old.Resource.Identity, spec.Identity, true); err != nil {
+		return arm.Reply{}, err
+	}
+	if err := api.checkLinked(c, old, spec); err != nil {
 		return arm.Reply{}, err
 	}
 	a, err := api.Apps.Patch(c.Context(), c.Scope, c.Caller.ObjectID, spec)
@@ -156,11 +162,15 @@ func (api *API) deleteSite(c *arm.Call) (arm.Reply, error) {
 	return arm.Status(http.StatusOK), err
 }
 
-// deleteEmptyPlan removes the plan of an app that is gone, unless it has others.
+// deleteEmptyPlan removes the plan of an app that is gone, unless it has others or
+// the caller may not.
 func (api *API) deleteEmptyPlan(c *arm.Call, plan string) error {
 	id, err := resource.Parse(plan)
 	if err != nil || plan == "" {
 		return nil // an app without a plan
+	}
+	if allowed, err := api.allows(c, removePlan, id); err != nil || !allowed {
+		return err // it is not the caller's to delete
 	}
 	err = api.Apps.DeletePlan(c.Context(), id)
 	if errors.Is(err, problem.Conflict) || errors.Is(err, problem.NotFound) {

@@ -59,7 +59,7 @@ func newFixture(t *testing.T, change ...func(*sites.Config)) *fixture {
 		t.Fatal(err)
 	}
 	f.apps = app.New(app.Config{Inventory: inv, Clock: f.clock})
-	cfg := sites.Config{Apps: f.apps, TenantID: "t", SubscriptionID: sub}
+	cfg := sites.Config{Apps: f.apps, TenantID: "t", SubscriptionID: sub, Authorize: f}
 	for _, c := range change {
 		c(&cfg)
 	}

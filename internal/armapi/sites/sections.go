@@ -85,8 +85,19 @@ func (api *API) getSection(s app.Section) siteHandler {
 			return arm.Reply{}, missing(err, a.ID)
 		}
 		properties, err := shownSection(s, v.JSON)
+		if err == nil && s == app.Logs { // what may be read with the right to read alone
+			properties, err = api.readableLogs(c, a, properties)
+		}
 		return tagged(childOf(a, "config", string(s), properties), v), err
 	}
+}
+
+// readableLogs gives what the caller may see of where an app's logs go.
+func (api *API) readableLogs(c *arm.Call, a app.App, properties map[string]any) (map[string]any, error) {
+	if full, err := api.allows(c, listConfigs, a.ID); err != nil || full {
+		return properties, err
+	}
+	return withoutSignatures(properties)
 }
 
 func (api *API) putSection(s app.Section) siteHandler {

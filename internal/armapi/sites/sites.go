@@ -41,6 +41,9 @@ type Config struct {
 	TenantID       string
 	SubscriptionID string
 	Location       string // the only region, as people read it; "" is "Local"
+	// Authorize says what callers may do with other resources that a call about an
+	// app makes use of.
+	Authorize arm.Authorizer
 
 	// Status gives what runs of an app; nil shows no instances. Its errors are not
 	// the caller's: the app is then shown without instances.

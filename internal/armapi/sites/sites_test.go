@@ -413,7 +413,7 @@ func TestActionsAreThoseOfRoles(t *testing.T) {
 	} {
 		f.actions = nil
 		f.call(tt.method, siteAt+tt.path, "{}")
-		if !slices.Equal(f.actions, []string{tt.action + " " + siteAt}) {
+		if !slices.Equal(slices.Compact(f.actions), []string{tt.action + " " + siteAt}) { // asked again when the body is there
 			t.Errorf("%s %s asks for %q", tt.method, tt.path, f.actions)
 		}
 	}
