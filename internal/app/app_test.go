@@ -220,7 +220,7 @@ func TestNamesAreUniqueInTheInstallation(t *testing.T) {
 	f := newFixture(t)
 	f.put(t, "orders", minimal)
 	_, _, err := f.Put(t.Context(), siteID("other", "ORDERS"), "me", spec(t, minimal))
-	if !errors.Is(err, problem.Exists) || !strings.Contains(problem.NextOf(err), "rg") {
+	if !errors.Is(err, problem.Exists) || problem.NextOf(err) == "" || strings.Contains(problem.NextOf(err), "rg") { // where the other is is not everybody's business
 		t.Errorf("a second app of the name: %v (%s)", err, problem.NextOf(err))
 	}
 	if _, _, err := f.Put(t.Context(), siteID("none", "fresh"), "me", spec(t, minimal)); !errors.Is(err, problem.NotFound) {

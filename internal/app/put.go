@@ -67,7 +67,7 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 		if other.Equal(id) { // somebody has just made it
 			return App{}, errStale
 		}
-		return App{}, taken(id.Name(), other)
+		return App{}, taken(id.Name())
 	} else if !errors.Is(err, problem.NotFound) {
 		return App{}, err
 	}
@@ -96,9 +96,10 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 	return a.write(ctx, d, by, false)
 }
 
-func taken(name string, other resource.ID) error {
+// taken does not say where the other app is: whoever makes one need not see that.
+func taken(name string) error {
 	return problem.New(problem.Exists, fmt.Sprintf("an app called %q already exists", name)).
-		WithNext("choose another name: app names are unique in this installation; the other app is in resource group " + other.Group())
+		WithNext("choose another name: app names are unique in this installation, also those of apps you do not see")
 }
 
 type mode bool

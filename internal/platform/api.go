@@ -2,7 +2,6 @@ package platform
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/storage"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
-	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -69,24 +67,7 @@ func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
 			return err
 		}
 	}
-	return n.unassignBelow(ctx, group)
-}
-
-// unassignBelow removes the role assignments in a scope that goes away.
-func (n *Node) unassignBelow(ctx context.Context, scope resource.ID) error {
-	list, err := n.roles.Assignments()
-	if err != nil {
-		return err
-	}
-	for _, a := range list {
-		if !scope.Contains(a.Scope) {
-			continue
-		}
-		if _, err := n.roles.Unassign(ctx, a.ID); err != nil && !errors.Is(err, problem.NotFound) {
-			return err
-		}
-	}
-	return nil
+	return n.roles.UnassignBelow(ctx, group)
 }
 
 // auditCall records what was changed, which secrets were read, and who was

@@ -48,7 +48,7 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 		Hosts: app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
 		OnDelete: []func(context.Context, app.App) error{
 			n.deleteKeys, n.deleteReleases,
-			func(ctx context.Context, a app.App) error { return n.unassignBelow(ctx, a.ID) },
+			func(ctx context.Context, a app.App) error { return n.roles.UnassignBelow(ctx, a.ID) },
 		},
 	})
 	return n.roles.Ready(ctx)

@@ -254,6 +254,25 @@ func (r *Roles) UnassignAll(ctx context.Context, principal string) (removed []As
 	return removed, nil
 }
 
+// UnassignBelow removes all assignments at a scope that goes away and in it: what
+// is made there later is another thing, which these roles were not given for. It
+// reads the state, as other nodes may have made some just now.
+func (r *Roles) UnassignBelow(ctx context.Context, scope resource.ID) error {
+	all, err := r.stored(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		if !scope.Contains(a.Scope) {
+			continue
+		}
+		if _, err := r.Unassign(ctx, a.ID); err != nil && !errors.Is(err, problem.NotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
 // keepAnOwner makes sure that somebody can administer the installation after
 // assignments are gone: the operations it gives fail the removal if the other
 // Owner goes at the same moment. A divergence: Azure has other ways back in.

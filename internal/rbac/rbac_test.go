@@ -625,3 +625,26 @@ func benchmarkAllow(b *testing.B, each int) {
 		}
 	}
 }
+
+// Assignments that another node made a moment ago go too.
+func TestUnassignBelowTakesWhatIsStored(t *testing.T) {
+	e := newEnv(t)
+	other := rbac.New(&inventory.Inventory{Store: e.store, Clock: clock.Real{}}, clock.Real{}, slog.New(slog.DiscardHandler))
+	for _, scope := range []resource.ID{group, site, site.Child("", "functions", "f"), resource.Group(sub, "rg2")} {
+		if _, _, err := other.Assign(e.ctx, rbac.Assign{Scope: scope, Name: uuid.NewString(), Principal: bob, Role: rbac.Reader}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.UnassignBelow(e.ctx, site); err != nil {
+		t.Fatal(err)
+	}
+	left, _, err := (&inventory.Inventory{Store: e.store, Clock: clock.Real{}}).List(e.ctx, rbac.AssignmentType, resource.Root, "", 0)
+	if err != nil || len(left) != 2 {
+		t.Fatalf("%d are left, %v", len(left), err)
+	}
+	for _, r := range left {
+		if site.Contains(r.ResourceID().Parent()) {
+			t.Errorf("%s is left", r.ID)
+		}
+	}
+}
