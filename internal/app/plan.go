@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -38,8 +39,10 @@ type SKU struct {
 	Capacity int    `json:"capacity"`
 }
 
-// planName is what a plan can be called.
-var planName = regexp.MustCompile(`^[\p{L}\p{N}_-]{1,100}$`)
+// planName is what a plan can be called, with up to maxPlanName characters.
+var planName = regexp.MustCompile(`^[\p{L}\p{N}_-]+$`)
+
+const maxPlanName = 100
 
 var notInPlanName = regexp.MustCompile(`[^A-Za-z0-9]`)
 
@@ -103,7 +106,7 @@ func (a *Apps) PatchPlan(ctx context.Context, id resource.ID, by string, s Spec)
 }
 
 func (a *Apps) writePlan(ctx context.Context, id resource.ID, by string, s Spec, how mode) (p Plan, created bool, err error) {
-	if !planName.MatchString(id.Name()) {
+	if !planName.MatchString(id.Name()) || utf8.RuneCountInString(id.Name()) > maxPlanName {
 		return p, false, problem.New(problem.Invalid, fmt.Sprintf("%q is no name of a plan", clip(id.Name()))).
 			WithNext("use 1 to 100 letters, digits, hyphens and underscores")
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/inventory"
@@ -17,6 +18,9 @@ import (
 )
 
 const groupType = "Microsoft.Resources/resourceGroups"
+
+// readGroups is the action that roles name for reading a group.
+const readGroups = "Microsoft.Resources/subscriptions/resourceGroups/read"
 
 // groupState is what is kept of a group besides what all resources have.
 type groupState struct {
@@ -43,10 +47,14 @@ type groupBody struct {
 	ManagedBy *string            `json:"managedBy"`
 }
 
-var groupName = regexp.MustCompile(`^[-\p{L}\p{Nd}_.()]{1,90}$`)
+var groupName = regexp.MustCompile(`^[-\p{L}\p{Nd}_.()]+$`)
+
+// maxGroupName is in characters. It is not in the expression: one that counts
+// letters of all scripts takes megabytes.
+const maxGroupName = 90
 
 func checkGroupName(name string) error {
-	if !groupName.MatchString(name) || strings.HasSuffix(name, ".") {
+	if !groupName.MatchString(name) || utf8.RuneCountInString(name) > maxGroupName || strings.HasSuffix(name, ".") {
 		return arm.Faultf(http.StatusBadRequest, "InvalidResourceGroupName",
 			"A resource group's name has 1 to 90 letters, digits and -_.() and does not end in a full stop.")
 	}
@@ -96,7 +104,13 @@ func (s *Service) Admit(c *arm.Call) error {
 	if c.Scope.Group() == "" || c.Pattern == groupPattern {
 		return nil
 	}
-	group, err := readGroup(c.Context(), s.cfg.Inventory, resource.Group(c.Scope.Subscription(), c.Scope.Group()))
+	id := resource.Group(c.Scope.Subscription(), c.Scope.Group())
+	if c.Pattern == groupResources { // a token is enough to ask, but not to find out which groups there are
+		if sees, err := s.sight(c)(id, readGroups); err != nil || !sees {
+			return err
+		}
+	}
+	group, err := readGroup(c.Context(), s.cfg.Inventory, id)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (s *Service) listGroups(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	return s.page(c, groups, groupType+"/read", describeGroup)
+	return s.page(c, groups, readGroups, describeGroup)
 }
 
 // listResources lists what a subscription or group has. Those are the tracked

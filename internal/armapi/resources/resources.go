@@ -75,8 +75,11 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, sub: resource.Subscription(cfg.SubscriptionID)}, nil
 }
 
-// groupPattern is the path of a resource group.
-const groupPattern = "/subscriptions/{subscription}/resourceGroups/{group}"
+// Paths of a resource group and of the list of what it has.
+const (
+	groupPattern   = "/subscriptions/{subscription}/resourceGroups/{group}"
+	groupResources = groupPattern + "/resources"
+)
 
 // Operations gives what the service serves.
 func (s *Service) Operations() []arm.Operation {
@@ -98,7 +101,7 @@ func (s *Service) Operations() []arm.Operation {
 		// Lists show each caller what they may read, so a token is enough to ask.
 		{Method: "GET", Pattern: sub + "/resourceGroups", Action: arm.Open, Handler: s.listGroups},
 		{Method: "GET", Pattern: sub + "/resources", Action: arm.Open, Handler: s.listResources},
-		{Method: "GET", Pattern: groupPattern + "/resources", Action: arm.Open, Handler: s.listResources},
+		{Method: "GET", Pattern: groupResources, Action: arm.Open, Handler: s.listResources},
 		{Method: "POST", Pattern: "/providers/Microsoft.ResourceGraph/resources", Action: arm.Open, Handler: s.graph, Reads: true},
 
 		{Method: "GET", Pattern: groupPattern, Handler: s.getGroup},
