@@ -107,6 +107,29 @@ func TestARoleOnOneAppIsOfThatAppOnly(t *testing.T) {
 	}
 }
 
+// Which groups there are is seen by those who may read one, as roles call it.
+func TestGroupsAreSeenByThoseWhoMayReadThem(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	group := p.Subscription() + "/resourceGroups/"
+	p.Do(t, http.MethodPut, group+"rg", map[string]any{"location": "local"}, nil)
+	p.Do(t, http.MethodPut, group+"secret", map[string]any{"location": "local"}, nil)
+	_, cred := principal(t, p, websiteRole, group+"rg")
+	c := as(t, p, cred)
+	var seen struct{ Value []struct{ Name string } }
+	if err := c.Do(t.Context(), http.MethodGet, strings.TrimSuffix(group, "/"), nil, &seen); err != nil || len(seen.Value) != 1 || seen.Value[0].Name != "rg" {
+		t.Errorf("sees %+v: %v", seen.Value, err)
+	}
+	allowed(t, c, http.MethodGet, group+"rg/resources", nil)
+	for _, name := range []string{"secret", "that-does-not-exist"} {
+		if err := c.Do(t.Context(), http.MethodGet, group+name+"/resources", nil, &seen); err != nil || len(seen.Value) != 0 {
+			t.Errorf("%s: %+v %v", name, seen.Value, err)
+		}
+	}
+	if err := p.Client.Do(t.Context(), http.MethodGet, group+"that-does-not-exist/resources", nil, nil); !errors.Is(err, problem.NotFound) {
+		t.Errorf("who may read it is told: %v", err)
+	}
+}
+
 // An app that was deleted leaves no rights to one that is made in its place.
 func TestRolesOnAnAppEndWithTheApp(t *testing.T) {
 	p := platformtest.Start(t, platform.Config{})
