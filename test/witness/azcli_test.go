@@ -18,6 +18,8 @@ func az(t *testing.T, c *caller) {
 	})
 	t.Run("login", func(t *testing.T) { r.login(t) })
 	t.Run("group", func(t *testing.T) { r.run(t, azGroup...) })
+	t.Run("storage account", func(t *testing.T) { r.run(t, azStorage...) })
+	t.Run("deployment group", func(t *testing.T) { r.deployment(t) })
 	t.Run("functionapp create", func(t *testing.T) { r.run(t, azCreate...) })
 	t.Run("functionapp config appsettings", func(t *testing.T) { r.run(t, azSettings...) })
 	t.Run("functionapp deployment source config-zip", func(t *testing.T) { r.configZip(t) })
@@ -59,6 +61,59 @@ var azGroup = []step{
 	{"HEAD", "{sub}/resourcegroups/{group}?api-version=2022-09-01", "", "204", nil},
 	{"GET", "{sub}/providers/Microsoft.Web?api-version=2022-09-01", "", "200", []string{"registrationState=Registered"}},
 	{"POST", "{sub}/providers/Microsoft.Web/register?api-version=2022-09-01", "", "200", []string{"registrationState=Registered"}},
+}
+
+// azStorage is az storage account create, and how az functionapp create reads it.
+var azStorage = []step{
+	{"POST", "{sub}/providers/Microsoft.Storage/checkNameAvailability?api-version=2023-05-01", `{"name":"azstorage1","type":"Microsoft.Storage/storageAccounts"}`, "200", []string{"nameAvailable=true"}},
+	{"PUT", "{rg}/providers/Microsoft.Storage/storageAccounts/azstorage1?api-version=2023-05-01", `{"sku":{"name":"Standard_LRS"},"kind":"StorageV2","location":"local","properties":{"encryption":{"services":{"blob":{}},"keySource":"Microsoft.Storage"},"accessTier":"Hot"}}`, "200|202", nil},
+	{"GET", "{rg}/providers/Microsoft.Storage/storageAccounts/azstorage1?api-version=2023-05-01", "", "200", []string{"properties.primaryEndpoints.blob", "properties.primaryEndpoints.queue", "properties.primaryEndpoints.table", "properties.primaryEndpoints.file", "sku.name"}},
+	{"POST", "{rg}/providers/Microsoft.Storage/storageAccounts/azstorage1/listKeys?api-version=2018-02-01", "", "200", []string{"keys.0.value", "keys.0.keyName"}},
+	{"GET", "{sub}/providers/Microsoft.Storage/storageAccounts?api-version=2023-05-01", "", "200", []string{"value.0.name"}},
+	{"DELETE", "{rg}/providers/Microsoft.Storage/storageAccounts/azstorage1?api-version=2023-05-01", "", "200|204", nil},
+}
+
+// deployment is az deployment group create: the template is spliced into the body
+// as it is in the file, comments and all.
+func (r replay) deployment(t *testing.T) {
+	t.Helper()
+	const at = "{rg}/providers/Microsoft.Resources/deployments/az?api-version=2022-09-01"
+	action := func(name string) string { return strings.Replace(at, "?", "/"+name+"?", 1) }
+	body := `{"properties": {"parameters": {"name": {"value": "azplan"}}, "mode": "Incremental", template:{
+  // the plan of the shop
+  "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+  "parameters": {"name": {"type": "string"}}, /* one size */
+  "resources": [{"type": "Microsoft.Web/serverfarms", "apiVersion": "2023-12-01", "name": "[parameters('name')]", "location": "[resourceGroup().location]", "sku": {"name": "Y1"}}],
+  "outputs": {"id": {"type": "string", "value": "[resourceId('Microsoft.Web/serverfarms', parameters('name'))]"}}
+}}}`
+	r.run(t, step{"POST", action("validate"), body, "200|202", []string{"properties.validatedResources.0.id={web}/serverfarms/azplan"}})
+	put := r.send(t, request{method: "PUT", path: r.names.Replace(at), body: body, header: r.header})
+	if put.status != http.StatusCreated || put.header.Get("Azure-Asyncoperation") == "" && put.has("properties.provisioningState=Succeeded") != nil {
+		t.Fatalf("az takes a 201 that is over, or that tells where to ask: %s %v", put, put.header)
+	}
+	r.await(t, put)
+	r.run(t,
+		step{"GET", at, "", "200", []string{"properties.provisioningState=Succeeded", "properties.outputs.id.value={web}/serverfarms/azplan", "properties.templateHash", "properties.duration"}},
+		step{"GET", action("operations"), "", "200", []string{"value.0.properties.provisioningState=Succeeded"}},
+		step{"GET", "{sub}/resourcegroups/{group}/deployments/az/operations?api-version=2022-09-01", "", "200", []string{"value.0"}},
+		step{"GET", "{rg}/providers/Microsoft.Resources/deployments/?api-version=2022-09-01", "", "200", []string{"value.0.name=az"}},
+		step{"HEAD", at, "", "204", nil},
+		step{"GET", "{web}/serverfarms/azplan", "", "200", nil},
+		step{"DELETE", "{web}/serverfarms/azplan", "", "200|204", nil},
+	)
+	changes := r.send(t, request{method: "POST", path: r.names.Replace(action("whatIf")), body: body, header: r.header})
+	if changes.status == http.StatusAccepted {
+		if changes.header.Get("Location") == "" {
+			t.Fatal("az has no address to ask for the changes")
+		}
+		until(t, "the changes are known", func() bool {
+			changes = r.send(t, request{method: "GET", path: changes.header.Get("Location"), header: r.header})
+			return changes.status != http.StatusAccepted
+		})
+	}
+	if changes.has("status=Succeeded") != nil || changes.has("properties.changes.0.changeType=Create") != nil {
+		t.Errorf("what-if: %s", changes)
+	}
 }
 
 // azCreate is az functionapp create --consumption-plan-location: no plan is named.

@@ -21,6 +21,8 @@ func azurerm(t *testing.T, c *caller) {
 	r.run(t, tfMetadata...)
 	t.Run("resource group", func(t *testing.T) { r.run(t, tfGroup...) })
 	t.Run("service plan", func(t *testing.T) { r.run(t, tfPlan...) })
+	t.Run("storage account", func(t *testing.T) { r.run(t, tfStorage...) })
+	t.Run("template deployment", func(t *testing.T) { r.templateDeployment(t) })
 	t.Run("linux function app", func(t *testing.T) {
 		r.run(t, tfAppCreate...)
 		r.run(t, tfAppRead...)
@@ -95,6 +97,96 @@ var tfPlan = []step{
 	{"GET", "{web}/serverFarms/plan", "", "200", nil}, // update
 	{"PUT", "{web}/serverFarms/plan", tfPlanBody, "200|202", nil},
 	{"GET", "{web}/serverFarms/plan", "", "200", nil},
+}
+
+const (
+	tfStorageBody = `{"kind":"StorageV2","location":"local","tags":{},"identity":{"type":"None","userAssignedIdentities":null},"sku":{"name":"Standard_LRS","tier":"Standard"},
+	"properties":{"accessTier":"Hot","allowBlobPublicAccess":true,"allowCrossTenantReplication":false,"allowSharedKeyAccess":true,"defaultToOAuthAuthentication":false,"isHnsEnabled":false,
+	"isLocalUserEnabled":true,"isNfsV3Enabled":false,"isSftpEnabled":false,"minimumTlsVersion":"TLS1_2","networkAcls":{"bypass":"AzureServices","defaultAction":"Allow"},
+	"publicNetworkAccess":"Enabled","supportsHttpsTrafficOnly":true,"encryption":{"keySource":"Microsoft.Storage","services":{"queue":{"keyType":"Service"},"table":{"keyType":"Service"}}}}}`
+	tfAccount = "{rg}/providers/Microsoft.Storage/storageAccounts/tfstorage1"
+	tfLatest  = "?api-version=2025-08-01"
+)
+
+var tfStorage = []step{
+	{"GET", tfAccount + tfLatest, "", "404", nil},
+	{"PUT", tfAccount + tfLatest, tfStorageBody, "200|202", nil},
+	{"GET", tfAccount + tfLatest, "", "200", nil},
+	{"PUT", tfAccount + "/blobServices/default" + tfLatest, `{"properties":{"deleteRetentionPolicy":{"enabled":false},"isVersioningEnabled":false}}`, "200", nil},
+	{"PUT", tfAccount + "/fileServices/default" + tfLatest, `{"properties":{"shareDeleteRetentionPolicy":{"enabled":true,"days":7}}}`, "200", nil},
+	{"GET", tfAccount + tfLatest, "", "200", []string{"id=" + tfAccount, "kind=StorageV2", "location=local", "sku.name=Standard_LRS", "sku.tier=Standard", "properties.primaryEndpoints.blob",
+		"properties.primaryEndpoints.file", "properties.primaryEndpoints.queue", "properties.primaryEndpoints.table", "properties.primaryLocation", "properties.accessTier=Hot",
+		"properties.supportsHttpsTrafficOnly=true", "properties.minimumTlsVersion=TLS1_2", "properties.networkAcls.defaultAction=Allow", "properties.encryption.keySource=Microsoft.Storage"}},
+	{"POST", tfAccount + "/listKeys" + tfLatest + "&$expand=kerb", "", "200", []string{"keys.0.keyName=key1", "keys.0.value", "keys.0.permissions", "keys.1.value"}},
+	{"GET", tfAccount + "/blobServices/default" + tfLatest, "", "200", []string{"properties"}},
+	{"GET", tfAccount + "/fileServices/default" + tfLatest, "", "200", []string{"properties"}},
+	{"GET", tfAccount + "/blobServices/default/containers/packages" + tfLatest, "", "404", nil}, // azurerm_storage_container
+	{"PUT", tfAccount + "/blobServices/default/containers/packages" + tfLatest, `{"properties":{"publicAccess":"None"}}`, "200|201", nil},
+	{"GET", tfAccount + "/blobServices/default/containers/packages" + tfLatest, "", "200", []string{"name=packages", "properties.publicAccess=None"}},
+	{"PATCH", tfAccount + tfLatest, `{"tags":{"a":"b"}}`, "200", []string{"tags.a=b"}},
+	{"GET", tfAccount + tfLatest, "", "200", nil},
+	{"DELETE", tfAccount + tfLatest, "", "200|204", nil},
+	{"GET", tfAccount + tfLatest, "", "404", nil},
+}
+
+// tfTemplate makes a plan and an app and gives the app's host key.
+const tfTemplate = `{"$schema":"https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#","contentVersion":"1.0.0.0",
+	"parameters":{"app":{"type":"string"}},
+	"resources":[
+	{"type":"Microsoft.Web/serverfarms","apiVersion":"2023-12-01","name":"templated","location":"[resourceGroup().location]","sku":{"name":"Y1"},"properties":{"reserved":true}},
+	{"type":"Microsoft.Web/sites","apiVersion":"2023-12-01","name":"[parameters('app')]","location":"[resourceGroup().location]","kind":"functionapp,linux",
+	"dependsOn":["[resourceId('Microsoft.Web/serverfarms','templated')]"],"properties":{"serverFarmId":"[resourceId('Microsoft.Web/serverfarms','templated')]",
+	"siteConfig":{"appSettings":[{"name":"FUNCTIONS_WORKER_RUNTIME","value":"custom"}]}}}],
+	"outputs":{"key":{"type":"string","value":"[listKeys(concat(resourceId('Microsoft.Web/sites',parameters('app')),'/host/default'),'2022-03-01').functionKeys.default]"},
+	"host":{"type":"string","value":"[reference(parameters('app')).defaultHostName]"}}}`
+
+// templateDeployment is azurerm_resource_group_template_deployment.
+func (r replay) templateDeployment(t *testing.T) {
+	const at = "{rg}/providers/Microsoft.Resources/deployments/tf?api-version=2020-06-01"
+	action := func(name string) string { return strings.Replace(at, "?", "/"+name+"?", 1) }
+	body := `{"properties":{"mode":"Incremental","debugSetting":{"detailLevel":""},"parameters":{"app":{"value":"tf-templated"}},"template":` + tfTemplate + `}}`
+	r.also = nil // this one polls
+	r.run(t,
+		step{"GET", at, "", "404", nil},
+		step{"POST", action("validate"), body, "200|202", []string{"properties.provisioningState", "!error"}},
+	)
+	put := r.send(t, request{method: "PUT", path: r.names.Replace(at), body: body, header: r.header})
+	if put.status != http.StatusOK && put.status != http.StatusCreated {
+		t.Fatalf("deployment: %s", put)
+	}
+	r.await(t, put)
+	found := []string{"properties.provisioningState=Succeeded", "properties.outputs.host.value", "properties.outputs.key.value", "properties.outputResources.1.id",
+		"properties.providers.0.resourceTypes.0.resourceType", "properties.parameters.app.value=tf-templated"}
+	r.run(t,
+		step{"GET", at, "", "200", found},
+		step{"POST", action("exportTemplate"), "", "200", []string{"template.resources.1.name"}},
+		step{"GET", "{sub}/providers/Microsoft.Web?api-version=2022-09-01", "", "200", []string{"resourceTypes.0.apiVersions.0"}},
+		step{"DELETE", "{web}/sites/tf-templated?api-version=2023-12-01", "", "200|204", nil},
+		step{"DELETE", at, "", "200|202|204", nil},
+	)
+	until(t, "the deployment is gone", func() bool {
+		return r.send(t, request{method: "GET", path: r.names.Replace(at)}).status == http.StatusNotFound
+	})
+}
+
+// await follows an operation that goes on, by the address that its answer gives.
+func (r replay) await(t *testing.T, a answer) {
+	t.Helper()
+	address := a.header.Get("Azure-Asyncoperation")
+	if address == "" {
+		return
+	}
+	if !strings.HasPrefix(address, r.p.Management+"/") {
+		t.Fatalf("clients cannot poll %q", address)
+	}
+	var last answer
+	until(t, "the operation is over", func() bool {
+		last = r.send(t, request{method: "GET", path: address, header: r.header})
+		return slices.Contains([]string{"Succeeded", "Failed", "Canceled"}, last.text("status"))
+	})
+	if last.text("status") != "Succeeded" {
+		t.Fatalf("the operation: %s", last)
+	}
 }
 
 var tfAppCreate = []step{
