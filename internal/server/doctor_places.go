@@ -54,7 +54,11 @@ func (e *examination) newData(dir string) {
 func (e *examination) modes(dir string) {
 	for _, path := range []string{dir, filepath.Join(dir, "seal"), filepath.Join(dir, "seal", "kek"), filepath.Join(dir, "seal", "keyset.json")} {
 		info, err := os.Stat(path)
-		if err == nil && info.Mode().Perm()&0o077 != 0 {
+		open := fs.FileMode(0o077)
+		if path == dir {
+			open = 0o066 // latchkey up lets the users of isolated apps pass through; what is secret in it is closed
+		}
+		if err == nil && info.Mode().Perm()&open != 0 {
 			e.add(checkData, CheckWarn, fmt.Sprintf("%s is open to other users (mode %04o)", path, info.Mode().Perm()), "run chmod go-rwx "+path)
 		}
 	}

@@ -56,11 +56,14 @@ func TestAnAppHasItsPackageToReadAndFoldersToWrite(t *testing.T) {
 	for _, path := range []string{"data/version", "bin/handler", "new", "data/new"} {
 		i.cannot(t, "app-a", "write", filepath.Join(root, path))
 	}
-	i.cannot(t, "app-a", "remove", filepath.Join(root, "data"))
+	i.cannot(t, "app-a", "remove", filepath.Join(root, "data/version"))
 	i.cannot(t, "app-a", "mode", root)
 	i.cannot(t, "app-a", "mode", filepath.Join(root, "data/version"))
 	for _, name := range []string{"HOME", "TMPDIR"} {
 		dir := i.can(t, "app-a", "variable", name)
+		if !strings.HasPrefix(dir, i.Config.DataDir+"/homes/") {
+			t.Fatalf("%s is %s, not a folder of its own", name, dir)
+		}
 		if private := i.can(t, "app-a", "write", filepath.Join(dir, "x")); private != "true" {
 			t.Errorf("what the worker writes to %s is open to others", dir)
 		}

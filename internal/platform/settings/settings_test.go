@@ -31,8 +31,9 @@ state:
     endpoints: ["http://a:2379"]
 packages:
   maxBytes: 1000
+workers: {isolation: required}
 `)
-	got, err := settings.Load(path, []string{"LATCHKEY_STATE_ETCD_ENDPOINTS=http://b:2379,http://c:2379", "LATCHKEY_NODE=n1", "LATCHKEY_KEK=x", "PATH=/bin"})
+	got, err := settings.Load(path, []string{"LATCHKEY_STATE_ETCD_ENDPOINTS=http://b:2379,http://c:2379", "LATCHKEY_NODE=n1", "LATCHKEY_WORKERS_FIRST_ID=3000000000", "LATCHKEY_KEK=x", "PATH=/bin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +41,7 @@ packages:
 		DataDir: "/var/lib/latchkey", Node: "n1", Functions: settings.Listen{Address: "0.0.0.0:80"},
 		State:    settings.State{Kind: "etcd", Etcd: settings.Etcd{Endpoints: []string{"http://b:2379", "http://c:2379"}}},
 		Packages: settings.Limits{MaxBytes: 1000},
+		Workers:  settings.Workers{Isolation: "required", FirstID: 3_000_000_000},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -52,6 +54,7 @@ datadir: /x
 functions: 7071
 state: {kind: sqlite, etcd: {endpoints: "http://a:2379"}}
 packages: {maxBytes: many}
+workers: {isolation: "on", firstId: 4294967290}
 `)
 	_, err := settings.Load(path, []string{"LATCHKEY_DATADIR=/y", "LATCHKEY_PACKAGES_MAX_BYTES=1k"})
 	if problem.KindOf(err) != problem.Invalid || problem.NextOf(err) == "" {
@@ -60,6 +63,7 @@ packages: {maxBytes: many}
 	for _, part := range []string{
 		"datadir: unknown setting; known are dataDir", "functions: must be a map", `state.kind: "sqlite"`,
 		"state.etcd.endpoints: must be a list", "packages.maxBytes: must be a whole number, not text",
+		`workers.isolation: "on" is none of auto, off, required`, "workers.firstId: 4294967290 is not between",
 		"LATCHKEY_DATADIR: unknown setting", "LATCHKEY_PACKAGES_MAX_BYTES: must be a whole number",
 	} {
 		if !strings.Contains(err.Error(), part) {
