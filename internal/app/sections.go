@@ -93,7 +93,7 @@ func (a *Apps) SectionOf(ctx context.Context, app App, s Section) (Value, error)
 // problem.Conflict; state.Any for no condition. It returns problem.TooLarge for
 // values over [MaxSection].
 func (a *Apps) UpdateSection(ctx context.Context, id resource.ID, by string, s Section, cond state.Revision, change func(old json.RawMessage) (json.RawMessage, error)) (Value, error) {
-	_, err := a.edit(ctx, id, by, func(d *draft) error {
+	app, err := a.edit(ctx, id, by, func(d *draft) error {
 		r, err := d.read(ctx, s)
 		if err != nil {
 			return err
@@ -110,7 +110,7 @@ func (a *Apps) UpdateSection(ctx context.Context, id resource.ID, by string, s S
 	if err != nil {
 		return Value{}, err
 	}
-	return a.Section(ctx, id, s)
+	return a.SectionOf(ctx, app, s)
 }
 
 // SetSection replaces a section; see [Apps.UpdateSection].
