@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/bench/seed"
@@ -54,6 +55,7 @@ func measureScale(ctx context.Context, o options) error {
 		rows = append(rows, row)
 	}
 	printScale(rows)
+	printGrowth(rows)
 	return nil
 }
 
@@ -246,6 +248,30 @@ func printScale(rows []scaleRow) {
 		}
 		fmt.Printf(" %.0f |\n", ms(call.bar))
 	}
+}
+
+// printGrowth draws how figures grow with the number of apps, each as its part of
+// the bar: as wide as the bar is what may be needed.
+func printGrowth(rows []scaleRow) {
+	fmt.Println("\nGrowth; the width is the bar:\n\n```")
+	for _, g := range []struct {
+		name string
+		bar  float64
+		of   func(scaleRow) float64
+	}{
+		{"start, 2 s", 2000, func(r scaleRow) float64 { return ms(r.start) }},
+		{"memory, 400 MiB", 400, func(r scaleRow) float64 { return float64(r.memory.total()) / 1024 }},
+		{"get an app, p50, 2 ms", 2, func(r scaleRow) float64 { return ms(quantile(r.calls["get an app"], 0.5)) }},
+		{"page of apps, p50, 50 ms", 50, func(r scaleRow) float64 { return ms(quantile(r.calls["page of apps"], 0.5)) }},
+		{"Resource Graph by name, p50, 50 ms", 50, func(r scaleRow) float64 { return ms(quantile(r.calls["Resource Graph by name"], 0.5)) }},
+	} {
+		fmt.Println(g.name)
+		for _, r := range rows {
+			part := g.of(r) / g.bar
+			fmt.Printf("%6d |%-40s| %.0f %%\n", r.apps, strings.Repeat("#", min(40, int(40*part+0.5))), 100*part)
+		}
+	}
+	fmt.Println("```")
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
