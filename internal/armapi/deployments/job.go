@@ -50,9 +50,28 @@ func (j *job) cancel(why error) {
 	}
 }
 
-// run deploys and records how it ended.
-func (j *job) run(ctx context.Context) {
+// run waits for a slot, deploys, and records how it ended. slots is nil for nested
+// deployments, which are part of one that has a slot.
+func (j *job) run(ctx context.Context, slots chan struct{}) {
 	defer close(j.done)
+	ctx, stop := context.WithCancelCause(ctx)
+	j.setStop(stop)
+	beats, attempt := make(chan struct{}), j.rec.kept.Attempt
+	go func() {
+		defer close(beats)
+		stop(j.live(ctx, attempt))
+	}()
+	defer func() {
+		stop(nil)
+		<-beats
+	}()
+	if slots != nil {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+		}
+	}
 	j.rec.shown.ProvisioningState = running
 	err := j.save(ctx, true)
 	if err == nil {
@@ -75,6 +94,19 @@ func (j *job) run(ctx context.Context) {
 	}
 	if err != nil && !errors.Is(err, errGone) {
 		j.s.cfg.Log.Error("how a deployment ended could not be recorded", "deployment", j.req.id.String(), "reason", err)
+	}
+}
+
+// live says now and then that the node works on the deployment, until ctx ends or
+// there is a reason to stop, which it returns.
+func (j *job) live(ctx context.Context, attempt string) error {
+	for {
+		if err := waitFor(ctx, j, beat); err != nil {
+			return err
+		}
+		if err := j.s.touch(ctx, j.req.id, j.caller.ObjectID, attempt); errors.Is(err, errGone) || errors.Is(err, errCanceled) {
+			return err
+		}
 	}
 }
 

@@ -96,22 +96,14 @@ func (s *Service) begin(c *arm.Call, j *job) (bool, error) {
 		return false, err
 	}
 	if nested {
-		j.run(c.Context())
+		j.run(c.Context(), nil)
 		return created, nil
 	}
 	go func() {
 		defer s.leave(j)
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Longest)
 		defer cancel()
-		ctx, stop := context.WithCancelCause(ctx)
-		defer stop(nil)
-		j.setStop(stop)
-		select {
-		case s.running <- struct{}{}:
-			defer func() { <-s.running }()
-		case <-ctx.Done():
-		}
-		j.run(ctx)
+		j.run(ctx, s.running)
 	}()
 	return created, nil
 }

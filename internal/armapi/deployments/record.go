@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/state"
 )
 
 // States of a deployment.
@@ -203,6 +204,33 @@ func (s *Service) save(ctx context.Context, id resource.ID, by string, rec recor
 		return rec.encode(old)
 	})
 	if err == nil && canceled && active(rec.shown.ProvisioningState) {
+		return errCanceled
+	}
+	return err
+}
+
+// touch notes that a deployment is worked on. It fails with errGone if it is
+// another one now, with errCanceled if somebody cancelled it.
+func (s *Service) touch(ctx context.Context, id resource.ID, by, attempt string) error {
+	canceled := false
+	_, _, err := s.cfg.Inventory.Write(ctx, id, by, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
+		if !exists {
+			return old, errGone
+		}
+		rec, err := decode(old)
+		if err != nil {
+			return old, err
+		}
+		if rec.kept.Attempt != attempt {
+			return old, errGone
+		}
+		if canceled = rec.kept.Cancel; !active(rec.shown.ProvisioningState) {
+			return old, state.ErrUnchanged
+		}
+		rec.kept.Alive = s.cfg.Clock.Now().UTC()
+		return rec.encode(old)
+	})
+	if err == nil && canceled {
 		return errCanceled
 	}
 	return err

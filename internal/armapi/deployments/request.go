@@ -22,8 +22,7 @@ type request struct {
 	scope    resource.ID // that is deployed to
 	location string
 	tags     map[string]string
-	complete bool // mode Complete
-	template map[string]any
+	complete bool   // mode Complete
 	text     []byte // of the template
 	plan     *template.Plan
 }
