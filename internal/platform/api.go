@@ -11,7 +11,6 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/armapi/storage"
-	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/resource"
 )
@@ -38,7 +37,7 @@ func (n *Node) newAPI() (http.Handler, error) {
 		return nil, err
 	}
 	api, err = arm.New(arm.Config{
-		Authenticate: n.armCaller, Authorize: n.roles, Audit: n.auditCall, Admit: base.Admit,
+		Authenticate: n.armCaller, Authorize: n.roles, Audit: directory.Recorder(n.audit), Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
 		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
 	}, slices.Concat(base.Operations(), authorization.New(n.roles).Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
@@ -68,33 +67,6 @@ func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
 		}
 	}
 	return n.roles.UnassignBelow(ctx, group)
-}
-
-// auditCall records what was changed, which secrets were read, and who was
-// refused.
-func (n *Node) auditCall(ctx context.Context, e arm.AuditEntry) error {
-	event := audit.Event{
-		Time: e.Time, Action: e.Action, Scope: e.Scope, Source: e.Remote, Status: e.Status, Outcome: outcome(e.Status),
-		Reason: e.Denied, CorrelationID: e.CorrelationID,
-		Principal: audit.Principal{ObjectID: e.Caller.ObjectID, AppID: e.Caller.AppID, Name: e.Caller.Name},
-		Details:   map[string]string{"method": e.Method, "path": e.Path},
-	}
-	if e.Code != "" {
-		event.Details["code"] = e.Code
-	}
-	switch {
-	case e.Denied != "":
-		event.Category, event.Outcome = audit.Denied, "Denied"
-		n.audit.Record(event)
-		return nil
-	case e.Changed:
-		event.Category = audit.Write
-	case e.Secret:
-		event.Category = audit.SecretRead
-	default:
-		return nil
-	}
-	return n.audit.Append(ctx, event)
 }
 
 // providers are the resource providers there are, for clients that ask before

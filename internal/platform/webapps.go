@@ -57,7 +57,7 @@ func shownStatus(node string, st fleet.Status) sites.InstanceStatus {
 	if errs == nil {
 		errs = []string{}
 	}
-	return sites.InstanceStatus{Node: node, State: st.State, Errors: errs, Since: st.Since}
+	return sites.InstanceStatus{Node: node, State: st.State, Errors: errs, Since: st.Since, Release: st.Release}
 }
 
 func (n *Node) masterKey(ctx context.Context, a app.App) (string, error) {

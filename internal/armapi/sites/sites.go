@@ -25,6 +25,8 @@ type InstanceStatus struct {
 	State  string    `json:"state"`
 	Errors []string  `json:"errors"`
 	Since  time.Time `json:"since"`
+	// Release is what the copy serves, "" while none does.
+	Release string `json:"release,omitempty"`
 }
 
 // Identities gives apps their own identities.
