@@ -51,8 +51,19 @@ func NewServer(l net.Listener, h http.Handler, log *slog.Logger) *Server {
 // progress the grace to finish before they are cut off. It returns an error only
 // if serving failed.
 func (s *Server) Run(ctx context.Context, grace time.Duration) error {
+	return run(ctx, grace, s.log, s.lane, func() error { return s.lane.Serve(s.l) })
+}
+
+// ending is how servers are ended.
+type ending interface {
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
+// run serves until ctx ends, then ends the server within the grace.
+func run(ctx context.Context, grace time.Duration, log *slog.Logger, server ending, serve func() error) error {
 	served := make(chan error, 1)
-	go func() { served <- s.lane.Serve(s.l) }()
+	go func() { served <- serve() }()
 	select {
 	case err := <-served:
 		return err
@@ -60,9 +71,9 @@ func (s *Server) Run(ctx context.Context, grace time.Duration) error {
 	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := s.lane.Shutdown(limit); err != nil {
-		s.log.Warn("requests were cut off", "reason", err)
-		_ = s.lane.Close()
+	if err := server.Shutdown(limit); err != nil {
+		log.Warn("requests were cut off", "reason", err)
+		_ = server.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return err

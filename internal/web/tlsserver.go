@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,21 +46,5 @@ func lingering(h http.Handler) http.Handler {
 // progress the grace to finish before they are cut off. It returns an error only
 // if serving failed.
 func (s *TLSServer) Run(ctx context.Context, grace time.Duration) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.ServeTLS(s.l, "", "") }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if err := s.http.Shutdown(limit); err != nil {
-		s.log.Warn("requests were cut off", "reason", err)
-		_ = s.http.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return run(ctx, grace, s.log, s.http, func() error { return s.http.ServeTLS(s.l, "", "") })
 }
