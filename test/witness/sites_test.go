@@ -35,7 +35,7 @@ func sitesAPI(t *testing.T) *armappservice.ClientFactory {
 		return r, nil
 	})
 	must(t, err)
-	provider := sites.New(sites.Config{Apps: app.New(app.Config{Inventory: inv, Clock: clock.Real{}}), SubscriptionID: groupsSubscription})
+	provider := sites.New(sites.Config{Apps: app.New(app.Config{Inventory: inv, Clock: clock.Real{}}), SubscriptionID: groupsSubscription, Authorize: anything{}})
 	api, err := arm.New(arm.Config{
 		Authenticate: func(context.Context, *http.Request) (arm.Caller, error) { return arm.Caller{ObjectID: "me"}, nil },
 		Authorize:    anything{}, SubscriptionID: groupsSubscription, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
