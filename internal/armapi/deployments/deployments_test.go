@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/latchkey/latchkey/internal/armclient"
-	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
@@ -90,7 +89,7 @@ func ended(t *testing.T, p *platformtest.Platform, id string) (d deployment) {
 }
 
 func TestFunctionAppTemplateDeploys(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	id := group(t, p) + "/providers/Microsoft.Resources/deployments/main"
 	d := deploy(t, p, id, functionApp(t), map[string]any{"appName": "made", "secret": "sesame", "principalId": owner(t, p)})
 	if d.Properties.ProvisioningState != "Succeeded" {
@@ -159,7 +158,7 @@ func storageAccount(name string, more map[string]any) map[string]any {
 }
 
 func TestDeploymentsDoNoMoreThanTheirCallerMay(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	rg := group(t, p)
 	p.Do(t, http.MethodPut, rg+"/providers/Microsoft.Storage/storageAccounts/existing1", map[string]any{"location": "local", "sku": map[string]any{"name": "Standard_LRS"}}, nil)
 	other := stranger(t, p, rg, "Microsoft.Resources/deployments/*", "Microsoft.Web/serverfarms/*")
@@ -207,7 +206,7 @@ func TestDeploymentsDoNoMoreThanTheirCallerMay(t *testing.T) {
 }
 
 func TestSubscriptionDeploymentsReachIntoGroups(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	template := map[string]any{
 		"$schema":    "https://schema.management.azure.com/schemas/2018-05-01/subscriptionDeploymentTemplate.json#",
 		"parameters": map[string]any{"secret": map[string]any{"type": "securestring"}},
@@ -263,7 +262,7 @@ func TestSubscriptionDeploymentsReachIntoGroups(t *testing.T) {
 }
 
 func TestWhatIfTellsWithoutDoing(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	rg := group(t, p)
 	id := rg + "/providers/Microsoft.Resources/deployments/d"
 	ask := func(tag string) map[string]string {
@@ -297,13 +296,14 @@ func TestWhatIfTellsWithoutDoing(t *testing.T) {
 }
 
 func TestCompleteModeRemovesWhatIsNotInTheTemplate(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	rg := group(t, p)
 	deploy(t, p, rg+"/providers/Microsoft.Resources/deployments/first", resources(storageAccount("stays1", nil), storageAccount("goes1", nil)), nil)
 	assignment := rg + "/providers/Microsoft.Authorization/roleAssignments/" + uuid.NewString()
 	p.Do(t, http.MethodPut, assignment, map[string]any{"properties": map[string]any{
 		"roleDefinitionId": p.Subscription() + "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7", "principalId": owner(t, p),
 	}}, nil)
+	p.CreateApp(t, "goes", platformtest.Upstream(t, http.NotFoundHandler())) // with its plan, which it uses
 	nested := map[string]any{"type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01", "name": "nested",
 		"properties": map[string]any{"mode": "Incremental", "template": resources(storageAccount("nested1", nil))}}
 	id := rg + "/providers/Microsoft.Resources/deployments/second"
@@ -312,7 +312,7 @@ func TestCompleteModeRemovesWhatIsNotInTheTemplate(t *testing.T) {
 		t.Fatalf("%+v", d.Properties)
 	}
 	for name, there := range map[string]bool{"Microsoft.Storage/storageAccounts/stays1": true, "Microsoft.Storage/storageAccounts/nested1": true,
-		"Microsoft.Storage/storageAccounts/goes1": false, "Microsoft.Resources/deployments/first": true} {
+		"Microsoft.Storage/storageAccounts/goes1": false, "Microsoft.Web/sites/goes": false, "Microsoft.Resources/deployments/first": true} {
 		if err := p.Client.Do(t.Context(), http.MethodGet, rg+"/providers/"+name, nil, nil); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -321,7 +321,7 @@ func TestCompleteModeRemovesWhatIsNotInTheTemplate(t *testing.T) {
 }
 
 func TestTemplatesThatCannotBeDeployedAreRefused(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	rg := group(t, p)
 	id := rg + "/providers/Microsoft.Resources/deployments/d"
 	for name, tt := range map[string]struct {

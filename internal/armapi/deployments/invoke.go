@@ -97,21 +97,34 @@ func (j *job) removeOthers(ctx context.Context) error {
 		return err
 	}
 	var faults []deploymentError
-	for _, e := range others {
-		begun := j.s.cfg.Clock.Now()
-		status, _, err := j.invoke(ctx, http.MethodDelete, e.ID.String(), "", nil)
-		var fault *deploymentError
-		if f := (arm.Fault{}); err != nil && !(errors.As(err, &f) && f.Status == http.StatusNotFound) {
-			told := explain(err)
-			fault = &told
-			faults = append(faults, told)
+	for progress := true; progress && len(others) > 0; { // what another still uses goes after that
+		var left []inventory.Entry
+		faults = nil
+		for _, e := range others {
+			if fault := j.remove(ctx, e); fault != nil {
+				left, faults = append(left, e), append(faults, *fault)
+			}
 		}
-		j.note("Delete", target{e.ID.String(), e.Type, e.ID.Name()}, begun, status, fault)
+		progress = len(left) < len(others)
+		others = left
 	}
 	if len(faults) > 0 {
 		return together(j.req.id.String(), faults)
 	}
 	return nil
+}
+
+// remove deletes a resource as the caller of the deployment.
+func (j *job) remove(ctx context.Context, e inventory.Entry) *deploymentError {
+	begun := j.s.cfg.Clock.Now()
+	status, _, err := j.invoke(ctx, http.MethodDelete, e.ID.String(), "", nil)
+	var fault *deploymentError
+	if f := (arm.Fault{}); err != nil && !(errors.As(err, &f) && f.Status == http.StatusNotFound) {
+		told := explain(err)
+		fault = &told
+	}
+	j.note("Delete", target{e.ID.String(), e.Type, e.ID.Name()}, begun, status, fault)
+	return fault
 }
 
 // others gives the resources of the group that the template does not mention.

@@ -62,6 +62,9 @@ func (s *Service) read(c *arm.Call) (*request, error) {
 		return nil, arm.Fault{Status: http.StatusBadRequest, Code: "LocationRequired", Target: "location",
 			Message: "The location property is required for deployments to a subscription."}
 	}
+	if r.scope.IsGroup() { // which has one itself
+		r.location = ""
+	}
 	switch mode := b.Properties.Mode; {
 	case strings.EqualFold(mode, "Complete"):
 		r.complete = true

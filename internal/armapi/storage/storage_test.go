@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/armclient"
-	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
@@ -33,7 +32,7 @@ type account struct {
 // accounts in it.
 func start(t *testing.T) (*platformtest.Platform, string) {
 	t.Helper()
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platformtest.Config{})
 	rg := p.Subscription() + "/resourceGroups/rg"
 	p.Do(t, http.MethodPut, rg, map[string]any{"location": "local"}, nil)
 	return p, rg + "/providers/Microsoft.Storage/storageAccounts/"

@@ -25,6 +25,9 @@ import (
 // Patience bounds every wait of a test.
 const Patience = 60 * time.Second
 
+// Config is [platform.Config], for tests of packages that must not know platform.
+type Config = platform.Config
+
 // Platform is a running node with its client.
 type Platform struct {
 	Node   *platform.Node
