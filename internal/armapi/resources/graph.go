@@ -128,7 +128,7 @@ func (s *Service) search(c *arm.Call, q query.Graph, subscriptions []string) ([]
 	sees := s.sight(c)
 	var found []inventory.Resource
 	for r, err := range s.tracked(c.Context(), s.sub, func(e inventory.Entry) (bool, error) {
-		if !possible(q.Where, s.entryGraphValue(e, q)) {
+		if !possible(q.Where, entryGraphValue(e, q)) {
 			return false, nil
 		}
 		return sees(e.ID, "")

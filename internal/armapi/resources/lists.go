@@ -38,7 +38,7 @@ func (s *Service) listResources(c *arm.Call) (arm.Reply, error) {
 	}
 	wanted := func(e inventory.Entry) (bool, error) {
 		match := func(f query.Fields) bool { return q.filter.Match(f, nil) }
-		return e.ID.Key() > q.after && possible(match, entryFilterValue(e)), nil
+		return (q.after == "" || e.ID.Key() > q.after) && possible(match, filterName(e.ID)), nil // which ignores case, as entries do
 	}
 	expand := strings.ToLower(c.Query.Get("$expand"))
 	return s.answer(c, q, s.tracked(c.Context(), c.Scope, wanted), "", func(r inventory.Resource) map[string]any { return describeResource(r, expand) })
@@ -122,21 +122,33 @@ func (s *Service) sight(c *arm.Call) func(id resource.ID, action string) (bool, 
 }
 
 func filterValue(r inventory.Resource) query.Fields {
+	named := filterName(r.ResourceID())
 	return func(field string) string {
-		id := r.ResourceID()
+		if value, known := named(field); known {
+			return value
+		}
 		switch field {
-		case "resourceType":
-			return id.Type()
-		case "name":
-			return fullName(id)
-		case "resourceGroup":
-			return id.Group()
 		case "location":
 			return r.Location
 		case "kind":
 			return r.Kind
 		}
 		return ""
+	}
+}
+
+// filterName gives what an id says of the fields of a $filter.
+func filterName(id resource.ID) func(field string) (value string, known bool) {
+	return func(field string) (string, bool) {
+		switch field {
+		case "resourceType":
+			return id.Type(), true
+		case "name":
+			return fullName(id), true
+		case "resourceGroup":
+			return id.Group(), true
+		}
+		return "", false
 	}
 }
 

@@ -131,31 +131,20 @@ func possible(match func(query.Fields) bool, known func(field string) (string, b
 	return chosen || guessed
 }
 
-// entryFilterValue gives what an id says of the fields of a $filter, which are
-// compared without regard to case.
-func entryFilterValue(e inventory.Entry) func(field string) (string, bool) {
-	return func(field string) (string, bool) {
-		switch field {
-		case "resourceType", "name", "resourceGroup":
-			return filterValue(inventory.Resource{ID: e.ID.String()})(field), true
-		}
-		return "", false
-	}
-}
-
 // entryGraphValue gives what an id says of the fields of a Resource Graph query.
 // Ids of entries are in lower case: names of resources count only where case does
 // not matter.
-func (s *Service) entryGraphValue(e inventory.Entry, q query.Graph) func(field string) (string, bool) {
+func entryGraphValue(e inventory.Entry, q query.Graph) func(field string) (string, bool) {
 	return func(field string) (string, bool) {
 		switch lower := strings.ToLower(field); lower {
-		case "name", "id":
-			if q.CaseMatters[lower] {
-				return "", false
-			}
-			fallthrough
-		case "type", "resourcegroup":
-			return text(s.graphValue(inventory.Resource{ID: e.ID.String()}, lower)), true
+		case "name":
+			return fullName(e.ID), !q.CaseMatters[lower]
+		case "id":
+			return e.ID.String(), !q.CaseMatters[lower]
+		case "type":
+			return strings.ToLower(e.ID.Type()), true
+		case "resourcegroup":
+			return strings.ToLower(e.ID.Group()), true
 		}
 		return "", false
 	}

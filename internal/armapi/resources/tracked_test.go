@@ -38,7 +38,7 @@ func TestNothingIsRefusedByItsIDThatWouldBeChosen(t *testing.T) {
 		}
 		for _, r := range all {
 			chosen := q.Where(func(field string) string { return text(s.graphValue(r, field)) })
-			if maybe := possible(q.Where, s.entryGraphValue(entryOf(t, r), q)); chosen && !maybe {
+			if maybe := possible(q.Where, entryGraphValue(entryOf(t, r), q)); chosen && !maybe {
 				t.Errorf("%s: %s is refused by its id", condition, r.ID)
 			}
 		}
@@ -53,7 +53,7 @@ func TestNothingIsRefusedByItsIDThatWouldBeChosen(t *testing.T) {
 		}
 		for _, r := range all {
 			match := func(fields query.Fields) bool { return f.Match(fields, nil) }
-			if f.Match(filterValue(r), r.Tags) && !possible(match, entryFilterValue(entryOf(t, r))) {
+			if f.Match(filterValue(r), r.Tags) && !possible(match, filterName(entryOf(t, r).ID)) {
 				t.Errorf("%s: %s is refused by its id", text, r.ID)
 			}
 		}
@@ -75,10 +75,10 @@ func TestIDsRefuseWhatTheyCan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, group := &Service{}, resource.Group(testSub, "g")
+	group := resource.Group(testSub, "g")
 	for name, want := range map[string]bool{"Shop": true, "other": false} {
 		e := entryOf(t, inventory.Resource{ID: group.Child("Microsoft.Web", "sites", name).String()})
-		if got := possible(q.Where, s.entryGraphValue(e, q)); got != want {
+		if got := possible(q.Where, entryGraphValue(e, q)); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
