@@ -56,7 +56,7 @@ lint: ## Check formatting, vet, staticcheck, go.mod and the shape of the sources
 	$(GO) test -count=1 ./internal
 
 .PHONY: bench
-bench: build ## Measure against nginx and the bare handler (needs wrk and nginx; installs Debian's as root)
+bench: build ## Measure against nginx, the bare handler and the stores (needs wrk and nginx; installs Debian's as root)
 	@command -v wrk >/dev/null && command -v nginx >/dev/null || { \
 	  echo "installing wrk and nginx from Debian"; apt-get update -qq && apt-get install -y -qq wrk nginx-light >/dev/null; }
 	$(GO) run ./bench
