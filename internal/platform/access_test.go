@@ -44,3 +44,37 @@ func TestCallersThatAreRefusedAreRecorded(t *testing.T) {
 		return false
 	})
 }
+
+func TestATokenForTheHostManagesItsAppOnly(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	up := platformtest.Upstream(t, saying("hello"))
+	for _, name := range []string{"orders", "other"} {
+		p.CreateApp(t, name, up)
+		p.Deploy(t, name, platformtest.Package(t, []string{"f"}, nil))
+	}
+	var token string
+	p.Do(t, http.MethodGet, p.Site("orders")+"/functions/admin/token", nil, &token)
+	status := func(app, path string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Node.FunctionsAddr()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = app + ".localhost"
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := status("orders", "/admin/host/status"); got != http.StatusOK {
+		t.Errorf("the app's runtime API: %d", got)
+	}
+	if got := status("orders", "/api/f"); got != http.StatusUnauthorized {
+		t.Errorf("a function: %d", got)
+	}
+	if got := status("other", "/admin/host/status"); got != http.StatusUnauthorized {
+		t.Errorf("another app: %d", got)
+	}
+}

@@ -84,7 +84,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	return hosted.Config{
 		Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings, Credential: credential(user),
 		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
-		Keys: ring, SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
+		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name), Denied: n.auditDenial(a),
 	}, func() { n.rings.remove(keyPlace(a), ring); leave() }, nil

@@ -100,7 +100,7 @@ func (n *Node) keepOwnerFile(ctx context.Context, owner identity.Principal, isNe
 		return nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist) && !n.cfg.NewOwnerCredential:
 		return err
-	case err != nil || n.cfg.NewOwnerCredential || n.cfg.Clock.Now().After(have.Expires.Add(-ownerValidity/3)):
+	case isNew || err != nil || n.cfg.NewOwnerCredential || n.cfg.Clock.Now().After(have.Expires.Add(-ownerValidity/3)):
 		secret, s, err := n.directory.AddSecret(ctx, owner.ObjectID, "owner file of "+n.cfg.Node, ownerValidity)
 		if err != nil {
 			return err

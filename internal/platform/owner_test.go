@@ -2,6 +2,8 @@ package platform_test
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/uuid"
@@ -82,5 +84,23 @@ func TestARestartDoesNotBringAnOwnerBack(t *testing.T) {
 	p.Restart(t)
 	if err := p.Client.Do(t.Context(), http.MethodGet, first, nil, nil); err != nil {
 		t.Error("who runs the machine asked for the owner's credential and did not get it:", err)
+	}
+}
+
+// A credential of an installation that is gone does not stand in the way of that
+// of the new one.
+func TestANewInstallationHasAnOwnerInAnOldFolder(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	was := p.Cred.ClientID
+	p.Stop(t)
+	if err := os.Remove(filepath.Join(p.Config.DataDir, "state.db")); err != nil {
+		t.Fatal(err)
+	}
+	p.Restart(t)
+	if p.Cred.ClientID == was {
+		t.Fatal("it is the old installation")
+	}
+	if err := p.Client.SignIn(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

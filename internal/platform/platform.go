@@ -47,6 +47,7 @@ type Node struct {
 	raw       state.Store // as the backend keeps it
 	store     *sealed.Store
 	keyset    *keyset.Sealer
+	siteKey   []byte // what site tokens' keys are derived from
 	install   installed
 	ca        *localca.Authority
 	inventory *inventory.Inventory
@@ -86,7 +87,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		n.openLogs, n.openFolder, n.openPorts, n.openState, n.openWorkers, n.openSeal, n.openInstallation, n.openAuthority,
+		n.openLogs, n.openFolder, n.openPorts, n.openState, n.openWorkers, n.openSeal, n.openInstallation, n.openSiteKey, n.openAuthority,
 		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openHealth,
 	} {
 		if err := step(ctx); err != nil {

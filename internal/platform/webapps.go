@@ -34,7 +34,7 @@ func (n *Node) newSites() *sites.API {
 
 // newFunctions makes the operations on functions, keys and deployments.
 func (n *Node) newFunctions() *functions.Provider {
-	return functions.New(functions.Config{Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer})
+	return functions.New(functions.Config{Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer, AdminToken: n.adminToken})
 }
 
 // appStatus gives how an app does on all nodes, this one first.

@@ -102,7 +102,6 @@ const rollout = `{"location":"local","properties":{"mode":"Incremental","templat
 // by the end of the pattern: a status and a code. "never" are those of an app that
 // was never deployed.
 var readFailures = map[string]string{
-	"/functions/admin/token":         "400 NotSupported",     // no tokens for the host's own endpoints are made
 	"/config/backup/list":            "404 NotFound",         // no backup is configured
 	"/slots/{slot}":                  "404 ResourceNotFound", // there are no slots
 	"/roleAssignments/{name}":        "404 RoleAssignmentNotFound",

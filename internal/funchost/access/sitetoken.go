@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 const (
@@ -174,4 +175,24 @@ func mayBeSiteToken(value string) bool {
 	}
 	_, err := jwt.ParseSigned(text, tokenAlgorithms)
 	return err == nil
+}
+
+// Sign makes a site token with which its bearer manages an app, but does not
+// invoke its functions, as the platform's own do. It returns an error for a secret
+// that is too short to sign with.
+func Sign(secret, site string, c clock.Clock, life time.Duration) (string, error) {
+	t := &Tokens{}
+	t.addKeys(secret)
+	if len(t.keys) == 0 {
+		return "", problem.New(problem.Invalid, "the key of site tokens is too short")
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: t.keys[0]}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return "", err
+	}
+	now := c.Now()
+	return jwt.Signed(signer).Claims(jwt.Claims{
+		Issuer: platformIssuer, Audience: jwt.Audience{"https://" + strings.ToLower(site) + domainSuffix + "/azurefunctions"},
+		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)),
+	}).Serialize()
 }

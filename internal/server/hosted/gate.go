@@ -28,9 +28,9 @@ func isolation(s Settings) access.Isolation {
 
 // siteTokens accepts the tokens the platform signs for the app; it is nil unless
 // the settings have its encryption key and its name.
-func siteTokens(s Settings, c clock.Clock) *access.Tokens {
+func siteTokens(s Settings, own string, c clock.Clock) *access.Tokens {
 	return access.NewTokens(
-		[]string{s.Get("AzureWebEncryptionKey"), s.Get("MACHINEKEY_DecryptionKey")},
+		[]string{own, s.Get("AzureWebEncryptionKey"), s.Get("MACHINEKEY_DecryptionKey")},
 		[]string{s.Get("WEBSITE_SITE_NAME"), s.Get("WEBSITE_DEPLOYMENT_ID")}, c)
 }
 

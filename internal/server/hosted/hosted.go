@@ -36,6 +36,7 @@ type Config struct {
 	Load        func() (*instance.Model, error)
 	Keys        *keyring.Ring
 	SecretsPath string // where the keys are, for the runtime API
+	TokenKey    string // signs site tokens, besides the keys in the settings; "" for none
 	Hostname    string // host:port the worker is told as its own
 	Environment string // AZURE_FUNCTIONS_ENVIRONMENT of the worker
 
@@ -77,7 +78,7 @@ func New(cfg Config) (*App, error) {
 	})
 	gate := &access.Gate{
 		Keys: cfg.Keys, TrustProxy: cfg.Settings.IsTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(cfg.Settings),
-		Tokens: siteTokens(cfg.Settings, cfg.Clock),
+		Tokens: siteTokens(cfg.Settings, cfg.TokenKey, cfg.Clock),
 	}
 	a.admin = a.newAdmin(gate)
 	a.webhooks = webhooks.New(gate, a.instance)
