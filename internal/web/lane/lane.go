@@ -51,7 +51,12 @@ type Server struct {
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.l = l
+	closing := s.closing.Load()
 	s.mu.Unlock()
+	if closing { // it was ended before it began
+		_ = l.Close()
+		return http.ErrServerClosed
+	}
 	side := newSide(l.Addr())
 	served := make(chan error, 1)
 	go func() { served <- s.Fallback.Serve(side) }()

@@ -60,6 +60,7 @@ func Generate(name string, domains []string, now time.Time) ([]byte, error) {
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name, Organization: []string{"Latchkey"}},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLife),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		ExtKeyUsage:                 []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, // names are bounded below, but for other uses they say nothing
 		PermittedDNSDomainsCritical: true, PermittedDNSDomains: domains, PermittedIPRanges: loopback(),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)

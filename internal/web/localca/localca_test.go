@@ -99,3 +99,21 @@ func TestDamagedAuthoritiesAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Neither the authority nor what it signs is of use for signing mail or programs,
+// for which the names in it say nothing.
+func TestTheAuthorityIsForServersOnly(t *testing.T) {
+	a := open(t, clock.Real{}, anyHost)
+	leaf, err := a.For("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageCodeSigning, x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageClientAuth} {
+		unmarked := *leaf.Leaf
+		unmarked.ExtKeyUsage = nil // as one would make it who has the authority's key
+		_, err := unmarked.Verify(x509.VerifyOptions{Roots: roots(t, a), KeyUsages: []x509.ExtKeyUsage{use}})
+		if (err == nil) != (use == x509.ExtKeyUsageServerAuth) {
+			t.Errorf("use %v: %v", use, err)
+		}
+	}
+}
