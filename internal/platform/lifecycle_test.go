@@ -167,7 +167,8 @@ func TestAVersionThatDoesNotStartLeavesTheOldOneServing(t *testing.T) {
 			}
 		}
 		p.Do(t, http.MethodGet, p.Site("orders"), nil, &site)
-		return strings.Contains(fmt.Sprint(site.Properties.Latchkey.Instances), "does not serve yet")
+		said := fmt.Sprint(site.Properties.Latchkey.Instances)
+		return strings.Contains(said, "does not serve yet") && strings.Contains(said, "no-such-handler")
 	})
 	if status, body := p.Call(t, "orders", "/api/f", key); status != 200 || body != "hello" {
 		t.Errorf("the old version does not serve: %d %q", status, body)

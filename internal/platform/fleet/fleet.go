@@ -25,7 +25,6 @@ type Want struct {
 	Generation int64  // grows with every change that a running copy must take up
 	Release    string // what is deployed; "" is nothing
 	Stopped    bool   // callers get the page of a stopped app
-	AlwaysOn   bool   // runs without being asked for
 }
 
 // Config says where a fleet gets its apps.
@@ -38,7 +37,8 @@ type Config struct {
 	// after the copy has ended.
 	Open func(ctx context.Context, w Want) (cfg hosted.Config, end func(), err error)
 	// OnChange is told of every change of an app's status on this node, one call
-	// at a time per app; it must be quick. May be nil.
+	// at a time per app; it must be quick. The last one of an app that was deleted
+	// has the state Gone. May be nil.
 	OnChange func(Status)
 
 	Clock       clock.Clock
@@ -54,11 +54,11 @@ type Fleet struct {
 	once  sync.Once
 	cut   atomic.Pointer[cut]
 
-	ctx  context.Context // of Run
-	work sync.WaitGroup  // runners
-	mu   sync.Mutex      // guards keys and starting of runners
-	keys map[state.Key]string
-	open bool // Run has begun and not ended
+	ctx  context.Context      // of Run
+	work sync.WaitGroup       // runners
+	keys map[state.Key]string // of documents → names of apps; only Run's goroutine uses it
+	mu   sync.Mutex           // guards open
+	open bool                 // Run has begun and not ended
 }
 
 type cut struct {
@@ -102,7 +102,7 @@ func (f *Fleet) Cut() (since time.Time, err error) {
 // Status is how an app does on this node.
 type Status struct {
 	Name       string
-	State      string    // Idle, Stopped, Empty, or a state of its instance
+	State      string    // Idle, Stopped, Empty, Failed, Gone, or a state of its instance
 	Errors     []string  // for people; never a secret
 	Since      time.Time // when the state began
 	Generation int64     // that is being served; 0 for none
@@ -116,6 +116,7 @@ const (
 	Stopped = "Stopped" // somebody stopped it
 	Empty   = "Empty"   // nothing is deployed
 	Failed  = "Error"   // what is needed to run it could not be had
+	Gone    = "Gone"    // it was deleted
 )
 
 // Status gives how an app does; false if there is no such app.

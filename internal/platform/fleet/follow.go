@@ -20,12 +20,14 @@ func (o *follower) Reset(documents []state.Document) {
 	seen := map[state.Key]bool{}
 	for _, doc := range documents {
 		seen[doc.Key] = true
-		f.put(doc)
 	}
-	for key := range f.keys {
+	for key := range f.keys { // first: the name may be that of another app by now
 		if !seen[key] {
 			f.remove(key)
 		}
+	}
+	for _, doc := range documents {
+		f.put(doc)
 	}
 	f.once.Do(func() { close(f.ready) })
 }
@@ -72,9 +74,6 @@ func (f *Fleet) put(doc state.Document) {
 	}
 	s.want.Store(&w)
 	s.changed()
-	if w.AlwaysOn && !w.Stopped && w.Release != "" {
-		s.demand()
-	}
 }
 
 func (f *Fleet) remove(key state.Key) {

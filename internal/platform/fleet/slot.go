@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ type slot struct {
 	f     *Fleet
 	want  atomic.Pointer[Want]
 	now   atomic.Pointer[running] // nil while nothing serves
+	next  atomic.Pointer[running] // started, does not serve yet
 	gone  atomic.Bool             // the app was deleted
 	fault atomic.Pointer[fault]   // why the wanted generation has no copy
 
@@ -23,12 +25,20 @@ type slot struct {
 	runner  bool
 	wake    chan struct{} // of capacity 1
 	waiters chan struct{} // closed and replaced whenever now or fault changes
+
+	telling sync.Mutex // held while OnChange is told, so that the last call has the last status
+	told    bool       // that the app is gone; guarded by telling
 }
 
 type fault struct {
-	err        error
-	since      time.Time
-	generation int64
+	err   error
+	since time.Time
+	want  Want // that has no copy
+}
+
+// of reports whether the fault is about what is wanted.
+func (f *fault) of(w *Want) bool {
+	return f != nil && f.want.UID == w.UID && f.want.Generation == w.Generation
 }
 
 func newSlot(f *Fleet, w Want) *slot {
@@ -52,9 +62,17 @@ func (s *slot) tell() {
 	close(s.waiters)
 	s.waiters = make(chan struct{})
 	s.mu.Unlock()
-	if s.f.cfg.OnChange != nil {
-		s.f.cfg.OnChange(s.status())
+	if s.f.cfg.OnChange == nil {
+		return
 	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.told { // there may be another app of the name by now
+		return
+	}
+	st := s.status()
+	s.told = st.State == Gone
+	s.f.cfg.OnChange(st)
 }
 
 func (s *slot) waiting() <-chan struct{} {
@@ -123,6 +141,9 @@ func (s *slot) run(ctx context.Context) {
 				continue
 			}
 		}
+		if s.next.Swap(next) != next {
+			s.tell()
+		}
 		next = s.await(ctx, next)
 	}
 	s.retire(ctx, next)
@@ -177,8 +198,8 @@ func (s *slot) begin(ctx context.Context, w Want) *running {
 
 func (s *slot) blame(w Want, err error) {
 	before := s.fault.Load()
-	s.fault.Store(&fault{err, s.f.cfg.Clock.Now(), w.Generation})
-	if before == nil || before.generation != w.Generation || before.err.Error() != err.Error() {
+	s.fault.Store(&fault{err, s.f.cfg.Clock.Now(), w})
+	if !before.of(&w) || before.err.Error() != err.Error() {
 		s.f.cfg.Log.Error("an app cannot be started", "app", w.Name, "generation", w.Generation, "reason", err, "next", problem.NextOf(err))
 	}
 	s.tell()
@@ -224,7 +245,7 @@ func (s *slot) acquire(ctx context.Context, patience time.Duration) (*running, e
 		if c := s.enter(); c != nil {
 			return c, nil
 		}
-		if f := s.fault.Load(); f != nil && f.generation == s.want.Load().Generation {
+		if f := s.fault.Load(); f.of(s.want.Load()) {
 			return nil, f.err
 		}
 		if w := s.want.Load(); w.Stopped || w.Release == "" || s.gone.Load() {
@@ -257,6 +278,8 @@ func (s *slot) status() Status {
 	st := Status{Name: w.Name, State: Idle}
 	c := s.now.Load()
 	switch {
+	case s.gone.Load():
+		return Status{Name: w.Name, State: Gone}
 	case w.Stopped:
 		st.State = Stopped
 	case w.Release == "":
@@ -264,9 +287,12 @@ func (s *slot) status() Status {
 	case c != nil:
 		is := c.app.Instance().Status()
 		st.State, st.Errors, st.Since = string(is.State), is.Errors, is.Since
-		st.Generation, st.Release, st.Pending = c.want.Generation, c.want.Release, c.want.Generation != w.Generation
+		st.Generation, st.Release, st.Pending = c.want.Generation, c.want.Release, !c.is(w)
+		if next := s.next.Load(); st.Pending && next.is(w) { // why it does not serve
+			st.Errors = slices.Concat(next.app.Instance().Status().Errors, st.Errors)
+		}
 	}
-	if f := s.fault.Load(); f != nil && f.generation == w.Generation && !w.Stopped {
+	if f := s.fault.Load(); f.of(w) && !w.Stopped {
 		st.Errors = append([]string{f.err.Error()}, st.Errors...)
 		if c == nil {
 			st.State, st.Since = Failed, f.since
