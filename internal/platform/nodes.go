@@ -41,7 +41,7 @@ type statuses struct {
 	warn   func(error)
 
 	mu      sync.Mutex
-	pending map[string]fleet.Status // of apps by name, to be written; bounded by the number of apps
+	pending map[string]fleet.Status // of apps by segment, to be written; bounded by the number of apps
 	wake    chan struct{}
 	heard   others
 }
@@ -59,7 +59,7 @@ func (s *statuses) publish(st fleet.Status) {
 		return
 	}
 	s.mu.Lock()
-	s.pending[st.Name] = st
+	s.pending[segment(st.Name)] = st
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -79,6 +79,7 @@ func (s *statuses) run(ctx context.Context, hb heartbeat) {
 			s.warn(err)
 		}
 		timer := s.clock.NewTimer(beat)
+		s.flush(ctx) // what could not be written before
 		for waiting := true; waiting; {
 			select {
 			case <-timer.C():
@@ -109,8 +110,9 @@ func (s *statuses) say(ctx context.Context, hb heartbeat) error {
 // statusesAtOnce is how many statuses one write has.
 const statusesAtOnce = 50
 
-// flush writes what is pending; what cannot be written waits for the next change
-// of its app.
+// flush writes what is pending; what cannot be written stays pending, unless there
+// is newer word of its app. Of an app that is gone the document is removed: what
+// forget removed may have been written again by a node that had not heard yet.
 func (s *statuses) flush(ctx context.Context) {
 	s.mu.Lock()
 	pending := s.pending
@@ -119,13 +121,33 @@ func (s *statuses) flush(ctx context.Context) {
 	for names := range slices.Chunk(slices.Collect(maps.Keys(pending)), statusesAtOnce) {
 		var ops []state.Op
 		for _, name := range names {
-			if text, err := json.Marshal(pending[name]); err == nil {
-				ops = append(ops, state.Put(statusesPrefix+state.Key(segment(name)+"/"+s.node), text, state.Any))
+			key := statusesPrefix + state.Key(name+"/"+s.node)
+			if pending[name].State == fleet.Gone {
+				ops = append(ops, state.Delete(key, state.Any))
+			} else if text, err := json.Marshal(pending[name]); err == nil {
+				ops = append(ops, state.Put(key, text, state.Any))
 			}
 		}
-		if _, err := s.store.Write(ctx, ops...); err != nil && ctx.Err() == nil {
-			s.warn(err)
+		if _, err := s.store.Write(ctx, ops...); err != nil {
+			s.putBack(pending)
+			if ctx.Err() == nil {
+				s.warn(err)
+			}
 			return
+		}
+		for _, name := range names {
+			delete(pending, name)
+		}
+	}
+}
+
+// putBack keeps what could not be written for the next beat.
+func (s *statuses) putBack(pending map[string]fleet.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, st := range pending {
+		if _, newer := s.pending[name]; !newer {
+			s.pending[name] = st
 		}
 	}
 }

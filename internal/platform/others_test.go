@@ -9,6 +9,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
+	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/memory"
 )
 
@@ -80,5 +81,49 @@ func TestNodesFade(t *testing.T) {
 	c.Advance(3 * beat)
 	if said := s.of("app"); len(said) != 0 {
 		t.Errorf("%v", said)
+	}
+}
+
+// TestWhatCannotBeToldIsToldLater: while the state is out of reach nothing is
+// lost but what newer word replaces.
+func TestWhatCannotBeToldIsToldLater(t *testing.T) {
+	store := memory.New(clock.Real{})
+	t.Cleanup(func() { _ = store.Close() })
+	warned := 0
+	s := newStatuses(store, "one", true, clock.Real{}, func(error) { warned++ })
+	const apps = 2*statusesAtOnce + 1
+	for i := range apps {
+		s.publish(fleet.Status{Name: fmt.Sprint("App", i), State: "Starting"})
+	}
+	store.SetUnavailable(true)
+	s.flush(t.Context())
+	s.publish(fleet.Status{Name: "app0", State: "Running"})
+	store.SetUnavailable(false)
+	s.flush(t.Context())
+	if len(s.pending) != 0 || warned != 1 {
+		t.Errorf("%d still to be told, %d warnings", len(s.pending), warned)
+	}
+	told := state.Collection[fleet.Status]{Store: store, Prefix: statusesPrefix}
+	list, err := told.List(t.Context())
+	if err != nil || len(list) != apps {
+		t.Errorf("%d apps are told, %v", len(list), err)
+	}
+	if first, err := told.Get(t.Context(), "app0/one"); err != nil || first.Value.State != "Running" {
+		t.Errorf("the last word is %+v, %v", first.Value, err)
+	}
+}
+
+// TestADeletedAppLeavesNoStatus: whatever was told late.
+func TestADeletedAppLeavesNoStatus(t *testing.T) {
+	store := memory.New(clock.Real{})
+	t.Cleanup(func() { _ = store.Close() })
+	s := newStatuses(store, "one", true, clock.Real{}, func(err error) { t.Error(err) })
+	s.publish(fleet.Status{Name: "App", State: fleet.Stopped})
+	s.flush(t.Context())
+	s.publish(fleet.Status{Name: "App", State: fleet.Gone})
+	s.flush(t.Context())
+	list, err := store.List(t.Context(), statusesPrefix, state.Page{})
+	if err != nil || len(list.Documents) != 0 {
+		t.Errorf("%d statuses are left, %v", len(list.Documents), err)
 	}
 }

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -24,12 +25,12 @@ type rings struct {
 	make func(place string, s hosted.Settings) (*keyring.Ring, error)
 
 	mu      sync.Mutex
-	running map[string]*keyring.Ring
+	running map[string][]*keyring.Ring // the newest last
 	idle    *lru.Cache[string, *keyring.Ring]
 }
 
 func newRings(make func(place string, s hosted.Settings) (*keyring.Ring, error)) (*rings, error) {
-	r := &rings{make: make, running: map[string]*keyring.Ring{}}
+	r := &rings{make: make, running: map[string][]*keyring.Ring{}}
 	idle, err := lru.NewWithEvict(idleRings, func(_ string, ring *keyring.Ring) { ring.Close() })
 	r.idle = idle
 	return r, err
@@ -43,8 +44,8 @@ func keyPlace(a app.App) string { return strings.ToLower(a.Name) + "." + strings
 func (r *rings) get(place string) (*keyring.Ring, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ring := r.running[place]; ring != nil {
-		return ring, nil
+	if all := r.running[place]; len(all) > 0 {
+		return all[len(all)-1], nil
 	}
 	if ring, ok := r.idle.Get(place); ok {
 		return ring, nil
@@ -60,14 +61,16 @@ func (r *rings) get(place string) (*keyring.Ring, error) {
 func (r *rings) put(place string, ring *keyring.Ring) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running[place] = ring
+	r.running[place] = append(r.running[place], ring)
 	r.idle.Remove(place)
 }
 
-// remove ends the ring of a copy that has ended.
+// remove ends the ring of a copy that has ended. When that is the newer one, which
+// never came to serve, the other counts again.
 func (r *rings) remove(place string, ring *keyring.Ring) {
 	r.mu.Lock()
-	if r.running[place] == ring {
+	left := slices.DeleteFunc(r.running[place], func(have *keyring.Ring) bool { return have == ring })
+	if r.running[place] = left; len(left) == 0 {
 		delete(r.running, place)
 	}
 	r.mu.Unlock()

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
@@ -70,4 +71,40 @@ func hostKey(t *testing.T, rings *rings, app int) string {
 		t.Fatalf("%d keys, %v", len(keys), err)
 	}
 	return keys[0].Value
+}
+
+// TestACopyThatNeverServedGivesItsPlaceBack: the keys of the copy that serves are
+// those that are changed, also after a newer copy was given up.
+func TestACopyThatNeverServedGivesItsPlaceBack(t *testing.T) {
+	store := memory.New(clock.Real{})
+	t.Cleanup(func() { _ = store.Close() })
+	make := func(place string, _ hosted.Settings) (*keyring.Ring, error) {
+		return keyring.New(keyring.Config{Store: controlplane.New(store, place), Clock: clock.Real{}})
+	}
+	rings, err := newRings(make)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rings.close()
+	const place = "app.1"
+	expect := func(what string, want *keyring.Ring) {
+		t.Helper()
+		if got, err := rings.get(place); got != want || err != nil {
+			t.Errorf("%s: another ring, %v", what, err)
+		}
+	}
+	serving, err1 := make(place, nil)
+	newer, err2 := make(place, nil)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	rings.put(place, serving)
+	rings.put(place, newer)
+	expect("while one takes over", newer)
+	rings.remove(place, newer)
+	expect("after the newer one was given up", serving)
+	rings.remove(place, serving)
+	if len(rings.running) != 0 {
+		t.Errorf("%d places of copies that have ended", len(rings.running))
+	}
 }
