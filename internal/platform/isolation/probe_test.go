@@ -108,8 +108,12 @@ func runNode(dir string) int {
 		return 1
 	}
 	defer n.Close()
-	fmt.Println(n.FunctionsAddr())
-	_ = n.Run(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	if n.Ready(ctx) == nil {
+		fmt.Println(n.FunctionsAddr())
+	}
+	<-ended
 	return 0
 }
 
