@@ -38,6 +38,21 @@ func (a *Apps) Delete(ctx context.Context, id resource.ID, by string) error {
 	return a.finish(ctx, app.ID)
 }
 
+// DeleteWithin deletes all apps of a resource group, also those whose deletion was
+// begun already: when it returns nil none is left.
+func (a *Apps) DeleteWithin(ctx context.Context, group resource.ID, by string) error {
+	found, _, err := a.inv.List(ctx, SiteType, group, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, r := range found {
+		if err := a.Delete(ctx, r.ResourceID(), by); err != nil && !errors.Is(err, problem.NotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
 // FinishDeletes ends deletions that were interrupted. It tries all of them and
 // gives the errors of those that failed.
 func (a *Apps) FinishDeletes(ctx context.Context) error {
@@ -67,6 +82,8 @@ func (a *Apps) finish(ctx context.Context, id resource.ID) error {
 		return err
 	}
 	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }() // it ends by itself
+	ctx, cancel := state.Held(ctx, lease)                            // else hooks could meet the next app of the name
+	defer cancel()
 	r, err := a.inv.Get(ctx, id)
 	if errors.Is(err, problem.NotFound) {
 		return nil

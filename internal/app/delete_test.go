@@ -5,8 +5,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 )
@@ -196,5 +198,82 @@ func TestSkusAreCompleted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestADeletedGroupTakesAppsThatWereBeingDeletedWithIt: their names are free after
+// that.
+func TestADeletedGroupTakesAppsThatWereBeingDeletedWithIt(t *testing.T) {
+	broken := true
+	f := newFixture(t, func(context.Context, app.App) error {
+		if broken {
+			return problem.New(problem.Unavailable, "the key store is away")
+		}
+		return nil
+	})
+	f.put(t, "stays", minimal)
+	begun := f.put(t, "begun", minimal)
+	if err := f.Delete(t.Context(), begun.ID, "me"); !errors.Is(err, problem.Unavailable) {
+		t.Fatalf("Delete gives %v", err)
+	}
+	if err := f.DeleteWithin(t.Context(), begun.ID.Parent(), "me"); !errors.Is(err, problem.Unavailable) {
+		t.Fatalf("DeleteWithin gives %v", err)
+	}
+	broken = false
+	if err := f.DeleteWithin(t.Context(), begun.ID.Parent(), "me"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stays", "begun"} {
+		if left := f.keysOf(t, name); len(left) != 0 {
+			t.Errorf("left in the state: %q", left)
+		}
+		if free, err := f.NameFree(t.Context(), name); !free || err != nil {
+			t.Errorf("the name %s is free: %v, %v", name, free, err)
+		}
+	}
+}
+
+// TestNothingIsCreatedInAGroupThatIsBeingDeleted: also by calls that were let in
+// before, for it would outlive the group.
+func TestNothingIsCreatedInAGroupThatIsBeingDeleted(t *testing.T) {
+	f := newFixture(t)
+	a := f.put(t, "orders", minimal)
+	if _, _, err := f.inv.Write(t.Context(), a.ID.Parent(), "me", func(r inventory.Resource, _ bool) (inventory.Resource, error) {
+		r.Deleting = true
+		return r, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	before := len(f.keysOf(t, ""))
+	if _, _, err := f.Put(t.Context(), siteID("rg", "late"), "me", spec(t, minimal)); !errors.Is(err, problem.Conflict) {
+		t.Errorf("an app: %v", err)
+	}
+	if _, _, err := f.PutPlan(t.Context(), planID("rg", "late"), "me", app.Spec{Location: "local"}); !errors.Is(err, problem.Conflict) {
+		t.Errorf("a plan: %v", err)
+	}
+	if after := len(f.keysOf(t, "")); after != before {
+		t.Errorf("%d documents more", after-before)
+	}
+	if err := f.DeleteWithin(t.Context(), a.ID.Parent(), "me"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestADeletionEndsWithItsLease: hooks know an app by its name, which another app
+// can have once somebody else has ended the deletion.
+func TestADeletionEndsWithItsLease(t *testing.T) {
+	var f fixture
+	f = newFixture(t, func(ctx context.Context, _ app.App) error {
+		f.store.ExpireLeases()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+			t.Error("the hook goes on")
+		}
+		return ctx.Err()
+	})
+	a := f.put(t, "orders", minimal)
+	if err := f.Delete(t.Context(), a.ID, "me"); err == nil {
+		t.Error("the deletion succeeded without its lease")
 	}
 }

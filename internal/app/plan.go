@@ -110,18 +110,18 @@ func (a *Apps) writePlan(ctx context.Context, id resource.ID, by string, s Spec,
 		return p, false, problem.New(problem.Invalid, fmt.Sprintf("%q is no name of a plan", clip(id.Name()))).
 			WithNext("use 1 to 100 letters, digits, hyphens and underscores")
 	}
-	group, err := a.inv.Get(ctx, id.Parent())
-	if err != nil {
-		return p, false, err
-	}
 	p, err = retry(ctx, id, func() (Plan, error) {
+		in, err := a.inv.Enter(ctx, id)
+		if err != nil {
+			return Plan{}, ownError{err}
+		}
 		var r inventory.Resource
 		r, created, err = a.inv.Write(ctx, id, by, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
 			if !exists && how == merge {
 				return old, problem.New(problem.NotFound, fmt.Sprintf("there is no plan %q", id.Name()))
 			}
 			return nextPlan(old, s, how)
-		}, state.Check(inventory.Key(id.Parent()), group.Revision))
+		}, in)
 		if err != nil {
 			return Plan{}, err
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
@@ -71,18 +70,16 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 	} else if !errors.Is(err, problem.NotFound) {
 		return App{}, err
 	}
-	group, err := a.inv.Get(ctx, id.Parent())
+	in, err := a.inv.Enter(ctx, id)
 	if err != nil {
-		return App{}, err
+		return App{}, ownError{err}
 	}
 	if s, err = a.withPlan(ctx, id, by, s); err != nil {
 		return App{}, err
 	}
 	d := a.newDraft(id)
 	d.private.UID = uuid.NewString()
-	d.also = append(d.also,
-		state.Check(inventory.Key(id.Parent()), group.Revision),
-		state.Put(nameKey(id.Name()), []byte(id.String()), state.Absent))
+	d.also = append(d.also, in, state.Put(nameKey(id.Name()), []byte(id.String()), state.Absent))
 	if s.Kind == "" {
 		s.Kind = "functionapp"
 	}

@@ -40,6 +40,9 @@ type Resource struct {
 	Changed    time.Time         `json:"changed"`
 	CreatedBy  string            `json:"createdBy,omitempty"`
 	ChangedBy  string            `json:"changedBy,omitempty"`
+	// Deleting says, of a resource group, that it is being deleted: nothing may be
+	// created in it any more, see [Inventory.Enter].
+	Deleting bool `json:"deleting,omitempty"`
 
 	// Revision is that of the document; it makes the ETag. It is not stored.
 	Revision state.Revision `json:"-"`
@@ -122,6 +125,40 @@ func (v *Inventory) Write(ctx context.Context, id resource.ID, by string, change
 		return Resource{}, false, err
 	}
 	r, err = Decode(doc)
+	return r, created, err
+}
+
+// Enter gives the condition under which a resource may be created: its resource
+// group is there and is not being deleted. What is created without it can come
+// behind the back of who deletes the group, and stay. problem.NotFound if there is
+// no such group, problem.Conflict if it is being deleted.
+func (v *Inventory) Enter(ctx context.Context, id resource.ID) (state.Op, error) {
+	group, err := v.Get(ctx, resource.Group(id.Subscription(), id.Group()))
+	if err != nil {
+		return state.Op{}, err
+	}
+	if group.Deleting {
+		return state.Op{}, problem.New(problem.Conflict, fmt.Sprintf("resource group %q is being deleted", id.Group())).
+			WithNext("wait until it is gone; if its deletion was interrupted, delete it again")
+	}
+	return state.Check(Key(group.ResourceID()), group.Revision), nil
+}
+
+// enterTries bounds how often a resource is created anew because its group was
+// changed at the same moment.
+const enterTries = 5
+
+// WriteInGroup is [Inventory.Write] under the condition of [Inventory.Enter].
+func (v *Inventory) WriteInGroup(ctx context.Context, id resource.ID, by string, change Change) (r Resource, created bool, err error) {
+	for range enterTries {
+		var in state.Op
+		if in, err = v.Enter(ctx, id); err != nil {
+			return Resource{}, false, err
+		}
+		if r, created, err = v.Write(ctx, id, by, change, in); !errors.Is(err, state.ErrConflict) {
+			break
+		}
+	}
 	return r, created, err
 }
 

@@ -57,14 +57,8 @@ func (n *Node) newResources() (*resources.Service, error) {
 
 // deleteTree tears down what lies in a group and is more than a document.
 func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
-	list, _, err := n.apps.List(ctx, group, "", 0)
-	if err != nil {
+	if err := n.apps.DeleteWithin(ctx, group, ""); err != nil {
 		return err
-	}
-	for _, a := range list {
-		if err := n.apps.Delete(ctx, a.ID, ""); err != nil {
-			return err
-		}
 	}
 	return n.roles.UnassignBelow(ctx, group)
 }

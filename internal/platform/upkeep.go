@@ -88,11 +88,13 @@ func (n *Node) upkeepOnce(ctx context.Context) {
 		return
 	}
 	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }()
+	held, cancel := state.Held(ctx, lease)
+	defer cancel()
 	for what, do := range map[string]func(context.Context) error{
 		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes,
 		"seals": func(ctx context.Context) error { return n.store.Reseal(ctx, nil) },
 	} {
-		if err := do(ctx); err != nil && ctx.Err() == nil {
+		if err := do(held); err != nil && ctx.Err() == nil {
 			n.log.Warn("upkeep failed", "of", what, "reason", err)
 		}
 	}

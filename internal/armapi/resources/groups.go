@@ -25,7 +25,6 @@ const readGroups = "Microsoft.Resources/subscriptions/resourceGroups/read"
 // groupState is what is kept of a group besides what all resources have.
 type groupState struct {
 	ManagedBy string `json:"managedBy,omitempty"`
-	Deleting  bool   `json:"deleting,omitempty"`
 }
 
 func stateOf(r inventory.Resource) (s groupState) {
@@ -36,7 +35,7 @@ func stateOf(r inventory.Resource) (s groupState) {
 }
 
 func (s groupState) with(r inventory.Resource) inventory.Resource {
-	r.Private, _ = json.Marshal(s) // a struct of a string and a bool
+	r.Private, _ = json.Marshal(s) // a struct of a string
 	return r
 }
 
@@ -63,7 +62,7 @@ func checkGroupName(name string) error {
 
 func describeGroup(r inventory.Resource) map[string]any {
 	kept, provisioning := stateOf(r), "Succeeded"
-	if kept.Deleting {
+	if r.Deleting {
 		provisioning = "Deleting"
 	}
 	tags := r.Tags
@@ -121,7 +120,7 @@ func (s *Service) Admit(c *arm.Call) error {
 }
 
 func refuseDeleting(group inventory.Resource) error {
-	if !stateOf(group).Deleting {
+	if !group.Deleting {
 		return nil
 	}
 	return arm.Faultf(http.StatusConflict, "ResourceGroupBeingDeleted",
@@ -250,9 +249,8 @@ func (s *Service) markDeleting(ctx context.Context, c *arm.Call) error {
 		if !exists {
 			return old, arm.GroupNotFound(c.Scope.Name())
 		}
-		kept := stateOf(old)
-		kept.Deleting = true
-		return kept.with(old), nil
+		old.Deleting = true
+		return old, nil
 	})
 	return err
 }
@@ -263,9 +261,8 @@ func (s *Service) unmark(ctx context.Context, c *arm.Call) error {
 		if !exists {
 			return old, state.ErrUnchanged
 		}
-		kept := stateOf(old)
-		kept.Deleting = false
-		return kept.with(old), nil
+		old.Deleting = false
+		return old, nil
 	})
 	return err
 }

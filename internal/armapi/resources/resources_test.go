@@ -195,7 +195,7 @@ func TestResourcesNeedTheirGroup(t *testing.T) {
 		t.Error("a group that is not there was found")
 	}
 
-	f.put(id, groupState{Deleting: true}.with(inventory.Resource{Location: "local"}))
+	f.put(id, inventory.Resource{Location: "local", Deleting: true})
 	for target, body := range map[string]string{site: `{}`, sub + "/resourceGroups/g": `{"location":"local"}`} {
 		if got := f.do("PUT", target, body, 409); errorCode(got) != "ResourceGroupBeingDeleted" {
 			t.Errorf("%v", got)

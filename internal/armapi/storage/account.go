@@ -77,7 +77,7 @@ func (s *Service) writeAccount(c *arm.Call, create bool) (arm.Reply, error) {
 	if err := s.takenElsewhere(c); err != nil {
 		return arm.Reply{}, err
 	}
-	r, _, err := s.cfg.Inventory.Write(c.Context(), c.Scope, c.Caller.ObjectID, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
+	r, _, err := s.cfg.Inventory.WriteInGroup(c.Context(), c.Scope, c.Caller.ObjectID, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
 		if !exists && !create {
 			return old, notFound(c)
 		}

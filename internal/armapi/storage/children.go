@@ -97,7 +97,7 @@ func (s *Service) write(c *arm.Call, id resource.ID) (inventory.Resource, bool, 
 			return inventory.Resource{}, false, err
 		}
 	}
-	return s.cfg.Inventory.Write(c.Context(), id, c.Caller.ObjectID, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
+	return s.cfg.Inventory.WriteInGroup(c.Context(), id, c.Caller.ObjectID, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
 		if !exists && c.HTTP.Method == http.MethodPatch {
 			return old, childNotFound(c)
 		}
