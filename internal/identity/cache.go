@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,13 +31,17 @@ type cache struct {
 	byObject map[string]record
 	byApp    map[string]string // object ids
 	ahead    map[string]state.Revision
+	damaged  map[string]bool // cannot be understood
+	seen     state.Revision  // of the newest change taken
+	seenOf   map[string]bool // which principals it was about
 }
 
 // Reset takes a new listing.
 func (c *cache) Reset(documents []state.Document) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.byObject, c.byApp, c.live = map[string]record{}, map[string]string{}, true
+	c.byObject, c.byApp, c.damaged, c.live = map[string]record{}, map[string]string{}, map[string]bool{}, true
+	c.seen, c.seenOf = 0, map[string]bool{} // a listing is in no order of revisions
 	for _, doc := range documents {
 		c.take(doc)
 	}
@@ -69,7 +74,7 @@ func (c *cache) take(doc state.Document) {
 	c.caughtUp(id, doc.Revision)
 	var r record
 	if json.Unmarshal(doc.Value, &r) != nil {
-		c.ahead[id] = doc.Revision // reading it gives the error
+		c.damaged[id] = true // reading it gives the error
 		return
 	}
 	r.Revision = doc.Revision
@@ -84,15 +89,17 @@ func (c *cache) drop(id string) {
 		delete(c.byApp, r.AppID)
 	}
 	delete(c.byObject, id)
+	delete(c.damaged, id)
 }
 
+// caughtUp notes a change taken. Changes come in order, so that all before it have
+// been taken too, also deletions that a listing does not tell of.
 func (c *cache) caughtUp(id string, rev state.Revision) {
-	if c.ahead == nil {
-		c.ahead = map[string]state.Revision{}
+	if c.seen < rev {
+		c.seen, c.seenOf = rev, map[string]bool{}
 	}
-	if c.ahead[id] <= rev {
-		delete(c.ahead, id)
-	}
+	c.seenOf[id] = true
+	maps.DeleteFunc(c.ahead, func(other string, r state.Revision) bool { return r < rev || r == rev && other == id })
 }
 
 // wrote says that this process changed a principal.
@@ -102,7 +109,7 @@ func (c *cache) wrote(id string, rev state.Revision) {
 	if c.ahead == nil {
 		c.ahead = map[string]state.Revision{}
 	}
-	if c.byObject[id].Revision < rev {
+	if c.seen < rev || c.seen == rev && !c.seenOf[id] { // else its event was faster
 		c.ahead[id] = rev
 	}
 }
@@ -111,7 +118,7 @@ func (c *cache) wrote(id string, rev state.Revision) {
 func (c *cache) lookup(id string) (r record, exists, known bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if _, ahead := c.ahead[id]; !c.live || ahead {
+	if _, ahead := c.ahead[id]; !c.live || ahead || c.damaged[id] {
 		return record{}, false, false
 	}
 	r, exists = c.byObject[id]
@@ -123,7 +130,7 @@ func (c *cache) lookup(id string) (r record, exists, known bool) {
 func (c *cache) lookupApp(appID string) (r record, exists, known bool) {
 	c.mu.RLock()
 	id, found := c.byApp[appID]
-	known = c.live && (found || len(c.ahead) == 0)
+	known = c.live && (found || len(c.ahead) == 0 && len(c.damaged) == 0)
 	c.mu.RUnlock()
 	if !found || !known {
 		return record{}, false, known

@@ -309,3 +309,34 @@ func TestPublicFormHoldsNoSecret(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestAnEventThatIsFasterThanTheWriteIsNotAwaited: else who was deleted, and every
+// app that is not there, would be looked for in the store for good.
+func TestAnEventThatIsFasterThanTheWriteIsNotAwaited(t *testing.T) {
+	var c cache
+	c.Reset(nil)
+	gone := func(id string, rev state.Revision) state.Event {
+		return state.Event{Kind: state.EventDelete, Document: state.Document{Key: Documents + state.Key(id), Revision: rev}}
+	}
+	c.Apply(gone("a", 7))
+	c.wrote("a", 7)
+	c.wrote("b", 5)
+	if _, exists, known := c.lookup("a"); exists || !known {
+		t.Errorf("a deleted principal: exists %t, known %t", exists, known)
+	}
+	if _, exists, known := c.lookupApp("x"); exists || !known {
+		t.Errorf("an app that is not there: exists %t, known %t", exists, known)
+	}
+	c.wrote("b", 7) // another principal of the same write, whose event is still to come
+	if _, _, known := c.lookup("b"); known {
+		t.Error("an older state of a principal that was written is given")
+	}
+	c.wrote("c", 9)
+	c.Apply(gone("b", 8))
+	if _, _, known := c.lookup("b"); !known {
+		t.Error("a later change did not settle the former")
+	}
+	if _, _, known := c.lookup("c"); known {
+		t.Error("a change to come counts as taken")
+	}
+}
