@@ -147,6 +147,7 @@ func (c goClient) configure(t *testing.T) {
 // arguments that they have after group and app. All its other reads are of things
 // that Latchkey does not have.
 var served = map[string][]string{
+	"GetFunctionsAdminToken":         nil,
 	"BeginListPublishingCredentials": nil, "Get": nil, "GetAuthSettings": nil, "GetAuthSettingsV2": nil, "GetConfiguration": nil,
 	"GetDiagnosticLogsConfiguration": nil, "GetFtpAllowed": nil, "GetScmAllowed": nil, "ListApplicationSettings": nil, "ListAzureStorageAccounts": nil,
 	"ListConnectionStrings": nil, "ListHostKeys": nil, "ListHybridConnections": nil, "ListMetadata": nil, "ListPremierAddOns": nil,
