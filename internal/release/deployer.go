@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"github.com/latchkey/latchkey/internal/problem"
@@ -98,7 +99,7 @@ func (d *Deployer) start(ctx context.Context, app string, zip io.Reader, meta Me
 	}
 	begun := dep.Release()
 	go func() {
-		rel, err := d.finish(dep)
+		rel, err := d.guarded(dep)
 		release()
 		tell(result{rel, err})
 	}()
@@ -119,6 +120,19 @@ func (d *Deployer) slot() (release func(), err error) {
 	default:
 		return nil, problem.New(problem.Throttled, "too many deployments are in progress on this node").WithNext("deploy again later")
 	}
+}
+
+// guarded is finish for what strangers send: a package that makes a reader of it
+// panic fails by itself, and does not end the apps of all others.
+func (d *Deployer) guarded(dep *Deployment) (rel Release, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.cfg.Log.Error("a deployment panicked; please report this", "app", dep.Release().App, "release", dep.Release().ID, "panic", p, "stack", string(debug.Stack()))
+			err = errors.Join(problem.New(problem.Internal, "an internal error ended the deployment"), dep.Close(d.life))
+			rel = dep.Release()
+		}
+	}()
+	return d.finish(dep)
 }
 
 // finish builds, activates and clears what is too old.

@@ -114,3 +114,29 @@ func TestAnUploadThatBreaksOffFails(t *testing.T) {
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestAPanicFailsOneDeployment: what a stranger's package brings about must not end
+// the node, and lets the app be deployed again.
+func TestAPanicFailsOneDeployment(t *testing.T) {
+	panics := true
+	f := newFixture(t, func(c *release.Config) {
+		c.Inspect = func(context.Context, string) ([]release.Function, []string, error) {
+			if panics {
+				panic("for the test")
+			}
+			return nil, nil, nil
+		}
+	})
+	d := newDeployer(t, f, func(context.Context, string, string, string) error { return nil })
+	if _, err := d.Deploy(t.Context(), "app", bytes.NewReader(appZip(t, "1")), release.Meta{}); !errors.Is(err, problem.Internal) {
+		t.Errorf("a panic gives %v", err)
+	}
+	list, err := f.releases.List(t.Context(), "app")
+	if err != nil || len(list) != 1 || list[0].Status != release.Failed {
+		t.Errorf("the release is %+v, %v", list, err)
+	}
+	panics = false
+	if _, err := d.Deploy(t.Context(), "app", bytes.NewReader(appZip(t, "2")), release.Meta{}); err != nil {
+		t.Errorf("the next deployment: %v", err)
+	}
+}

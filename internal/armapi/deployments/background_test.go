@@ -246,3 +246,25 @@ func TestDisabledPrincipalsDeployNothingMore(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestAPanicFailsOneDeployment: what a stranger's template brings about must not
+// end the node.
+func TestAPanicFailsOneDeployment(t *testing.T) {
+	f := newFixture(t, newInventory(t), func(cfg *Config) {
+		cfg.Invoke = func(context.Context, arm.Inner) (int, []byte, error) { panic("for the test") }
+	})
+	path := "/subscriptions/" + testSub + "/resourceGroups/rg/providers/Microsoft.Resources/deployments/d"
+	f.call(http.MethodPut, path, `{"properties": {"mode": "Incremental", "template": {"resources": [
+		{"type": "A.B/c", "name": "x", "apiVersion": "2020-01-01", "properties": {}}]}}}`)
+	deadline := time.Now().Add(time.Minute)
+	for {
+		got := f.call(http.MethodGet, path, "").Body.String()
+		if strings.Contains(got, `"Failed"`) && strings.Contains(got, "InternalServerError") && !strings.Contains(got, "for the test") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the deployment is %s", got)
+		}
+		time.Sleep(5 * time.Millisecond) // it goes on in the background
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,7 +76,7 @@ func (j *job) run(ctx context.Context, slots chan struct{}) {
 	j.rec.shown.ProvisioningState = running
 	err := j.save(ctx, true)
 	if err == nil {
-		err = j.deploy(ctx)
+		err = j.guarded(ctx)
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -95,6 +96,18 @@ func (j *job) run(ctx context.Context, slots chan struct{}) {
 	if err != nil && !errors.Is(err, errGone) {
 		j.s.cfg.Log.Error("how a deployment ended could not be recorded", "deployment", j.req.id.String(), "reason", err)
 	}
+}
+
+// guarded is deploy for templates of strangers: one that makes its reader panic
+// fails by itself, and does not end the node.
+func (j *job) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.s.cfg.Log.Error("a deployment panicked; please report this", "deployment", j.req.id.String(), "panic", p, "stack", string(debug.Stack()))
+			err = &deploymentError{Code: "InternalServerError", Message: "An internal error ended the deployment; the server's log has the cause."}
+		}
+	}()
+	return j.deploy(ctx)
 }
 
 // live says now and then that the node works on the deployment, until ctx ends or
