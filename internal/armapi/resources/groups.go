@@ -79,16 +79,6 @@ func describeGroup(r inventory.Resource) map[string]any {
 	return group
 }
 
-// RequireGroup fails with 404 ResourceGroupNotFound if the resource group that id
-// lies in does not exist. Ids outside of groups pass.
-func RequireGroup(ctx context.Context, inv *inventory.Inventory, id resource.ID) error {
-	if id.Group() == "" {
-		return nil
-	}
-	_, err := readGroup(ctx, inv, resource.Group(id.Subscription(), id.Group()))
-	return err
-}
-
 func readGroup(ctx context.Context, inv *inventory.Inventory, id resource.ID) (inventory.Resource, error) {
 	group, err := inv.Get(ctx, id)
 	if errors.Is(err, problem.NotFound) {
