@@ -226,11 +226,7 @@ func (d *Deployment) save(ctx context.Context, also ...state.Op) error {
 		return problem.New(problem.TooLarge, fmt.Sprintf("the descriptions of the functions take %d bytes, more than %d", len(text), maxDocument)).
 			WithNext("make function.json files smaller, or split the app")
 	}
-	ops := append([]state.Op{
-		state.Put(d.r.collection(rel.App).Key(rel.ID), text, d.release.Revision),
-		state.Check(d.r.turns().Key(d.turn.Name), d.turn.Revision),
-	}, also...)
-	rev, err := d.r.cfg.Store.Write(ctx, ops...)
+	rev, err := d.write(ctx, text, func() state.Op { return state.Check(d.r.turns().Key(d.turn.Name), d.turn.Revision) }, also...)
 	if errors.Is(err, state.ErrConflict) {
 		return problem.Wrap(problem.Conflict, "the deployment lost its turn", err).WithNext("deploy again")
 	}
@@ -238,6 +234,37 @@ func (d *Deployment) save(ctx context.Context, also ...state.Op) error {
 		d.release.Revision = rev
 	}
 	return err
+}
+
+// write stores the release together with an operation on the turn, as long as that
+// is this deployment's.
+func (d *Deployment) write(ctx context.Context, text []byte, turn func() state.Op, also ...state.Op) (state.Revision, error) {
+	key := d.r.collection(d.release.Value.App).Key(d.release.Name)
+	for again := true; ; again = false {
+		ops := append([]state.Op{state.Put(key, text, d.release.Revision), turn()}, also...)
+		rev, err := d.r.cfg.Store.Write(ctx, ops...)
+		if !again || !errors.Is(err, state.ErrConflict) || !d.renewed(ctx) {
+			return rev, err
+		}
+	}
+}
+
+// renewed takes the revisions that the documents of this deployment have by now,
+// if they are still its own: sealing them with a new key changes nothing else.
+func (d *Deployment) renewed(ctx context.Context) bool {
+	turn, err := d.r.turns().Get(ctx, d.turn.Name)
+	if err != nil || turn.Value.ID != d.turn.Value.ID {
+		return false
+	}
+	rel, err := d.r.collection(d.release.Value.App).Get(ctx, d.release.Name)
+	if err != nil || turn.Revision == d.turn.Revision && rel.Revision == d.release.Revision {
+		return false
+	}
+	if was := rel.Value.Status; (was == Ready || was == Failed) && was != d.release.Value.Status {
+		return false // written by somebody else, or by a write without an answer
+	}
+	d.turn.Revision, d.release.Revision = turn.Revision, rel.Revision
+	return true
 }
 
 // maxDocument bounds a release's document: one write holds it and the package's.
@@ -345,9 +372,7 @@ func (d *Deployment) Close(ctx context.Context, activation ...error) error {
 	key := d.r.turns().Key(d.turn.Name)
 	text, err := json.Marshal(rel)
 	if err == nil {
-		_, err = d.r.cfg.Store.Write(ctx,
-			state.Put(d.r.collection(rel.App).Key(rel.ID), text, d.release.Revision),
-			state.Delete(key, d.turn.Revision))
+		_, err = d.write(ctx, text, func() state.Op { return state.Delete(key, d.turn.Revision) })
 	}
 	d.turn.Name = ""
 	if errors.Is(err, state.ErrConflict) { // pruned, or the turn was taken over

@@ -604,3 +604,50 @@ func TestNamesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// TestADeploymentOutlivesAChangeOfTheDataKey: sealing anew gives documents other
+// revisions and leaves what they say.
+func TestADeploymentOutlivesAChangeOfTheDataKey(t *testing.T) {
+	f := newFixture(t)
+	reseal := func() {
+		t.Helper()
+		list, err := f.store.List(t.Context(), "/", state.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, doc := range list.Documents {
+			if _, err := f.store.Write(t.Context(), state.Put(doc.Key, doc.Value, doc.Revision)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d, err := f.releases.Begin(t.Context(), "app", release.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reseal()
+	if err := d.Receive(t.Context(), bytes.NewReader(appZip(t, "1"))); err != nil {
+		t.Fatal(err)
+	}
+	reseal()
+	if _, err := d.Build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reseal()
+	if err := d.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if busy, err := f.releases.Deploying(t.Context(), "app"); busy != "" || err != nil {
+		t.Errorf("the turn is left: %q, %v", busy, err)
+	}
+	if left := keys(t, f.store, "/deploying/"); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+	rel, err := f.releases.Get(t.Context(), "app", d.Release().ID)
+	if err != nil || rel.Status != release.Ready {
+		t.Errorf("the release is %s, %v", rel.Status, err)
+	}
+	if text := rel.Log[len(rel.Log)-1].Text; text != "Deployment successful." {
+		t.Errorf("the last line is %q", text)
+	}
+}
