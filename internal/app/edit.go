@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"reflect"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
@@ -131,13 +130,13 @@ func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App
 	if err != nil {
 		return App{}, problem.Wrap(problem.Internal, "an app cannot be stored", err)
 	}
-	d.resource.Private, d.base.Revision = text, 0
+	d.resource.Private = text
 	ops, err := d.ops(by)
 	if err != nil {
 		return App{}, err
 	}
 	r, _, err := a.inv.Write(ctx, d.id, by, func(old inventory.Resource, there bool) (inventory.Resource, error) {
-		if there != exists || there && !reflect.DeepEqual(old, d.base) {
+		if there != exists || there && old.Revision != d.base.Revision {
 			return old, errStale
 		}
 		return d.resource, nil

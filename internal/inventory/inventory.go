@@ -99,18 +99,18 @@ func Decode(doc state.Document) (Resource, error) {
 type Change func(old Resource, exists bool) (Resource, error)
 
 // Write creates or changes a resource. ID, times and names of the caller are set
-// here. also are further operations of the same write.
+// here; the old resource has its revision, so that conditions can be checked on it. also are further operations of the same write.
 func (v *Inventory) Write(ctx context.Context, id resource.ID, by string, change Change, also ...state.Op) (r Resource, created bool, err error) {
 	also = append(slices.Clip(also), state.Put(treeKey(id), []byte(id.Type()), state.Any))
-	doc, err := state.Update(ctx, v.Store, Key(id), func(text []byte, exists bool) ([]byte, error) {
-		created = !exists
+	doc, err := state.UpdateDocument(ctx, v.Store, Key(id), func(was state.Document) ([]byte, error) {
+		created = was.Revision == state.Absent
 		old := Resource{}
-		if exists {
-			if old, err = Decode(state.Document{Key: Key(id), Value: text}); err != nil {
+		if !created {
+			if old, err = Decode(was); err != nil {
 				return nil, err
 			}
 		}
-		next, err := change(old, exists)
+		next, err := change(old, !created)
 		if err != nil {
 			return nil, err
 		}

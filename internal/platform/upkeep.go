@@ -92,12 +92,45 @@ func (n *Node) upkeepOnce(ctx context.Context) {
 	defer cancel()
 	for what, do := range map[string]func(context.Context) error{
 		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes,
-		"seals": func(ctx context.Context) error { return n.store.Reseal(ctx, nil) },
+		"seals": n.reseal,
 	} {
 		if err := do(held); err != nil && ctx.Err() == nil {
 			n.log.Warn("upkeep failed", "of", what, "reason", err)
 		}
 	}
+}
+
+// resealed says how far everything is sealed with a data key.
+type resealed struct {
+	Key    string `json:"key"`
+	Passes int    `json:"passes"` // over all documents since the key was made
+}
+
+// passes are enough: in the first, a node that had not met the key yet may have
+// sealed with the one before.
+const passes = 2
+
+// reseal seals anew what was sealed with an older data key, unless that was done.
+func (n *Node) reseal(ctx context.Context) error {
+	done := state.Collection[resealed]{Store: n.store, Prefix: "/platform/"}
+	at, err := done.Get(ctx, "resealed")
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	key := n.keyset.KeyID()
+	if at.Value.Key != key {
+		at.Value = resealed{Key: key}
+	}
+	if at.Value.Passes >= passes {
+		return nil
+	}
+	if err := n.store.Reseal(ctx, nil); err != nil {
+		return err
+	}
+	_, err = done.Update(ctx, "resealed", func(resealed, bool) (resealed, error) {
+		return resealed{Key: key, Passes: at.Value.Passes + 1}, nil
+	})
+	return err
 }
 
 // checkComplete refuses a state that a restore has not filled.

@@ -11,7 +11,8 @@ import (
 // Follower gets a part of the store and keeps up with it. Its methods are called
 // one at a time, from Follow's goroutine.
 type Follower interface {
-	// Reset replaces everything known by what is there now.
+	// Reset replaces everything known by what is there now. A document with a nil
+	// value is there and cannot be read.
 	Reset(documents []Document)
 	// Apply takes one change.
 	Apply(event Event)
@@ -51,7 +52,7 @@ var errEnded = errors.New("the store ended the watch")
 // followOnce lists and watches until that ends; a nil error asks for the next
 // round at once.
 func followOnce(ctx context.Context, s Store, prefix Key, f Follower) (read bool, err error) {
-	list, err := s.List(ctx, prefix, Page{})
+	list, err := s.List(ctx, prefix, Page{Unreadable: true})
 	if err != nil {
 		return false, err
 	}

@@ -84,6 +84,9 @@ type Page struct {
 	After    Key  // list only keys after this one; "" is from the beginning
 	Limit    int  // most documents to give; 0 is all
 	KeysOnly bool // leave the values out
+	// Unreadable gives documents whose value a sealed store cannot open with a nil
+	// value, as its watches do, instead of failing because of one of them.
+	Unreadable bool
 }
 
 // Listing is what a list found, sorted by key.

@@ -19,6 +19,10 @@ var ErrUnchanged = errors.New("nothing to change")
 // there is one. It may run more than once. A nil value removes the document.
 type Change func(old []byte, exists bool) ([]byte, error)
 
+// DocumentChange is a [Change] that is told the document's revision too; there is
+// none if that is Absent.
+type DocumentChange func(old Document) ([]byte, error)
+
 // attempts bounds how often an update runs its change.
 const attempts = 20
 
@@ -28,6 +32,13 @@ const attempts = 20
 // nothing is written. also adds operations to the same write; a conflict on
 // their keys is returned at once, since running again would not help.
 func Update(ctx context.Context, s Store, key Key, change Change, also ...Op) (Document, error) {
+	return UpdateDocument(ctx, s, key, func(old Document) ([]byte, error) {
+		return change(old.Value, old.Revision != Absent)
+	}, also...)
+}
+
+// UpdateDocument is [Update] for changes that need the revision.
+func UpdateDocument(ctx context.Context, s Store, key Key, change DocumentChange, also ...Op) (Document, error) {
 	for try := range attempts {
 		doc, err := updateOnce(ctx, s, key, change, also)
 		if !errors.Is(err, ErrConflict) || problem.KindOf(err) != ErrConflict || isOwn(err) {
@@ -79,12 +90,12 @@ func isStill(ctx context.Context, s Store, key Key, rev Revision) bool {
 
 // updateOnce tries to change the document. With an error of the write it gives
 // the document as it was read.
-func updateOnce(ctx context.Context, s Store, key Key, change Change, also []Op) (Document, error) {
+func updateOnce(ctx context.Context, s Store, key Key, change DocumentChange, also []Op) (Document, error) {
 	old, err := s.Get(ctx, key)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Document{}, err
 	}
-	value, err := change(old.Value, err == nil)
+	value, err := change(old)
 	if errors.Is(err, ErrUnchanged) {
 		return old, nil
 	}

@@ -55,7 +55,7 @@ func (o *follower) Cut(err error) {
 func (f *Fleet) put(doc state.Document) {
 	w, isApp, err := f.cfg.Decode(doc)
 	if err != nil {
-		f.cfg.Log.Error("an app's document cannot be understood; the app stays as it is", "key", string(doc.Key), "reason", err)
+		f.cfg.Log.Error("an app's document cannot be understood; the app stays as it is", "document", string(doc.Key), "reason", err)
 		return
 	}
 	if !isApp {

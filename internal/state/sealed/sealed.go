@@ -94,9 +94,15 @@ func (s *Store) List(ctx context.Context, prefix state.Key, page state.Page) (st
 		return listing, err
 	}
 	for i, doc := range listing.Documents {
-		if listing.Documents[i], err = s.opened(doc); err != nil {
+		open, err := s.opened(doc)
+		if problem.KindOf(err) == problem.Undecryptable && page.Unreadable {
+			s.log.Error("a document cannot be read and is left out", "document", string(doc.Key), "reason", err, "next", problem.NextOf(err))
+			open, err = state.Document{Key: doc.Key, Revision: doc.Revision}, nil
+		}
+		if err != nil {
 			return state.Listing{}, err
 		}
+		listing.Documents[i] = open
 	}
 	return listing, nil
 }
