@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -24,19 +25,37 @@ type faultView struct {
 
 func newConfigCheck(env *Env) *cobra.Command {
 	out := tableOrJSON()
+	var file string
 	c := &cobra.Command{
 		Use:   "check [DIR]",
-		Short: "Print all faults of an app at once",
-		Long: "Reads the app as a start would and prints every fault of its files and settings.\n" +
-			"Exit code 1 if there is one. Nothing is changed and nothing is run.",
-		Example: "  latchkey config check ./shop\n  latchkey config check --output json",
+		Short: "Print all faults of an app, or of the platform's settings, at once",
+		Long: "Reads the app as a start would and prints every fault of its files and settings; with\n" +
+			"--file the configuration of latchkey up, with the environment above it. Exit code 1 if\n" +
+			"there is a fault. Nothing is changed and nothing is run.",
+		Example: "  latchkey config check ./shop\n  latchkey config check --output json\n  latchkey config check --file /etc/latchkey.yaml",
 		Args:    cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("file") {
+				return checkFile(env, file, args)
+			}
 			return checkConfig(env, dirArg(args), out)
 		},
 	}
+	c.Flags().StringVarP(&file, "file", "f", "", "check this configuration file of latchkey up instead")
 	out.addTo(c)
 	return c
+}
+
+// checkFile checks what latchkey up would be configured with.
+func checkFile(env *Env, file string, args []string) error {
+	if len(args) > 0 || file == "" {
+		return usageError{errors.New("--file names a file, and stands alone")}
+	}
+	if _, err := (upFlags{file: file}).config(env, false); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(env.Stdout, "no faults")
+	return err
 }
 
 func checkConfig(env *Env, dir string, out *choice) error {
