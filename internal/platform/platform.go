@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 
 	"github.com/latchkey/latchkey/internal/app"
@@ -23,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/release"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
+	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/sealed"
 	"github.com/latchkey/latchkey/internal/telemetry"
@@ -124,24 +124,12 @@ func (n *Node) Close() {
 }
 
 func (n *Node) openLogs(context.Context) error {
-	var level slog.Level
-	if n.cfg.LogLevel != "" {
-		if err := level.UnmarshalText([]byte(n.cfg.LogLevel)); err != nil {
-			return problem.New(problem.Invalid, "unknown log level "+strconv.Quote(n.cfg.LogLevel)).
-				WithNext("use debug, info, warn or error")
-		}
+	t, err := hosted.OpenTelemetry(n.cfg.Log, n.cfg.LogFormat, n.cfg.LogLevel, n.cfg.Version, n.cfg.Clock)
+	if err != nil {
+		return err
 	}
-	n.log = telemetry.NewLogger(n.cfg.Log, n.cfg.LogFormat, level)
-	n.metrics = telemetry.NewMetrics(n.cfg.Version)
-	if level <= slog.LevelInfo {
-		n.requests = telemetry.NewRequestLog(n.cfg.Log, n.cfg.LogFormat, n.cfg.Clock)
-		n.metrics.CountDrops(n.requests.Dropped)
-		n.onClose(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Grace)
-			defer cancel()
-			_ = n.requests.Close(ctx)
-		})
-	}
+	n.log, n.metrics, n.requests = t.Log, t.Metrics, t.Requests
+	n.onClose(func() { t.Close(n.cfg.Grace) })
 	return nil
 }
 
