@@ -74,6 +74,22 @@ func (a *Apps) SetSettings(ctx context.Context, id resource.ID, by string, setti
 	return setMap(ctx, a, id, by, AppSettings, settings, cond)
 }
 
+// ChangeSettings changes single settings of what there are; change may run more
+// than once. Errors are those of [Apps.SetSettings] without a condition.
+func (a *Apps) ChangeSettings(ctx context.Context, id resource.ID, by string, change func(settings map[string]string)) (Value, error) {
+	return a.UpdateSection(ctx, id, by, AppSettings, state.Any, func(old json.RawMessage) (json.RawMessage, error) {
+		settings, err := decodeMap[string](id, AppSettings, old)
+		if err != nil {
+			return nil, err
+		}
+		change(settings)
+		if err := CheckSettings(settings); err != nil {
+			return nil, err
+		}
+		return json.Marshal(settings)
+	})
+}
+
 // Connections reads the connection strings; see [Apps.Settings].
 func (a *Apps) Connections(ctx context.Context, id resource.ID) (map[string]Connection, state.Revision, error) {
 	return readMap[Connection](ctx, a, id, ConnectionStrings)

@@ -188,6 +188,11 @@ func verifyAudit(ctx context.Context, s *session, file string) error {
 	if err != nil {
 		return err
 	}
+	return showReport(s, report)
+}
+
+// showReport prints a report; a chain that is not intact is a failure.
+func showReport(s *session, report audit.Report) (err error) {
 	if s.out.is(formJSON) {
 		err = writeJSON(s.env.Stdout, report)
 	} else {
@@ -270,13 +275,5 @@ func exportAudit(ctx context.Context, s *session, force bool, path string) error
 	if err != nil {
 		return err
 	}
-	if s.out.is(formJSON) {
-		err = writeJSON(s.env.Stdout, report)
-	} else {
-		err = printReport(s.env.Stdout, report)
-	}
-	if err == nil && !report.Intact {
-		return quietError{exitFailed}
-	}
-	return err
+	return showReport(s, report)
 }

@@ -71,15 +71,9 @@ func (n *Node) isOwned(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-func (n *Node) hasOwnerRole(ctx context.Context) bool {
-	_, err := n.roles.Assignment(ctx, rbac.AssignmentID(resource.Root, n.install.OwnerID))
-	return err == nil
-}
-
+// assignOwner gives the owner its role; it may have it already, under this name
+// or another.
 func (n *Node) assignOwner(ctx context.Context) error {
-	if n.hasOwnerRole(ctx) {
-		return nil
-	}
 	_, _, err := n.roles.Assign(ctx, rbac.Assign{
 		Scope: resource.Root, Name: n.install.OwnerID, Principal: n.install.OwnerID, Role: rbac.Owner,
 		Description: "the owner made with the installation", By: n.install.OwnerID,

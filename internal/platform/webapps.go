@@ -3,7 +3,9 @@ package platform
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -15,7 +17,6 @@ import (
 	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
-	"github.com/latchkey/latchkey/internal/state"
 )
 
 // newSites makes the operations of Microsoft.Web.
@@ -100,6 +101,13 @@ func (n *Node) hostRuntime(c *arm.Call, a app.App, path string) (arm.Reply, erro
 	if !n.fleet.Serve(a.Name, answer, req) {
 		return arm.Reply{}, problem.New(problem.NotFound, "there is no app "+a.Name)
 	}
+	switch {
+	case answer.cut:
+		return arm.Reply{}, problem.New(problem.TooLarge, fmt.Sprintf("the host's answer is over the %d bytes that are passed on", maxRelayed)).
+			WithNext("ask the app itself")
+	case answer.status == 0:
+		return arm.Reply{}, problem.New(problem.Unavailable, "the host did not answer")
+	}
 	return arm.Reply{Status: answer.status, Raw: answer.body.Bytes(), RawType: answer.header.Get("Content-Type")}, nil
 }
 
@@ -114,6 +122,7 @@ type relayed struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	cut    bool // there was more
 }
 
 // Header implements http.ResponseWriter.
@@ -130,6 +139,7 @@ func (r *relayed) WriteHeader(status int) {
 func (r *relayed) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
 	if r.body.Len()+len(p) > maxRelayed {
+		r.cut = true
 		return 0, io.ErrShortWrite
 	}
 	return r.body.Write(p)
@@ -152,23 +162,11 @@ func (s armApps) App(ctx context.Context, id resource.ID) (functions.App, error)
 
 // SetSetting implements functions.Apps.
 func (s armApps) SetSetting(ctx context.Context, id resource.ID, by, name string, value *string) error {
-	for range 5 {
-		settings, rev, err := s.n.apps.Settings(ctx, id)
-		if err != nil {
-			return err
-		}
-		for have := range settings {
-			if strings.EqualFold(have, name) {
-				delete(settings, have)
-			}
-		}
+	_, err := s.n.apps.ChangeSettings(ctx, id, by, func(settings map[string]string) {
+		maps.DeleteFunc(settings, func(have, _ string) bool { return strings.EqualFold(have, name) })
 		if value != nil {
 			settings[name] = *value
 		}
-		_, err = s.n.apps.SetSettings(ctx, id, by, settings, rev)
-		if problem.KindOf(err) != state.ErrConflict {
-			return err
-		}
-	}
-	return problem.New(problem.Conflict, "others kept changing the settings").WithNext("try again")
+	})
+	return err
 }

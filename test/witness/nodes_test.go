@@ -278,9 +278,13 @@ func TestNoAcknowledgedWriteIsLostWhenNodesDie(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(300 * time.Millisecond) // any moment will do: the kill is the test
+		more := func(what string) {
+			enough := written(writers) + 20
+			until(t, what, func() bool { return written(writers) >= enough })
+		}
+		more("all write")
 		end(victim)
-		time.Sleep(300 * time.Millisecond) // the survivors go on
+		more("the survivors go on")
 		cancel()
 		busy.Wait()
 		survivor := (victim + 1) % 3
@@ -295,9 +299,5 @@ func TestNoAcknowledgedWriteIsLostWhenNodesDie(t *testing.T) {
 			w.check(t)
 		}
 	}
-	total := 0
-	for _, w := range writers {
-		total += w.done
-	}
-	t.Logf("%d acknowledged writes, none lost", total)
+	t.Logf("%d acknowledged writes, none lost", written(writers))
 }

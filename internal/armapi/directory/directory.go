@@ -112,7 +112,7 @@ func Recorder(log *audit.Log) func(context.Context, arm.AuditEntry) error {
 
 func eventOf(e arm.AuditEntry) audit.Event {
 	event := audit.Event{
-		Time: e.Time, Action: e.Action, Scope: e.Scope, Source: address(e.Remote), Outcome: "Succeeded", Status: e.Status, CorrelationID: e.CorrelationID,
+		Time: e.Time, Action: e.Action, Scope: e.Scope, Source: e.Remote, Outcome: "Succeeded", Status: e.Status, CorrelationID: e.CorrelationID,
 		Principal: audit.Principal{ObjectID: e.Caller.ObjectID, AppID: e.Caller.AppID, Name: e.Caller.Name},
 		Details:   map[string]string{"method": e.Method, "path": e.Path},
 	}

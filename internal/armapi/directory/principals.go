@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 
@@ -216,7 +215,7 @@ func (s *Service) remove(c *arm.Call) (arm.Reply, error) {
 func (s *Service) logUnassigned(c *arm.Call, removed []rbac.Assignment) error {
 	for _, a := range removed {
 		err := s.cfg.Audit.Append(c.Context(), audit.Event{
-			Category: audit.Write, Action: rbac.AssignmentType + "/delete", Scope: a.ID.String(), Source: address(c.HTTP.RemoteAddr),
+			Category: audit.Write, Action: rbac.AssignmentType + "/delete", Scope: a.ID.String(), Source: c.HTTP.RemoteAddr,
 			Principal: audit.Principal{ObjectID: c.Caller.ObjectID, AppID: c.Caller.AppID, Name: c.Caller.Name},
 			Outcome:   "Succeeded", Status: http.StatusOK, Reason: "its principal is deleted", CorrelationID: c.CorrelationID,
 			Details: map[string]string{"principalId": a.Principal, "roleDefinitionId": a.Role},
@@ -257,12 +256,4 @@ func (s *Service) keepsAnOwner(ctx context.Context, going identity.Principal) er
 	}
 	return problem.Wrap(problem.Conflict, "this is the last principal that is Owner at /; without it nobody could administer the installation", rbac.LastOwner).
 		WithNext("assign Owner at / to another principal first")
-}
-
-func address(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return remote
-	}
-	return host
 }

@@ -197,17 +197,9 @@ func (s *Service) writeGroup(c *arm.Call, body groupBody, change inventory.Chang
 
 // change writes a group under the conditions that the client set.
 func (s *Service) change(ctx context.Context, c *arm.Call, change inventory.Change) (inventory.Resource, bool, error) {
-	seen, err := s.cfg.Inventory.Get(ctx, c.Scope)
-	if err != nil && !errors.Is(err, problem.NotFound) {
-		return seen, false, err
-	}
-	if err := c.Precondition(seen.ETag(), err == nil); err != nil {
-		return seen, false, err
-	}
-	conditional := c.HTTP.Header.Get("If-Match") != "" || c.HTTP.Header.Get("If-None-Match") != ""
 	return s.cfg.Inventory.Write(ctx, c.Scope, c.Caller.ObjectID, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
-		if conditional && !old.Changed.Equal(seen.Changed) {
-			return old, arm.Faultf(http.StatusPreconditionFailed, "PreconditionFailed", "The resource group was changed at the same time.")
+		if err := c.Precondition(old.ETag(), exists); err != nil {
+			return old, err
 		}
 		return change(old, exists)
 	})

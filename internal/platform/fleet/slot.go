@@ -170,8 +170,6 @@ func (s *slot) await(ctx context.Context, next *running) *running {
 }
 
 func (s *slot) pause(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	timer := s.f.cfg.Clock.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -235,8 +233,6 @@ func (s *slot) acquire(ctx context.Context, patience time.Duration) (*running, e
 	if c := s.enter(); c != nil {
 		return c, nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	timer := s.f.cfg.Clock.NewTimer(patience)
 	defer timer.Stop()
 	s.demand()
