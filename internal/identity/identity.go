@@ -46,9 +46,12 @@ type Principal struct {
 	Name     string `json:"name"`
 	Kind     Kind   `json:"kind"`
 	// ResourceID is, for a managed identity, the resource it belongs to or is.
-	ResourceID string    `json:"resourceId,omitempty"`
-	Disabled   bool      `json:"disabled,omitempty"` // gets no tokens, and those it has are refused
-	Created    time.Time `json:"created"`
+	ResourceID string `json:"resourceId,omitempty"`
+	Disabled   bool   `json:"disabled,omitempty"` // gets no tokens, and those it has are refused
+	// Epoch is said by tokens of the principal; those of an earlier one count no
+	// longer.
+	Epoch   int64     `json:"epoch,omitempty"`
+	Created time.Time `json:"created"`
 
 	Secrets      []Secret      `json:"secrets,omitempty"`
 	Certificates []Certificate `json:"certificates,omitempty"`
@@ -117,6 +120,7 @@ const (
 	NoFederatedSubject                    // none with that issuer has the subject
 	NoFederatedAudience                   // the credential does not list the audience
 	IssuerUnavailable                     // the issuer's keys cannot be had
+	TokensExpired                         // the principal's tokens were expired before their time
 )
 
 var reasonText = [...]string{
@@ -124,6 +128,7 @@ var reasonText = [...]string{
 	"unknown certificate", "certificate expired", "wrong signature", "wrong audience", "wrong issuer or subject",
 	"assertion expired", "assertion valid for too long", "no federated credential", "no federated credential for the issuer",
 	"no federated credential for the subject", "no federated credential for the audience", "the issuer's keys cannot be had",
+	"its tokens were expired",
 }
 
 // String gives the reason in words.

@@ -177,6 +177,32 @@ func (d *Directory) client(ctx context.Context, appID string) (record, error) {
 	return r, err
 }
 
+// Accepts is [Directory.Active] for a token of an epoch: one of an earlier epoch
+// than the principal's was made before [Directory.ExpireTokens].
+func (d *Directory) Accepts(ctx context.Context, objectID string, epoch int64) (name string, err error) {
+	r, err := d.get(ctx, objectID)
+	switch {
+	case err != nil && problem.KindOf(err) == problem.NotFound:
+		return "", refuse(UnknownPrincipal, "")
+	case err != nil:
+		return "", err
+	case r.Disabled:
+		return "", refuse(Disabled, "")
+	case epoch != r.Epoch:
+		return "", refuse(TokensExpired, "")
+	}
+	return r.Name, nil
+}
+
+// ExpireTokens ends all tokens that a principal has at once, wherever they are
+// kept; it can get new ones. problem.NotFound if there is no such principal.
+func (d *Directory) ExpireTokens(ctx context.Context, objectID string) (Principal, error) {
+	return d.change(ctx, objectID, func(r *record) error {
+		r.Epoch++
+		return nil
+	})
+}
+
 // Active says whether tokens of a principal count: nil error with its name, or a
 // *[Refused] for one that is disabled or gone, or the store's error.
 func (d *Directory) Active(ctx context.Context, objectID string) (name string, err error) {

@@ -21,7 +21,7 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	n.inventory = &inventory.Inventory{Store: n.store, Clock: n.cfg.Clock}
 	n.directory = identity.New(n.store, n.cfg.Clock)
 	n.authority, err = token.New(token.Config{
-		Store: n.store, Clock: n.cfg.Clock, Log: n.log, TenantID: n.install.TenantID, Active: n.directory.Active,
+		Store: n.store, Clock: n.cfg.Clock, Log: n.log, TenantID: n.install.TenantID, Active: n.directory.Accepts,
 	})
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func (c Config) withDefaults() Config {
 		c.Cached = DefaultCached
 	}
 	if c.Active == nil {
-		c.Active = func(context.Context, string) (string, error) { return "", nil }
+		c.Active = func(context.Context, string, int64) (string, error) { return "", nil }
 	}
 	return c
 }

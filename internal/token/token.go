@@ -33,9 +33,10 @@ type Config struct {
 	Log      *slog.Logger
 	TenantID string // GUID: the tid of tokens
 
-	// Active says whether an object id's tokens count, on every verification, and
-	// gives its name. Its error refuses the token. identity.Directory has it.
-	Active func(ctx context.Context, objectID string) (name string, err error)
+	// Active says whether an object id's tokens of an epoch count, on every
+	// verification, and gives its name. Its error refuses the token. It is
+	// identity.Directory's Accepts.
+	Active func(ctx context.Context, objectID string, epoch int64) (name string, err error)
 
 	Skew   time.Duration // how far clocks may be apart
 	KeyAge time.Duration // how long a key signs before another takes over
@@ -60,6 +61,7 @@ type Claims struct {
 	AppID      string
 	Proof      Proof
 	ResourceID string // xms_mirid, for managed identities only
+	Epoch      int64  // of the principal
 }
 
 // Token is a token that was made.

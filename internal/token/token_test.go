@@ -162,7 +162,7 @@ func TestShapesOfTokens(t *testing.T) {
 
 func TestMintedTokensVerify(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
-		c.Active = func(_ context.Context, id string) (string, error) { return "name of " + id, nil }
+		c.Active = func(_ context.Context, id string, _ int64) (string, error) { return "name of " + id, nil }
 	})
 	for _, version := range []int{1, 2} {
 		c := claims

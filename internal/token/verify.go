@@ -42,9 +42,9 @@ func (a *Authority) Verify(ctx context.Context, raw string, expect Expect) (Veri
 	if err := a.checkNow(body, expect); err != nil {
 		return Verified{}, err
 	}
-	name, err := a.cfg.Active(ctx, body.ObjectID)
+	name, err := a.cfg.Active(ctx, body.ObjectID, body.Epoch)
 	if errors.Is(err, problem.Unauthenticated) {
-		return Verified{}, &Refused{Revoked, "its principal is disabled or does not exist any more", err}
+		return Verified{}, &Refused{Revoked, "its principal is disabled, was deleted, or had its tokens expired", err}
 	}
 	return body.verified(name), err
 }

@@ -57,7 +57,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	f.directory = identity.New(f.store, c)
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	f.authority, err = token.New(token.Config{Store: f.store, Clock: c, Log: log, TenantID: tenant, Active: f.directory.Active})
+	f.authority, err = token.New(token.Config{Store: f.store, Clock: c, Log: log, TenantID: tenant, Active: f.directory.Accepts})
 	must(t, err)
 	cfg := Config{
 		Directory: f.directory, Authority: f.authority, TenantID: tenant, Clock: c, Log: log,

@@ -3,6 +3,7 @@ package keyset_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -174,7 +175,7 @@ func TestWhatCannotBeOpenedIsNamedAndKept(t *testing.T) {
 		"key missing":    {func() { remove(t, path) }, "", []string{path, b.String()}},
 		"key of another": {func() { write(t, path, keyset.RandomKEK()) }, "", []string{path, b.String()}},
 		"wrong setting":  {func() {}, keyset.RandomKEK(), []string{keyset.EnvKEK, b.String()}},
-		"keyset damaged": {func() { b.set(bytes.Replace(good, []byte("A"), []byte("B"), 1), false) }, "", []string{b.String()}},
+		"keyset damaged": {func() { b.set(flipped(t, good), false) }, "", []string{b.String()}},
 		"keyset cut":     {func() { b.set(good[:len(good)/2], false) }, "", []string{b.String()}},
 		"keyset emptied": {func() { b.set([]byte{}, false) }, "", []string{b.String()}},
 	} {
@@ -195,6 +196,26 @@ func TestWhatCannotBeOpenedIsNamedAndKept(t *testing.T) {
 			t.Errorf("%s: something was changed: %s", name, diff)
 		}
 	}
+}
+
+// flipped gives a stored keyset with one bit of what is encrypted changed.
+func flipped(t *testing.T, text []byte) []byte {
+	t.Helper()
+	var stored map[string]json.RawMessage
+	var sealed []byte
+	if err := json.Unmarshal(text, &stored); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(stored["encryptedKeyset"], &sealed); err != nil || len(sealed) == 0 {
+		t.Fatalf("no encrypted keyset in the box: %v", err)
+	}
+	sealed[len(sealed)/2] ^= 1
+	stored["encryptedKeyset"], _ = json.Marshal(sealed)
+	out, err := json.Marshal(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestNodesLearnNewKeysFromTheBox(t *testing.T) {
