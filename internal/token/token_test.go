@@ -303,7 +303,7 @@ func TestTokensFromTheFutureAreRefused(t *testing.T) {
 func TestTokensOfDisabledPrincipalsAreRefusedAtOnce(t *testing.T) {
 	var active error
 	f := newFixture(t, func(c *Config) {
-		c.Active = func(context.Context, string) (string, error) { return "", active }
+		c.Active = func(context.Context, string, int64) (string, error) { return "", active }
 	})
 	raw := mint(t, f.Authority)
 	for _, tt := range []struct {

@@ -64,7 +64,7 @@ func newSTS(t *testing.T) *sts {
 	store, log := memory.New(clock.Real{}), slog.New(slog.NewTextHandler(t.Output(), nil))
 	s.directory = identity.New(store, clock.Real{})
 	var err error
-	s.authority, err = token.New(token.Config{Store: store, Clock: clock.Real{}, Log: log, TenantID: s.tenant, Active: s.directory.Active})
+	s.authority, err = token.New(token.Config{Store: store, Clock: clock.Real{}, Log: log, TenantID: s.tenant, Active: s.directory.Accepts})
 	must(t, err)
 	s.Server = httptest.NewTLSServer(tokenapi.New(tokenapi.Config{
 		Directory: s.directory, Authority: s.authority, TenantID: s.tenant, Clock: clock.Real{}, Log: log,
