@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -22,12 +23,16 @@ type Authority struct {
 	verified *lru.Cache[digest, *remembered]
 }
 
-// New makes an authority. It returns problem.Invalid for a config without tenant.
+// New makes an authority. It returns problem.Invalid for a config without tenant
+// or with an algorithm there is not.
 func New(cfg Config) (*Authority, error) {
 	if cfg.TenantID == "" || cfg.Store == nil || cfg.Clock == nil || cfg.Log == nil {
 		return nil, problem.New(problem.Invalid, "a token authority needs a store, a clock, a log and a tenant id")
 	}
 	cfg = cfg.withDefaults()
+	if cfg.Algorithm != RS256 && cfg.Algorithm != ES256 {
+		return nil, problem.New(problem.Invalid, fmt.Sprintf("the algorithm of tokens is %q", cfg.Algorithm)).WithNext("use RS256 or ES256")
+	}
 	cache, err := lru.New[digest, *remembered](cfg.Cached)
 	if err != nil {
 		return nil, problem.Wrap(problem.Invalid, "the number of remembered tokens is not positive", err)
@@ -49,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Cached == 0 {
 		c.Cached = DefaultCached
+	}
+	if c.Algorithm == "" {
+		c.Algorithm = RS256
 	}
 	if c.Active == nil {
 		c.Active = func(context.Context, string, int64) (string, error) { return "", nil }

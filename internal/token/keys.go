@@ -2,6 +2,9 @@ package token
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -36,9 +39,11 @@ type storedKey struct {
 	Retires     time.Time `json:"retires,omitzero"` // is gone from then on; zero while no other takes over
 	Private     []byte    `json:"private"`          // PKCS #8
 	Certificate []byte    `json:"certificate"`      // self-signed, DER, for the key set
-	public      *rsa.PublicKey
-	private     *rsa.PrivateKey
-	signer      jose.Signer
+
+	// What open derives from Private.
+	algorithm Algorithm
+	private   crypto.Signer
+	signer    jose.Signer
 }
 
 // keySet is all keys of a document, oldest first. It does not change.
@@ -49,8 +54,8 @@ type keySet struct {
 
 // newKey makes a key that signs from a time on. Its id is the thumbprint of its
 // certificate, as the cloud's are.
-func newKey(now, signs time.Time) (*storedKey, error) {
-	private, err := rsa.GenerateKey(rand.Reader, keyBits)
+func newKey(algorithm Algorithm, now, signs time.Time) (*storedKey, error) {
+	private, err := generate(algorithm)
 	if err != nil {
 		return nil, problem.Wrap(problem.Internal, "no signing key can be generated", err)
 	}
@@ -67,7 +72,14 @@ func newKey(now, signs time.Time) (*storedKey, error) {
 	return k, k.open()
 }
 
-func selfSigned(private *rsa.PrivateKey, now time.Time) ([]byte, error) {
+func generate(algorithm Algorithm) (crypto.Signer, error) {
+	if algorithm == ES256 {
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	return rsa.GenerateKey(rand.Reader, keyBits)
+}
+
+func selfSigned(private crypto.Signer, now time.Time) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		return nil, err
@@ -92,14 +104,24 @@ func (k *storedKey) open() error {
 	if err != nil {
 		return err
 	}
-	private, ok := parsed.(*rsa.PrivateKey)
-	if !ok || k.ID == "" {
-		return errors.New("it is no RSA key with an id")
+	var ok bool
+	if k.private, k.algorithm, ok = usable(parsed); !ok || k.ID == "" {
+		return errors.New("it is no RSA or P-256 key with an id")
 	}
-	k.private, k.public = private, &private.PublicKey
 	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("x5t", k.thumbprint()).WithHeader("kid", k.ID)
-	k.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: private}, options)
+	k.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.algorithm), Key: k.private}, options)
 	return err
+}
+
+// usable gives a parsed key with the one algorithm that it is good for.
+func usable(parsed any) (crypto.Signer, Algorithm, bool) {
+	switch private := parsed.(type) {
+	case *rsa.PrivateKey:
+		return private, RS256, true
+	case *ecdsa.PrivateKey:
+		return private, ES256, private.Curve == elliptic.P256()
+	}
+	return nil, "", false
 }
 
 func decodeKeys(doc state.Document) (*keySet, error) {

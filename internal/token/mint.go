@@ -56,13 +56,13 @@ func (a *Authority) Mint(ctx context.Context, c Claims, lifetime time.Duration) 
 	if err != nil {
 		return Token{}, err
 	}
-	now := a.cfg.Clock.Now().UTC().Truncate(time.Second)
+	key, now := set.signing(a.cfg.Clock.Now()), a.cfg.Clock.Now().UTC().Truncate(time.Second)
 	body := a.payload(c, now, lifetime)
-	raw, err := jwt.Signed(set.signing(a.cfg.Clock.Now()).signer).Claims(body).Serialize()
+	raw, err := jwt.Signed(key.signer).Claims(body).Serialize()
 	if err != nil {
 		return Token{}, problem.Wrap(problem.Internal, "the token cannot be signed", err)
 	}
-	return Token{Raw: raw, ID: body.ID, Issued: now, Expires: now.Add(lifetime)}, nil
+	return Token{Raw: raw, ID: body.ID, KeyID: key.ID, Issued: now, Expires: now.Add(lifetime)}, nil
 }
 
 func (c Claims) check(lifetime time.Duration) error {

@@ -27,7 +27,8 @@ func (a *Authority) Ready(ctx context.Context) error {
 	return err
 }
 
-// Run keeps up with the keys and replaces them by age, until ctx ends. One node
+// Run keeps up with the keys and replaces them by age, or because their algorithm
+// is no longer that of the config, until ctx ends. One node
 // replaces them, all use the new ones.
 func (a *Authority) Run(ctx context.Context) {
 	tended := make(chan struct{})
@@ -135,7 +136,7 @@ func (a *Authority) replace(ctx context.Context, p plan, also ...state.Op) (*key
 			return nil, err
 		}
 		if fresh == nil { // generating takes long; a second attempt uses the same
-			if fresh, err = newKey(now, now); err != nil {
+			if fresh, err = newKey(a.cfg.Algorithm, now, now); err != nil {
 				return nil, err
 			}
 		}
@@ -188,7 +189,7 @@ func (a *Authority) first(ctx context.Context) (*keySet, error) {
 	return set, err
 }
 
-// tend replaces keys by age and clears away those that have retired.
+// tend replaces keys by age or algorithm and clears away those that have retired.
 func (a *Authority) tend(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := a.tendOnce(ctx); err != nil && ctx.Err() == nil {
@@ -216,14 +217,14 @@ func (a *Authority) tendOnce(ctx context.Context) error {
 
 func (a *Authority) replaceIfDue(ctx context.Context, fence state.Op) (*keySet, error) {
 	set, err := a.replace(ctx, func(old []*storedKey, now time.Time) ([]*storedKey, time.Duration, error) {
-		if !a.old(old, now) {
+		if !a.outdated(old, now) {
 			return nil, 0, errYoung
 		}
 		return a.successor(old, now)
 	}, fence)
 	if !errors.Is(err, errYoung) {
 		if err == nil {
-			a.cfg.Log.Info("a new token signing key is published", slog.Time("signs", set.keys[len(set.keys)-1].Signs))
+			a.cfg.Log.Info("a new token signing key is published", slog.String("algorithm", string(set.keys[len(set.keys)-1].algorithm)), slog.Time("signs", set.keys[len(set.keys)-1].Signs))
 		}
 		return set, err
 	}
@@ -235,10 +236,21 @@ func (a *Authority) replaceIfDue(ctx context.Context, fence state.Op) (*keySet, 
 	}, fence)
 }
 
-var errYoung = errors.New("the newest key is young")
+var errYoung = errors.New("the newest key is young and of the right algorithm")
 
 func (a *Authority) due(keys []*storedKey, now time.Time) bool {
-	return a.old(keys, now) || len(living(keys, now)) < len(keys)
+	return a.outdated(keys, now) || len(living(keys, now)) < len(keys)
+}
+
+// outdated says whether a key should take over: the newest one is old, or it signs
+// with an algorithm that is not wanted. One that still waits to sign is let take
+// over first, so that nodes with different configs replace keys once per lead time
+// at most.
+func (a *Authority) outdated(keys []*storedKey, now time.Time) bool {
+	if len(keys) == 0 || keys[len(keys)-1].Signs.After(now) {
+		return false
+	}
+	return keys[len(keys)-1].algorithm != a.cfg.Algorithm || a.old(keys, now)
 }
 
 // old says whether the newest key has signed for its time, less the lead of the

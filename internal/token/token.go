@@ -42,7 +42,23 @@ type Config struct {
 	KeyAge time.Duration // how long a key signs before another takes over
 	Lead   time.Duration // how long a key is published before it signs
 	Cached int           // verified tokens that are remembered
+
+	// Algorithm is what new keys sign with; "" is RS256. Tokens of the other one
+	// verify as long as their key is in use. After a change [Authority.Run] rotates
+	// to a new key in the ordinary way. A release without this setting cannot read
+	// keys for ES256.
+	Algorithm Algorithm
 }
+
+// Algorithm is how a key signs, by its name in JWTs.
+type Algorithm string
+
+// Algorithms. RS256, with 2048 bits, is what the cloud signs with and every client
+// reads. ES256, on the curve P-256, is made much faster; the cloud does not use it.
+const (
+	RS256 Algorithm = "RS256"
+	ES256 Algorithm = "ES256"
+)
 
 // Proof is how a client proved who it is, as the claims appidacr and azpacr say.
 type Proof string
@@ -68,6 +84,7 @@ type Claims struct {
 type Token struct {
 	Raw     string // a secret
 	ID      string // uti, for audit records
+	KeyID   string // of the key that signed it; see [Authority.Signs]
 	Issued  time.Time
 	Expires time.Time
 }

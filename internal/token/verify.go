@@ -66,15 +66,16 @@ func (a *Authority) open(set *keySet, raw string) (payload, error) {
 }
 
 func (a *Authority) check(set *keySet, raw string, now time.Time) (id string, body payload, err error) {
-	parsed, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
+	parsed, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil || len(parsed.Headers) != 1 || parsed.Headers[0].KeyID == "" {
-		return "", body, refuse(Malformed, "it is not a JWT signed with RS256 that names its key")
+		return "", body, refuse(Malformed, "it is not a JWT signed with RS256 or ES256 that names its key")
 	}
 	key := set.byID(parsed.Headers[0].KeyID, now)
 	if key == nil {
 		return "", body, refuse(BadSignature, "it was signed with a key that is not in use here")
 	}
-	if parsed.Claims(key.public) != nil {
+	// A key is good for one algorithm only, whatever the token says.
+	if parsed.Headers[0].Algorithm != string(key.algorithm) || parsed.Claims(key.private.Public()) != nil {
 		return "", body, refuse(BadSignature, "its signature is wrong")
 	}
 	if parsed.UnsafeClaimsWithoutVerification(&body) != nil || body.ObjectID == "" {
@@ -84,6 +85,15 @@ func (a *Authority) check(set *keySet, raw string, now time.Time) (id string, bo
 		return "", body, refuse(WrongIssuer, "its issuer or tenant is another one")
 	}
 	return key.ID, body, nil
+}
+
+// Signs says whether tokens that a key has signed still count: it was not revoked
+// and has not retired. Whoever keeps tokens to hand them out again asks it with
+// [Token.KeyID] first. It is false too when the keys cannot be read just now;
+// [Authority.Mint] then says why. While [Authority.Run] runs it asks only memory.
+func (a *Authority) Signs(ctx context.Context, keyID string) bool {
+	set, err := a.current(ctx)
+	return err == nil && set.byID(keyID, a.cfg.Clock.Now()) != nil
 }
 
 func (a *Authority) checkNow(body payload, expect Expect) error {
