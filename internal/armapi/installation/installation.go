@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/drill"
 )
 
 // Info is what an installation says of itself.
@@ -33,7 +34,7 @@ type Node struct {
 	Seen       time.Time `json:"seen"`
 }
 
-// Config is what the operations work with; all of it is required.
+// Config is what the operations work with; all of it but Drill is required.
 type Config struct {
 	Info func(ctx context.Context) (Info, error)
 	// Backup writes everything to w as one sealed file.
@@ -45,6 +46,10 @@ type Config struct {
 	Rewrap func(ctx context.Context, text string) error
 	// RotateTokens publishes a new signing key.
 	RotateTokens func(ctx context.Context) error
+	// Now tells the time.
+	Now func() time.Time
+	// Drill moves the clock and makes parts fail; nil refuses to.
+	Drill *drill.Drill
 }
 
 // Provider has the operations.
@@ -56,13 +61,13 @@ func New(cfg Config) *Provider { return &Provider{cfg} }
 // Operations gives what is to be served. All of it needs a role at the root.
 func (p *Provider) Operations() []arm.Operation {
 	const base = "/providers/Latchkey.Platform"
-	return []arm.Operation{
+	return append(p.drillOperations(), []arm.Operation{
 		{Method: "GET", Pattern: base + "/installation", Action: "Latchkey.Platform/installation/read", Handler: p.info},
 		{Method: "POST", Pattern: base + "/backup", Action: "Latchkey.Platform/backup/action", Handler: p.backup, Secret: true, Reads: true},
 		{Method: "POST", Pattern: base + "/seal/rotate", Action: "Latchkey.Platform/seal/rotate/action", Handler: p.rotate},
 		{Method: "POST", Pattern: base + "/seal/rewrap", Action: "Latchkey.Platform/seal/rewrap/action", Handler: p.rewrap},
 		{Method: "POST", Pattern: base + "/tokens/rotate", Action: "Latchkey.Platform/tokens/rotate/action", Handler: p.rotateTokens},
-	}
+	}...)
 }
 
 func (p *Provider) info(c *arm.Call) (arm.Reply, error) {

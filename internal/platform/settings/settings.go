@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -31,17 +33,59 @@ const EnvPrefix = "LATCHKEY_"
 
 // File is the configuration. Zero values mean that nothing is said.
 type File struct {
-	DataDir    string  `json:"dataDir"`
-	Node       string  `json:"node"`
-	Domain     string  `json:"domain"`
-	Functions  Listen  `json:"functions"`
-	Management Listen  `json:"management"`
-	Metrics    Listen  `json:"metrics"`
-	State      State   `json:"state"`
-	Log        Log     `json:"log"`
-	Packages   Limits  `json:"packages"`
-	Workers    Workers `json:"workers"`
-	Federation Issuers `json:"federation"`
+	DataDir    string     `json:"dataDir"`
+	Node       string     `json:"node"`
+	Domain     string     `json:"domain"`
+	Functions  Listen     `json:"functions"`
+	Management Listen     `json:"management"`
+	Metrics    Listen     `json:"metrics"`
+	State      State      `json:"state"`
+	Log        Log        `json:"log"`
+	Packages   Limits     `json:"packages"`
+	Workers    Workers    `json:"workers"`
+	Federation Issuers    `json:"federation"`
+	Tokens     Tokens     `json:"tokens"`
+	Identity   Identity   `json:"identity"`
+	References References `json:"references"`
+	Quirks     Quirks     `json:"quirks"`
+}
+
+// Tokens says how tokens are made.
+type Tokens struct {
+	Algorithm string `json:"algorithm"` // RS256 or ES256
+}
+
+// Identity says what apps get from their identity endpoint.
+type Identity struct {
+	TokenLifetime string     `json:"tokenLifetime"` // such as 1h; at most 24h
+	Upstream      []Upstream `json:"upstream"`
+}
+
+// Upstream gives an identity tokens of the cloud's own token service.
+type Upstream struct {
+	Identity        string   `json:"identity"` // name or resource id of an app or a user-assigned identity
+	Mode            string   `json:"mode"`     // workload, secret, certificate or machine
+	TenantID        string   `json:"tenantId"`
+	ClientID        string   `json:"clientId"`
+	SecretFile      string   `json:"secretFile"`
+	CertificateFile string   `json:"certificateFile"`
+	TokenFile       string   `json:"tokenFile"`
+	AuthorityHost   string   `json:"authorityHost"`
+	Resources       []string `json:"resources"`
+}
+
+// References says how vault references are kept up to date.
+type References struct {
+	Interval          string   `json:"interval"`   // such as 5m
+	OnFailure         string   `json:"onFailure"`  // literal or refuse
+	RealVaults        []string `json:"realVaults"` // suffixes of hosts that are vaults of the cloud
+	Webhook           string   `json:"webhook"`
+	WebhookSecretFile string   `json:"webhookSecretFile"`
+}
+
+// Quirks are faults of the platform that can be switched on to see them.
+type Quirks struct {
+	StoppedSiteTokenExpiry bool `json:"stoppedSiteTokenExpiry"`
 }
 
 // Listen is an address to serve at.
@@ -171,6 +215,12 @@ func fill(v reflect.Value, from any, path string, fault func(path, what string))
 		} else {
 			fault(path, "must be a whole number, not "+kindOf(from))
 		}
+	case reflect.Bool:
+		if b, ok := from.(bool); ok {
+			v.SetBool(b)
+		} else {
+			fault(path, "must be true or false, not "+kindOf(from))
+		}
 	case reflect.Slice:
 		list, ok := from.([]any)
 		if !ok {
@@ -260,6 +310,9 @@ func collect(v reflect.Value, prefix string, leaves map[string]reflect.Value) {
 			collect(v.Field(i), name+"_", leaves)
 			continue
 		}
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
+			continue // only the file can say it
+		}
 		leaves[name] = v.Field(i)
 	}
 }
@@ -286,6 +339,12 @@ func setText(v reflect.Value, text string) (fault string) {
 			return "must be a whole number"
 		}
 		v.SetInt(n)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return "must be true or false"
+		}
+		v.SetBool(b)
 	case reflect.Slice:
 		v.Set(reflect.ValueOf(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })))
 	}
@@ -332,5 +391,55 @@ func check(f File) []string {
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")
 	}
+	return slices.Concat(faults, checkIdentity(f), checkReferences(f.References))
+}
+
+func checkIdentity(f File) (faults []string) {
+	if a := f.Tokens.Algorithm; a != "" && a != "RS256" && a != "ES256" {
+		faults = append(faults, fmt.Sprintf("tokens.algorithm: %q is neither RS256 nor ES256", a))
+	}
+	faults = append(faults, checkDuration("identity.tokenLifetime", f.Identity.TokenLifetime, time.Minute, 24*time.Hour)...)
+	for i, u := range f.Identity.Upstream {
+		at := fmt.Sprintf("identity.upstream[%d]", i)
+		if u.Identity == "" {
+			faults = append(faults, at+".identity: must name an app or a user-assigned identity")
+		}
+		needs := map[string]string{"workload": u.TokenFile, "secret": u.SecretFile, "certificate": u.CertificateFile, "machine": "-"}
+		switch file, known := needs[u.Mode]; {
+		case !known:
+			faults = append(faults, fmt.Sprintf("%s.mode: %q is none of workload, secret, certificate, machine", at, u.Mode))
+		case file == "":
+			faults = append(faults, fmt.Sprintf("%s: mode %s needs its file: tokenFile, secretFile or certificateFile", at, u.Mode))
+		case u.Mode != "machine" && (u.TenantID == "" || u.ClientID == ""):
+			faults = append(faults, at+": tenantId and clientId must be given")
+		}
+	}
 	return faults
+}
+
+func checkReferences(r References) (faults []string) {
+	faults = checkDuration("references.interval", r.Interval, 10*time.Second, 7*24*time.Hour)
+	if o := r.OnFailure; o != "" && o != "literal" && o != "refuse" {
+		faults = append(faults, fmt.Sprintf("references.onFailure: %q is neither literal nor refuse", o))
+	}
+	if r.Webhook != "" {
+		u, err := url.Parse(r.Webhook)
+		if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+			faults = append(faults, "references.webhook: is no https:// address")
+		}
+	}
+	if r.Webhook == "" && r.WebhookSecretFile != "" {
+		faults = append(faults, "references.webhookSecretFile: is given, but references.webhook is not")
+	}
+	return faults
+}
+
+func checkDuration(path, text string, least, most time.Duration) []string {
+	if text == "" {
+		return nil
+	}
+	if d, err := time.ParseDuration(text); err != nil || d < least || d > most {
+		return []string{fmt.Sprintf("%s: %q is no duration between %s and %s", path, text, least, most)}
+	}
+	return nil
 }
