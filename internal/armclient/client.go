@@ -36,9 +36,14 @@ type Client struct {
 	base *url.URL
 	http *http.Client
 
-	mu      sync.Mutex
-	token   string // a secret
-	expires time.Time
+	mu     sync.Mutex
+	tokens map[string]AccessToken // by resource
+}
+
+// AccessToken is a token that somebody may present to a resource.
+type AccessToken struct {
+	Raw     string // a secret
+	Expires time.Time
 }
 
 // New makes a client. It returns problem.Invalid for a credential whose endpoint
@@ -60,7 +65,7 @@ func New(c Credential) (*Client, error) {
 			return nil, problem.New(problem.Invalid, c.CAFile+" has no certificate")
 		}
 	}
-	return &Client{cred: c, base: base, http: &http.Client{
+	return &Client{cred: c, base: base, tokens: map[string]AccessToken{}, http: &http.Client{
 		Transport: &http.Transport{TLSClientConfig: config, DialContext: dialer(base), ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment},
 		// Nobody we call redirects; a token must not follow if somebody does.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -90,45 +95,85 @@ func (c *Client) Credential() Credential {
 // SignIn gets a token, or keeps one that is good for a while. It returns
 // problem.Unauthenticated if the credential is not accepted.
 func (c *Client) SignIn(ctx context.Context) error {
-	_, err := c.bearer(ctx)
+	_, err := c.Token(ctx, c.cred.Endpoint)
 	return err
 }
 
-func (c *Client) bearer(ctx context.Context) (string, error) {
+// Token gets a token for a resource, such as https://vault.localhost:7443, or
+// gives one it got before that is good for a while. Errors are those of
+// [Client.SignIn], and problem.Invalid for what is no resource.
+func (c *Client) Token(ctx context.Context, resource string) (AccessToken, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token != "" && time.Now().Add(time.Minute).Before(c.expires) {
-		return c.token, nil
+	resource = strings.TrimSuffix(resource, "/")
+	if t := c.tokens[resource]; t.Raw != "" && time.Now().Add(time.Minute).Before(t.Expires) {
+		return t, nil
 	}
+	t, err := c.newToken(ctx, resource)
+	if err == nil {
+		c.tokens[resource] = t
+	}
+	return t, err
+}
+
+func (c *Client) newToken(ctx context.Context, resource string) (t AccessToken, err error) {
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {c.cred.ClientID}, "client_secret": {c.cred.ClientSecret},
-		"scope": {strings.TrimSuffix(c.cred.Endpoint, "/") + "/.default"},
+		"scope": {resource + "/.default"},
 	}
 	target := c.base.JoinPath(c.cred.TenantID, "oauth2/v2.0/token").String()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", err
+		return t, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return "", c.unreachable(err)
+		return t, c.unreachable(err)
 	}
 	defer resp.Body.Close()
 	var answer struct {
 		Token       string `json:"access_token"`
 		ExpiresIn   int64  `json:"expires_in"`
+		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCredential)).Decode(&answer); err != nil || (answer.Token == "" && answer.Description == "") {
-		return "", problem.New(problem.Unavailable, fmt.Sprintf("the token service at %s answered %s with something else than a token", c.cred.Endpoint, resp.Status))
+		return t, problem.New(problem.Unavailable, fmt.Sprintf("the token service at %s answered %s with something else than a token", c.cred.Endpoint, resp.Status))
 	}
-	if answer.Token == "" {
-		text, _, _ := strings.Cut(answer.Description, " Trace ID")
-		return "", problem.New(problem.Unauthenticated, "signing in failed: "+text).WithNext("sign in again with latchkey login")
+	text, _, _ := strings.Cut(answer.Description, " Trace ID")
+	switch {
+	case answer.Token == "" && (answer.Error == "invalid_resource" || answer.Error == "invalid_scope"):
+		return t, problem.New(problem.Invalid, "there is no token for that: "+text)
+	case answer.Token == "":
+		return t, problem.New(problem.Unauthenticated, "signing in failed: "+text).WithNext("sign in again with latchkey login")
 	}
-	c.token, c.expires = answer.Token, time.Now().Add(time.Duration(answer.ExpiresIn)*time.Second)
-	return c.token, nil
+	return AccessToken{answer.Token, time.Now().Add(time.Duration(answer.ExpiresIn) * time.Second)}, nil
+}
+
+// resourceOf gives what a token for a host of the installation must be for.
+func (c *Client) resourceOf(u *url.URL) string {
+	if strings.HasSuffix(u.Hostname(), ".vault."+c.base.Hostname()) {
+		return c.VaultResource()
+	}
+	return c.cred.Endpoint
+}
+
+// VaultResource gives the resource that tokens for vaults are made for.
+func (c *Client) VaultResource() string { return "https://vault." + c.base.Host }
+
+// VaultURL gives the address of a vault, for [Client.Do]; problem.Invalid for what
+// cannot be a vault's name.
+func (c *Client) VaultURL(name string) (string, error) {
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' {
+			return "", problem.New(problem.Invalid, fmt.Sprintf("%.40q is no name of a vault", name))
+		}
+	}
+	if name == "" {
+		return "", problem.New(problem.Invalid, "the vault has no name")
+	}
+	return "https://" + name + ".vault." + c.base.Host, nil
 }
 
 func (c *Client) unreachable(err error) error {
@@ -211,11 +256,11 @@ func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	token, err := c.bearer(ctx)
+	token, err := c.Token(ctx, c.resourceOf(req.URL))
 	if err != nil {
 		return Answer{}, err
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Authorization", "Bearer "+token.Raw)
 	if r.Body != nil {
 		req.Header.Set("Content-Type", r.ContentType)
 	}
@@ -305,11 +350,11 @@ type Identity struct {
 // verified, which is for those it is presented to.
 func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	var id Identity
-	token, err := c.bearer(ctx)
+	token, err := c.Token(ctx, c.cred.Endpoint)
 	if err != nil {
 		return id, err
 	}
-	parts := strings.Split(token, ".")
+	parts := strings.Split(token.Raw, ".")
 	if len(parts) == 3 {
 		var claims []byte
 		if claims, err = base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
