@@ -119,6 +119,12 @@ func (g *Groups) write(ctx context.Context, n Group, also []state.Op) (state.Rev
 // attempts bounds how often a write is tried that others can get in the way of.
 const attempts = 20
 
+// Free gives the condition of a write that no group has an object id, for those who
+// make principals.
+func Free(objectID string) state.Op {
+	return state.Check(Documents+state.Key(strings.ToLower(objectID)), state.Absent)
+}
+
 // free returns problem.Exists if a group or a principal has an object id.
 func (g *Groups) free(ctx context.Context, objectID string) error {
 	_, err := g.find(ctx, objectID)
