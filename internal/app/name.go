@@ -39,5 +39,5 @@ func isLabel(r rune) bool {
 // reserved names would be taken for a part of the platform's own host names, or
 // for an international name.
 func reserved(name string) bool {
-	return name == "scm" || name == "localhost" || strings.HasPrefix(name, "xn--")
+	return name == "scm" || name == "vault" || name == "localhost" || strings.HasPrefix(name, "xn--")
 }

@@ -156,18 +156,18 @@ func (f *trustFlags) nodeAddress(ctx context.Context, domain string) (netip.Addr
 	return found[0].Unmap(), nil
 }
 
-// listedApp is what trust needs of an app.
-type listedApp struct {
+// listed is what trust needs of an app or vault.
+type listed struct {
 	Name       string `json:"name"`
 	Properties struct {
 		Host string `json:"defaultHostName"`
 	} `json:"properties"`
 }
 
-// apps asks the installation for its apps. A nil list is one that is not known.
-func (i installation) apps(ctx context.Context) ([]listedApp, error) {
+// list asks the installation for its resources of a type.
+func (i installation) list(ctx context.Context, typ string) ([]listed, error) {
 	if i.credential.Endpoint == "" {
-		return nil, problem.New(problem.Unavailable, "this user cannot read "+filepath.Join(i.dataDir, platform.OwnerFile)+", so the apps are not known").
+		return nil, problem.New(problem.Unavailable, "this user cannot read "+filepath.Join(i.dataDir, platform.OwnerFile)+", so the apps and vaults are not known").
 			WithNext("run this as the user who runs latchkey up, or as root")
 	}
 	client, err := armclient.New(i.credential)
@@ -176,24 +176,42 @@ func (i installation) apps(ctx context.Context) ([]listedApp, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	return armclient.List[listedApp](ctx, client, "/subscriptions/"+url.PathEscape(i.credential.SubscriptionID)+"/providers/Microsoft.Web/sites")
+	return armclient.List[listed](ctx, client, "/subscriptions/"+url.PathEscape(i.credential.SubscriptionID)+"/providers/"+typ)
 }
 
-// wanted gives the host entries that the installation's apps need.
+// apps asks the installation for its apps.
+func (i installation) apps(ctx context.Context) ([]listed, error) {
+	return i.list(ctx, "Microsoft.Web/sites")
+}
+
+func namesOf(list []listed) []string {
+	names := make([]string, len(list))
+	for n, one := range list {
+		names[n] = one.Name
+	}
+	return names
+}
+
+// wanted gives the host entries that the installation's apps and vaults need.
 func (f *trustFlags) wanted(ctx context.Context, i installation) ([]trust.Entry, error) {
 	apps, err := i.apps(ctx)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(apps))
-	for n, app := range apps {
-		names[n] = app.Name
+	vaults, err := i.list(ctx, "Microsoft.KeyVault/vaults")
+	if err != nil {
+		return nil, err
 	}
 	address, err := f.nodeAddress(ctx, i.domain)
 	if err != nil {
 		return nil, err
 	}
-	return trust.AppEntries(address, i.domain, names)
+	entries, err := trust.AppEntries(address, i.domain, namesOf(apps))
+	if err != nil {
+		return nil, err
+	}
+	more, err := trust.VaultEntries(address, i.domain, namesOf(vaults))
+	return append(entries, more...), err
 }
 
 // environment gives the variables of clients.

@@ -112,7 +112,7 @@ func (f *proxyTrust) ports(ctx context.Context, env *Env, i installation) ([]int
 }
 
 // appsPort gives the port that apps say they are at; 0 if none does.
-func appsPort(apps []listedApp) int {
+func appsPort(apps []listed) int {
 	for _, app := range apps {
 		if app.Properties.Host == "" {
 			continue

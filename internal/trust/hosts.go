@@ -32,20 +32,28 @@ const (
 // deployment endpoint. It returns problem.Invalid for what cannot be a host name,
 // so that no name brings other lines along.
 func AppEntries(address netip.Addr, domain string, apps []string) ([]Entry, error) {
+	return entriesOf(address, apps, domain, "scm."+domain)
+}
+
+// VaultEntries is [AppEntries] for vaults.
+func VaultEntries(address netip.Addr, domain string, vaults []string) ([]Entry, error) {
+	return entriesOf(address, vaults, "vault."+domain)
+}
+
+// entriesOf gives an entry for each name: it has a host in each domain.
+func entriesOf(address netip.Addr, names []string, domains ...string) ([]Entry, error) {
 	if !address.IsValid() || address.Zone() != "" {
 		return nil, problem.New(problem.Invalid, "the node's address is missing or has a zone")
 	}
-	entries := make([]Entry, 0, len(apps))
-	for _, app := range apps {
-		app = strings.ToLower(app)
-		if strings.Contains(app, ".") {
-			return nil, problem.New(problem.Invalid, fmt.Sprintf("%q is no name of an app", app))
-		}
-		e := Entry{address, []string{app + "." + domain, app + ".scm." + domain}}
-		for _, name := range e.Names {
-			if !isHostName(name) {
-				return nil, problem.New(problem.Invalid, fmt.Sprintf("%q is no host name", name))
+	entries := make([]Entry, 0, len(names))
+	for _, name := range names {
+		e := Entry{Address: address}
+		for _, domain := range domains {
+			host := strings.ToLower(name) + "." + domain
+			if strings.Contains(name, ".") || !isHostName(host) {
+				return nil, problem.New(problem.Invalid, fmt.Sprintf("%q makes no host name", name))
 			}
+			e.Names = append(e.Names, host)
 		}
 		entries = append(entries, e)
 	}
