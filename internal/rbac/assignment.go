@@ -273,9 +273,10 @@ func (r *Roles) UnassignBelow(ctx context.Context, scope resource.ID) error {
 	return nil
 }
 
-// keepAnOwner makes sure that somebody can administer the installation after
-// assignments are gone: the operations it gives fail the removal if the other
-// Owner goes at the same moment. A divergence: Azure has other ways back in.
+// keepAnOwner makes sure that a principal, not just a group, can administer the
+// installation after assignments are gone: the operations it gives fail the removal
+// if the other Owner goes at the same moment. A divergence: Azure has other ways
+// back in.
 func (r *Roles) keepAnOwner(ctx context.Context, going []Assignment) ([]state.Op, error) {
 	goes := map[string]bool{}
 	owner := false
@@ -298,11 +299,15 @@ func (r *Roles) keepAnOwner(ctx context.Context, going []Assignment) ([]state.Op
 			return []state.Op{state.Check(inventory.Key(a.ID), a.revision)}, err
 		}
 	}
-	return nil, problem.Wrap(problem.Conflict, "this is the last assignment of Owner at /; without it nobody could administer the installation", LastOwner).
+	return nil, problem.Wrap(problem.Conflict, "this is the last assignment of Owner at / to a principal itself; without it nobody could administer the installation", LastOwner).
 		WithNext("assign Owner at / to another principal first")
 }
 
-func (a Assignment) ownsAll() bool { return a.Role == Owner && a.Scope.IsRoot() }
+// ownsAll leaves groups out: whoever is in one today can be gone tomorrow, and the
+// last member of the last group would have to be kept from being deleted.
+func (a Assignment) ownsAll() bool {
+	return a.Role == Owner && a.Scope.IsRoot() && a.PrincipalType != "Group"
+}
 
 func (r *Roles) exists(ctx context.Context, principal string) (bool, error) {
 	if r.Principals == nil {

@@ -371,6 +371,62 @@ func TestAnOwnerWithoutPrincipalDoesNotCount(t *testing.T) {
 	wantError(t, err, problem.Conflict, rbac.LastOwner)
 }
 
+// Members of a group have its roles as long as they are in it, everywhere.
+func TestRolesOfAGroup(t *testing.T) {
+	const readers = "99999999-0000-4000-8000-000000000009"
+	e := newEnv(t)
+	e.Principals = func(_ context.Context, id string) (bool, string, error) {
+		if id == readers {
+			return true, "Group", nil
+		}
+		return true, "ServicePrincipal", nil
+	}
+	assign := func(kind string) (rbac.Assignment, error) {
+		a, _, err := e.Assign(e.ctx, rbac.Assign{Scope: group, Name: uuid.NewString(), Principal: strings.ToUpper(readers), PrincipalType: kind, Role: rbac.Reader})
+		return a, err
+	}
+	_, err := assign("ServicePrincipal")
+	wantError(t, err, problem.Invalid, rbac.PrincipalMismatch)
+	a, err := assign("")
+	if err != nil || a.PrincipalType != "Group" {
+		t.Fatalf("%+v %v", a, err)
+	}
+	for _, groups := range [][]string{nil, {alice}, {readers}, {alice, strings.ToUpper(readers)}} {
+		in := len(groups) > 0 && groups[0] != alice || len(groups) > 1
+		d, err := e.Allow(e.ctx, authz.Request{Principal: bob, Groups: groups, Action: "Microsoft.Web/sites/read", Scope: site})
+		if err != nil || d.Allowed != in || in && d.Assignment != a.ID.String() {
+			t.Errorf("in %v: %+v, %v", groups, d, err)
+		}
+		list, err := e.Permissions(bob, groups, site)
+		if err != nil || len(list) > 0 != in {
+			t.Errorf("in %v: permissions %v, %v", groups, list, err)
+		}
+	}
+	if removed, err := e.UnassignAll(e.ctx, readers); err != nil || len(removed) != 1 {
+		t.Errorf("%v %v", removed, err)
+	}
+	if list, err := e.Permissions(bob, []string{readers}, site); err != nil || len(list) != 0 {
+		t.Errorf("%v %v", list, err)
+	}
+}
+
+// The members of a group can all be gone: it is no owner that stays.
+func TestAGroupIsNotTheLastOwner(t *testing.T) {
+	e := newEnv(t)
+	e.Principals = func(_ context.Context, id string) (bool, string, error) {
+		if id == bob {
+			return true, "Group", nil
+		}
+		return true, "User", nil
+	}
+	first, members := e.assign(resource.Root, alice, rbac.Owner), e.assign(resource.Root, bob, rbac.Owner)
+	_, err := e.Unassign(e.ctx, first.ID)
+	wantError(t, err, problem.Conflict, rbac.LastOwner)
+	if _, err := e.Unassign(e.ctx, members.ID); err != nil {
+		t.Error("a group keeps its role:", err)
+	}
+}
+
 // Two owners who remove each other at the same moment do not leave none.
 func TestOwnersRemovingEachOther(t *testing.T) {
 	e := newEnv(t)
