@@ -58,10 +58,10 @@ func New(cfg Config) (*Identities, error) {
 	return &Identities{cfg, state.Collection[ownRecord]{Store: cfg.Inventory.Store, Prefix: Own}}, nil
 }
 
-// principal reads a managed identity's principal. The directory's memory can be
-// behind what another node has written, so that it is believed only when it has
-// the principal. problem.NotFound if there is none.
-func (s *Identities) principal(ctx context.Context, objectID string) (identity.Principal, error) {
+// Principal reads a managed identity's principal; problem.NotFound if there is
+// none. The directory's memory can be behind what another node has written, so
+// that it is believed only when it has the principal.
+func (s *Identities) Principal(ctx context.Context, objectID string) (identity.Principal, error) {
 	p, err := s.cfg.Directory.Get(ctx, objectID)
 	if errors.Is(err, problem.NotFound) {
 		p, err = s.cfg.Directory.Update(ctx, objectID, func(*identity.Principal) error { return state.ErrUnchanged })
@@ -78,7 +78,7 @@ func (s *Identities) principalOf(ctx context.Context, objectID *string, id strin
 	if objectID == nil || *objectID == "" {
 		return p, false, nil
 	}
-	p, err = s.principal(ctx, *objectID)
+	p, err = s.Principal(ctx, *objectID)
 	if errors.Is(err, problem.NotFound) {
 		return p, false, nil
 	}

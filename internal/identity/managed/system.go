@@ -98,7 +98,7 @@ func (s *Identities) settle(ctx context.Context, r inventory.Resource, wanted bo
 		return own, false, err
 	}
 	if wanted && item.Value.Created.Equal(r.Created) {
-		own, err = s.principal(ctx, item.Value.ObjectID)
+		own, err = s.Principal(ctx, item.Value.ObjectID)
 		if err == nil || !errors.Is(err, problem.NotFound) {
 			return own, err == nil, err
 		}
