@@ -37,9 +37,17 @@ const retryAfter = "5"
 // libraries do not repeat.
 func (s *service) faultFor(x *exchange, err error, missing string) *fault {
 	var f *fault
-	if errors.As(err, &f) {
-		return f
+	if !errors.As(err, &f) {
+		f = faultOf(err, missing)
 	}
+	if f.status == http.StatusInternalServerError && x.r.Context().Err() == nil {
+		s.Log.Error("a token of a managed identity could not be had",
+			"reason", f.reason, "identity", x.event.Identity.ResourceID, "correlationId", x.correlate())
+	}
+	return f
+}
+
+func faultOf(err error, missing string) *fault {
 	reason := err.Error()
 	if next := problem.NextOf(err); next != "" {
 		reason += "; " + next
@@ -53,9 +61,6 @@ func (s *service) faultFor(x *exchange, err error, missing string) *fault {
 		return &fault{status: http.StatusBadRequest, code: "unauthorized_client", text: textFailed, reason: reason}
 	case problem.Throttled:
 		return &fault{status: http.StatusTooManyRequests, code: "too_many_requests", text: textThrottled, reason: reason}
-	}
-	if x.r.Context().Err() == nil {
-		s.Log.Error("a token of a managed identity could not be had", "reason", reason, "identity", x.event.Identity.ResourceID)
 	}
 	return &fault{status: http.StatusInternalServerError, code: "server_error", text: textFailed, reason: reason}
 }
