@@ -136,7 +136,9 @@ func (s *Service) listFederated(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	slices.SortFunc(p.Federated, func(a, b identity.Federated) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	slices.SortFunc(p.Federated, func(a, b identity.Federated) int {
+		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+	})
 	items, next := []map[string]any{}, ""
 	for _, f := range p.Federated {
 		if strings.ToLower(f.Name) <= after {

@@ -232,7 +232,10 @@ func (s *Identities) system(ctx context.Context, id resource.ID, block Block) (p
 		return p, false, err
 	}
 	r, err := s.cfg.Inventory.Get(ctx, id)
-	if err != nil || !r.Created.Equal(item.Value.Created) { // it is what an earlier resource left
+	if errors.Is(err, problem.NotFound) || err == nil && !r.Created.Equal(item.Value.Created) {
+		return p, false, nil // it is what an earlier resource left
+	}
+	if err != nil {
 		return p, false, err
 	}
 	return s.principalOf(ctx, &item.Value.ObjectID, id.String())
