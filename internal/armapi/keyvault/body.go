@@ -7,7 +7,6 @@ import (
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
-	"github.com/latchkey/latchkey/internal/vault"
 )
 
 // vaultBody is what is looked at of a vault's body before the vault is asked.
@@ -26,21 +25,25 @@ type policiesBody struct {
 	} `json:"accessPolicies"`
 }
 
+// request is what a client sends about a vault.
+type request struct {
+	text json.RawMessage // as it is handed on
+	vaultBody
+}
+
 // readBody reads a body twice: as it is for those who know vaults, and what is
 // looked at here.
-func (s *Service) readBody(c *arm.Call) (json.RawMessage, vaultBody, error) {
-	var text json.RawMessage
-	if err := c.JSON(&text); err != nil {
-		return nil, vaultBody{}, err
+func (s *Service) readBody(c *arm.Call) (r request, err error) {
+	if err := c.JSON(&r.text); err != nil {
+		return r, err
 	}
-	var b vaultBody
-	if err := arm.Decode(text, &b); err != nil {
-		return nil, b, err
+	if err := arm.Decode(r.text, &r.vaultBody); err != nil {
+		return r, err
 	}
-	if err := resources.CheckTags(b.Tags); err != nil {
-		return nil, b, err
+	if err := resources.CheckTags(r.Tags); err != nil {
+		return r, err
 	}
-	return text, b, s.checkTenants(b.Properties)
+	return r, s.checkTenants(r.Properties)
 }
 
 // checkTenants refuses vaults and policies of tenants that nobody here can sign in
@@ -65,38 +68,69 @@ func badRequest(target, message string) error {
 // for which nothing is said. Versions are dates, so their order is that of texts.
 const rolesByDefault = "2026-02-01"
 
-// newSpec gives what a body says of a vault that is not there yet: what is left
-// open is as the api-version has it.
-func (s *Service) newSpec(c *arm.Call, text json.RawMessage, b vaultBody) (vault.Spec, error) {
-	defaults := map[string]any{}
-	if b.Properties.TenantID == nil { // there is but one
-		defaults["tenantId"] = s.cfg.TenantID
-	}
-	if b.Properties.RBAC == nil {
-		defaults["enableRbacAuthorization"] = c.APIVersion >= rolesByDefault
-	}
-	text, err := withProperties(text, defaults)
-	if err != nil {
-		return vault.Spec{}, err
-	}
-	return vault.ParseSpec(text)
+// completed says what a client left open: there is one tenant only, and how access
+// is decided is never changed by saying nothing.
+func (s *Service) completed(r request, roles bool) (request, error) {
+	return r.edited(func(properties map[string]any) {
+		if r.Properties.TenantID == nil {
+			say(properties, "tenantId", s.cfg.TenantID)
+		}
+		if r.Properties.RBAC == nil {
+			say(properties, "enableRbacAuthorization", roles)
+		}
+	})
 }
 
-// withProperties adds properties to a body.
-func withProperties(text json.RawMessage, more map[string]any) (json.RawMessage, error) {
-	var body, properties map[string]any
-	if err := json.Unmarshal(text, &body); err != nil {
-		return nil, err
+// silent leaves the permission model out of a request that does not mean to change
+// it: if somebody else does meanwhile, that stays.
+func (r request) silent(roles bool) (request, error) {
+	if r.Properties.RBAC == nil || *r.Properties.RBAC != roles {
+		return r, nil
+	}
+	return r.edited(func(properties map[string]any) {
+		unsay(properties, "enableRbacAuthorization")
+	})
+}
+
+// say sets a property in place of what there is of that name in whatever case:
+// readers of JSON take one for the other.
+func say(properties map[string]any, name string, value any) {
+	unsay(properties, name)
+	properties[name] = value
+}
+
+func unsay(properties map[string]any, name string) {
+	for other := range properties {
+		if strings.EqualFold(other, name) {
+			delete(properties, other)
+		}
+	}
+}
+
+// edited changes the properties of a request. The result is read anew: a body can
+// have a member twice, spelled differently, and what is checked must be what counts.
+func (r request) edited(change func(properties map[string]any)) (out request, err error) {
+	var body map[string]any
+	if err := arm.Decode(r.text, &body); err != nil {
+		return out, err
 	}
 	if body == nil {
 		body = map[string]any{}
 	}
-	if properties, _ = body["properties"].(map[string]any); properties == nil {
-		properties = map[string]any{}
+	found := false
+	for name, value := range body {
+		if properties, is := value.(map[string]any); is && strings.EqualFold(name, "properties") {
+			found = true
+			change(properties)
+		}
 	}
-	for name, value := range more {
-		properties[name] = value
+	if !found {
+		properties := map[string]any{}
+		change(properties)
+		body["properties"] = properties
 	}
-	body["properties"] = properties
-	return json.Marshal(body)
+	if out.text, err = json.Marshal(body); err != nil {
+		return out, err
+	}
+	return out, arm.Decode(out.text, &out.vaultBody)
 }

@@ -155,12 +155,12 @@ func (s *Service) change(c *arm.Call, v vault.Vault, value *string, a secrets.At
 	if err != nil {
 		return old, err
 	}
-	set, err := s.cfg.Secrets.Set(c.Context(), v, c.Params["secret"], *value, completed(a, old))
+	set, err := s.cfg.Secrets.Set(c.Context(), v, c.Params["secret"], *value, inherited(a, old))
 	return set.Properties, err
 }
 
-// completed takes what attributes leave open from the version before.
-func completed(a secrets.Attributes, old secrets.Properties) secrets.Attributes {
+// inherited takes what attributes leave open from the version before.
+func inherited(a secrets.Attributes, old secrets.Properties) secrets.Attributes {
 	if a.ContentType == nil {
 		a.ContentType = &old.ContentType
 	}

@@ -17,7 +17,7 @@ const pageSize = 200
 
 // putVault creates, replaces or recovers a vault.
 func (s *Service) putVault(c *arm.Call) (arm.Reply, error) {
-	text, body, err := s.readBody(c)
+	r, err := s.readBody(c)
 	if err != nil {
 		return arm.Reply{}, err
 	}
@@ -29,12 +29,9 @@ func (s *Service) putVault(c *arm.Call) (arm.Reply, error) {
 	if err := c.Precondition(old.Resource.ETag(), exists); err != nil {
 		return arm.Reply{}, err
 	}
-	spec, err := s.specOf(c, text, body, exists)
+	spec, err := s.putSpec(c, r, old, exists)
 	if err != nil {
 		return arm.Reply{}, fault(c, err)
-	}
-	if err := s.checkModel(c, old, exists && !spec.Recover, body); err != nil {
-		return arm.Reply{}, err
 	}
 	v, created, err := s.cfg.Vaults.Put(c.Context(), c.Scope, c.Caller.ObjectID, spec)
 	if err != nil {
@@ -47,18 +44,28 @@ func (s *Service) putVault(c *arm.Call) (arm.Reply, error) {
 	return reply, nil
 }
 
-func (s *Service) specOf(c *arm.Call, text []byte, body vaultBody, exists bool) (vault.Spec, error) {
-	if exists {
-		return vault.ParseSpec(text)
-	}
+// putSpec gives what a PUT says.
+func (s *Service) putSpec(c *arm.Call, r request, old vault.Vault, exists bool) (vault.Spec, error) {
 	if err := vault.CheckName(c.Scope.Name()); err != nil {
 		return vault.Spec{}, err
 	}
-	if strings.TrimSpace(body.Location) == "" {
+	if !exists && strings.TrimSpace(r.Location) == "" {
 		return vault.Spec{}, arm.Fault{Status: http.StatusBadRequest, Code: "LocationRequired", Target: "location",
 			Message: "The location property is required for this definition."}
 	}
-	return s.newSpec(c, text, body)
+	roles := old.RBAC
+	if !exists {
+		roles = c.APIVersion >= rolesByDefault
+	}
+	r, err := s.completed(r, roles)
+	if err != nil {
+		return vault.Spec{}, err
+	}
+	spec, err := vault.ParseSpec(r.text)
+	if err == nil && exists && !spec.Recover {
+		err = s.checkModel(c, old, r)
+	}
+	return spec, err
 }
 
 // changeRoles is the action that the permission model needs besides that of
@@ -68,8 +75,8 @@ const changeRoles = "Microsoft.Authorization/roleAssignments/write"
 
 // checkModel refuses another way of deciding about access from who may not say who
 // has access.
-func (s *Service) checkModel(c *arm.Call, old vault.Vault, exists bool, b vaultBody) error {
-	if !exists || b.Properties.RBAC == nil || *b.Properties.RBAC == old.RBAC {
+func (s *Service) checkModel(c *arm.Call, old vault.Vault, r request) error {
+	if r.Properties.RBAC == nil || *r.Properties.RBAC == old.RBAC {
 		return nil
 	}
 	d, err := s.cfg.Authorize.Allow(c.Context(), authz.Request{
@@ -86,7 +93,7 @@ func (s *Service) checkModel(c *arm.Call, old vault.Vault, exists bool, b vaultB
 }
 
 func (s *Service) patchVault(c *arm.Call) (arm.Reply, error) {
-	text, body, err := s.readBody(c)
+	r, err := s.readBody(c)
 	if err != nil {
 		return arm.Reply{}, err
 	}
@@ -97,11 +104,14 @@ func (s *Service) patchVault(c *arm.Call) (arm.Reply, error) {
 	if err := c.Precondition(old.Resource.ETag(), true); err != nil {
 		return arm.Reply{}, err
 	}
-	spec, err := vault.ParseSpec(text)
+	if r, err = r.silent(old.RBAC); err != nil {
+		return arm.Reply{}, err
+	}
+	spec, err := vault.ParseSpec(r.text)
 	if err != nil {
 		return arm.Reply{}, fault(c, err)
 	}
-	if err := s.checkModel(c, old, true, body); err != nil {
+	if err := s.checkModel(c, old, r); err != nil {
 		return arm.Reply{}, err
 	}
 	v, err := s.cfg.Vaults.Patch(c.Context(), c.Scope, c.Caller.ObjectID, spec)
