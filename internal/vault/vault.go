@@ -8,12 +8,16 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
@@ -46,7 +50,7 @@ const (
 	SecretExists       Code = "SecretAlreadyExists"           // problem.Conflict: restore
 	SecretDeleted      Code = "ObjectIsDeletedButRecoverable" // problem.Conflict
 	SecretBeingDeleted Code = "ObjectIsBeingDeleted"          // problem.Conflict
-	BackupInvalid      Code = "BadParameter"                  // problem.Invalid: the blob is damaged or of another installation
+	BadParameter       Code = "BadParameter"                  // problem.Invalid, and TooLarge: a name, a field or a backup that breaks a rule
 
 	NameInvalid     Code = "VaultNameNotValid"       // problem.Invalid
 	NameTaken       Code = "VaultAlreadyExists"      // problem.Exists: in use by another vault, wherever it is
@@ -85,10 +89,10 @@ type Policy struct {
 // Permissions are the names of what is allowed, by what it is done with. Only
 // those for secrets mean something here; the others are kept.
 type Permissions struct {
-	Keys         []string `json:"keys,omitempty"`
-	Secrets      []string `json:"secrets,omitempty"`
-	Certificates []string `json:"certificates,omitempty"`
-	Storage      []string `json:"storage,omitempty"`
+	Keys         []string `json:"keys"`
+	Secrets      []string `json:"secrets"`
+	Certificates []string `json:"certificates"`
+	Storage      []string `json:"storage"`
 }
 
 // Network says from where a vault may be used.
@@ -104,7 +108,6 @@ type Deleted struct {
 	Vault     Vault // as it was
 	DeletedAt time.Time
 	PurgeAt   time.Time // when it is removed for good
-	Purging   bool      // that has begun
 }
 
 // ID gives the id of the deleted vault as a resource of its own.
@@ -149,6 +152,45 @@ type Config struct {
 	// under its UID; likewise.
 	OnPurge []func(ctx context.Context, uid string) error
 }
+
+// UIDs are kept apart from what clients see.
+type private struct {
+	UID string `json:"uid"`
+}
+
+// FromResource gives the vault of a resource document; problem.Undecryptable if it
+// cannot be understood.
+func FromResource(r inventory.Resource) (Vault, error) {
+	var p properties
+	var own private
+	if err := errors.Join(json.Unmarshal(r.Properties, &p), json.Unmarshal(r.Private, &own)); err != nil {
+		return Vault{}, problem.Wrap(problem.Undecryptable, fmt.Sprintf("vault %q cannot be understood", r.ID), err)
+	}
+	if own.UID == "" {
+		return Vault{}, problem.New(problem.Undecryptable, fmt.Sprintf("vault %q has no identity of its own", r.ID))
+	}
+	id := r.ResourceID()
+	v := Vault{
+		Resource: r, ID: id, Name: id.Name(), UID: own.UID, Location: r.Location,
+		TenantID: or(p.TenantID, ""), RBAC: or(p.RBAC, false), Policies: or(p.Policies, nil),
+		RetentionDays: or(p.RetentionDays, maxRetention), PurgeProtected: or(p.PurgeProtection, false),
+		Network: p.network(),
+	}
+	if p.SKU != nil {
+		v.SKU = p.SKU.Name
+	}
+	return v, nil
+}
+
+// or gives what p points to, or else a default.
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+func (v Vault) key() string { return strings.ToLower(v.Name) }
 
 // normalLocation gives "westeurope" for "West Europe".
 func normalLocation(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }

@@ -1,30 +1,54 @@
 package vault
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
 
+const maxRetention = 90 // days
+
 // Vaults keeps vaults. It is safe for concurrent use; several nodes may share one
 // state: each follows what the others write.
 type Vaults struct {
-	inv   *inventory.Inventory
-	roles Roles
+	inv      *inventory.Inventory
+	store    state.Store
+	clock    clock.Clock
+	log      *slog.Logger
+	roles    Roles
+	onDelete []func(ctx context.Context, v Vault) error
+	onPurge  []func(ctx context.Context, uid string) error
+	known    view
 }
 
 // New gives vaults; [Vaults.ByName] knows none until [Vaults.Run] has read the
 // state.
-func New(c Config) *Vaults { return &Vaults{inv: c.Inventory, roles: c.Roles} }
-
-func closedKey(uid string) state.Key { return "/vault-closed/" + state.Key(uid) }
-
-const maxRetention = 90
-
-var errTodo = problem.New(problem.Unsupported, "not built yet")
+func New(c Config) *Vaults {
+	vs := &Vaults{
+		inv: c.Inventory, store: c.Inventory.Store, clock: c.Inventory.Clock, log: c.Log, roles: c.Roles,
+		onDelete: c.OnDelete, onPurge: c.OnPurge,
+	}
+	if vs.log == nil {
+		vs.log = slog.Default()
+	}
+	vs.known.change = make(chan struct{})
+	return vs
+}
 
 // Put creates a vault or replaces its properties; what cannot be changed stays
 // when the spec does not say it. With the create mode "recover" it recovers a
@@ -33,99 +57,300 @@ var errTodo = problem.New(problem.Unsupported, "not built yet")
 // problem.Exists with NameTaken, problem.Conflict with NameDeleted or
 // LocationFixed.
 func (vs *Vaults) Put(ctx context.Context, id resource.ID, by string, s Spec) (v Vault, created bool, err error) {
-	return Vault{}, false, errTodo
+	if err := CheckName(id.Name()); err != nil {
+		return Vault{}, false, err
+	}
+	err = retry(ctx, id, func() (err error) {
+		v, created, err = vs.putOnce(ctx, id, by, s)
+		return err
+	})
+	return v, created && err == nil, err
+}
+
+func (vs *Vaults) putOnce(ctx context.Context, id resource.ID, by string, s Spec) (Vault, bool, error) {
+	n, err := vs.named(ctx, id.Name())
+	switch {
+	case err != nil:
+		return Vault{}, false, err
+	case n.revision == state.Absent && s.Recover:
+		return Vault{}, false, notDeleted(id.Name())
+	case n.revision == state.Absent:
+		v, err := vs.create(ctx, id, by, s, state.Absent)
+		return v, true, err
+	case n.Deleted && s.Recover:
+		v, err := vs.recoverOnce(ctx, id, by)
+		return v, true, err
+	case n.Deleted:
+		return Vault{}, false, vs.makeFree(ctx, n)
+	}
+	if v, err := vs.Get(ctx, n.id()); errors.Is(err, problem.NotFound) {
+		v, err = vs.create(ctx, id, by, s, n.revision) // its documents went with the group's, say
+		return v, true, err
+	} else if err != nil || n.is(id) && s.Recover {
+		return v, false, err
+	}
+	if !n.is(id) {
+		return Vault{}, false, taken(id.Name())
+	}
+	v, err := vs.edit(ctx, id, by, n, func(r *inventory.Resource, had properties) (properties, error) {
+		if err := s.said.complete(); err != nil {
+			return had, err
+		}
+		r.Tags = s.Tags
+		return s.said.over(had.lasting()).over(defaults()), nil
+	}, s)
+	return v, false, err
 }
 
 // Patch changes what the spec says: members are merged, lists are replaced.
-// problem.NotFound if there is no such vault.
-func (vs *Vaults) Patch(ctx context.Context, id resource.ID, by string, s Spec) (Vault, error) {
-	return Vault{}, errTodo
+// problem.NotFound if there is no such vault; other errors are those of Put.
+func (vs *Vaults) Patch(ctx context.Context, id resource.ID, by string, s Spec) (v Vault, err error) {
+	err = vs.change(ctx, id, func(n named) error {
+		v, err = vs.edit(ctx, id, by, n, func(r *inventory.Resource, had properties) (properties, error) {
+			if s.Tags != nil {
+				r.Tags = s.Tags
+			}
+			return s.said.over(had), nil
+		}, s)
+		return err
+	})
+	return v, err
 }
 
-// PolicyChange is what [Vaults.ChangePolicies] does.
-type PolicyChange string
-
-// Changes of access policies: of the policy of the same tenant, principal and
-// application each given one adds its permissions to, replaces, or takes its
-// permissions from.
-const (
-	AddPolicies     PolicyChange = "add"
-	ReplacePolicies PolicyChange = "replace"
-	RemovePolicies  PolicyChange = "remove"
-)
-
 // ChangePolicies changes some of the access policies and leaves the others alone.
-// created tells whether that made the first policies of the vault. problem.Invalid
-// for an unknown change, problem.NotFound if there is no such vault.
-func (vs *Vaults) ChangePolicies(ctx context.Context, id resource.ID, by string, how PolicyChange, policies []Policy) (Vault, error) {
-	return Vault{}, errTodo
+// problem.Invalid for an unknown change, problem.NotFound if there is no such
+// vault.
+func (vs *Vaults) ChangePolicies(ctx context.Context, id resource.ID, by string, how PolicyChange, policies []Policy) (v Vault, err error) {
+	err = vs.change(ctx, id, func(n named) error {
+		v, err = vs.edit(ctx, id, by, n, func(_ *inventory.Resource, had properties) (properties, error) {
+			list, err := how.apply(or(had.Policies, nil), policies)
+			had.Policies = &list
+			return had, err
+		}, Spec{})
+		return err
+	})
+	return v, err
+}
+
+// change runs a change of a vault that is there.
+func (vs *Vaults) change(ctx context.Context, id resource.ID, do func(named) error) error {
+	return retry(ctx, id, func() error {
+		n, err := vs.named(ctx, id.Name())
+		if err != nil {
+			return err
+		}
+		if !n.is(id) || n.Deleted {
+			return notFound(id)
+		}
+		return do(n)
+	})
+}
+
+// create makes a vault whose name is free, or stands for nothing as of a revision.
+func (vs *Vaults) create(ctx context.Context, id resource.ID, by string, s Spec, name state.Revision) (Vault, error) {
+	if err := s.said.complete(); err != nil {
+		return Vault{}, err
+	}
+	if s.Location == "" {
+		return Vault{}, invalid("location", "is missing")
+	}
+	text, err := s.said.over(defaults()).json()
+	if err != nil {
+		return Vault{}, err
+	}
+	in, err := vs.inv.Enter(ctx, id)
+	if err != nil {
+		return Vault{}, own(err)
+	}
+	uid := uuid.NewString()
+	index, err := naming{ID: id.String(), UID: uid}.put(name)
+	if err != nil {
+		return Vault{}, err
+	}
+	private, err := json.Marshal(private{UID: uid})
+	if err != nil {
+		return Vault{}, err
+	}
+	return vs.write(ctx, id, by, func(_ inventory.Resource, exists bool) (inventory.Resource, error) {
+		if exists {
+			return inventory.Resource{}, errStale
+		}
+		return inventory.Resource{Location: s.Location, Tags: s.Tags, Properties: text, Private: private}, nil
+	}, in, index)
+}
+
+// edit changes a vault that is there, by what its properties had.
+func (vs *Vaults) edit(ctx context.Context, id resource.ID, by string, n named, change func(r *inventory.Resource, had properties) (properties, error), s Spec) (Vault, error) {
+	name, err := n.put(n.revision)
+	if err != nil {
+		return Vault{}, err
+	}
+	return vs.write(ctx, id, by, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
+		if !exists {
+			return old, notFound(id)
+		}
+		if s.Location != "" && s.Location != old.Location {
+			return old, own(problem.Wrap(problem.Conflict, fmt.Sprintf("vault %q is in %s and cannot be moved to %s", id.Name(), old.Location, s.Location), LocationFixed))
+		}
+		var had properties
+		if err := json.Unmarshal(old.Properties, &had); err != nil {
+			return old, problem.Wrap(problem.Undecryptable, fmt.Sprintf("vault %q cannot be understood", id.Name()), err)
+		}
+		if err := s.said.fits(had); err != nil {
+			return old, err
+		}
+		next := old
+		said, err := change(&next, had)
+		if err != nil {
+			return old, err
+		}
+		if next.Properties, err = said.json(); err != nil {
+			return old, err
+		}
+		if bytes.Equal(next.Properties, old.Properties) && maps.Equal(next.Tags, old.Tags) {
+			return old, state.ErrUnchanged
+		}
+		return next, nil
+	}, name)
+}
+
+// write stores a vault and waits until this node knows it.
+func (vs *Vaults) write(ctx context.Context, id resource.ID, by string, change inventory.Change, also ...state.Op) (Vault, error) {
+	resets := vs.known.resetCount()
+	r, _, err := vs.inv.Write(ctx, id, by, change, also...)
+	if err != nil {
+		return Vault{}, err
+	}
+	v, err := FromResource(r)
+	if err == nil {
+		vs.known.settle(ctx, func(w *view) bool { return w.seen >= r.Revision || w.resets > resets })
+	}
+	return v, err
 }
 
 // Get reads a vault; problem.NotFound if there is none, or it is deleted.
-func (vs *Vaults) Get(ctx context.Context, id resource.ID) (Vault, error) { return Vault{}, errTodo }
+func (vs *Vaults) Get(ctx context.Context, id resource.ID) (Vault, error) {
+	r, err := vs.inv.Get(ctx, id)
+	if errors.Is(err, problem.NotFound) {
+		return Vault{}, notFound(id)
+	}
+	if err != nil {
+		return Vault{}, err
+	}
+	return FromResource(r)
+}
 
 // List gives the vaults within a scope in order of their ids, at most limit (0:
 // all) after the one whose key is given ("" from the first). next is the key to
 // go on after, "" at the end.
 func (vs *Vaults) List(ctx context.Context, scope resource.ID, after state.Key, limit int) (list []Vault, next state.Key, err error) {
-	return nil, "", errTodo
+	found, next, err := vs.inv.List(ctx, Type, scope, after, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	list = make([]Vault, len(found))
+	for i, r := range found {
+		if list[i], err = FromResource(r); err != nil {
+			return nil, "", err
+		}
+	}
+	return list, next, nil
 }
 
 // NameFree reports whether no vault, deleted ones included, has a name. It says
 // nothing of whether the name is valid, see [CheckName].
-func (vs *Vaults) NameFree(ctx context.Context, name string) (bool, error) { return false, errTodo }
-
-// Delete deletes a vault so that it can be recovered until its retention ends: its
-// name stays taken and its secrets stay where they are, out of reach.
-// problem.NotFound if there is no such vault.
-func (vs *Vaults) Delete(ctx context.Context, id resource.ID, by string) (Deleted, error) {
-	return Deleted{}, errTodo
+func (vs *Vaults) NameFree(ctx context.Context, name string) (bool, error) {
+	if CheckName(name) != nil {
+		return true, nil // no vault can have it
+	}
+	n, err := vs.named(ctx, name)
+	return err == nil && n.revision == state.Absent, err
 }
 
-// DeleteWithin deletes all vaults of a resource group, as Delete does.
-func (vs *Vaults) DeleteWithin(ctx context.Context, group resource.ID, by string) error {
-	return errTodo
+// taken does not say where the other vault is: whoever makes one need not see that.
+func taken(name string) error {
+	return problem.Wrap(problem.Exists, fmt.Sprintf("the vault name '%s' is already in use", name), NameTaken).
+		WithNext("choose another name: vault names are unique in this installation, also those of vaults you do not see")
 }
 
-// Deleted lists the deleted vaults of a subscription in order of their names, at
-// most limit (0: all) after a name ("" from the first); next is the name to go on
-// after, "" at the end.
-func (vs *Vaults) Deleted(ctx context.Context, subscription, after string, limit int) (list []Deleted, next string, err error) {
-	return nil, "", errTodo
+func notFound(id resource.ID) error {
+	return problem.Wrap(problem.NotFound, fmt.Sprintf("there is no vault %q", id.Name()), VaultNotFound)
 }
 
-// GetDeleted reads a deleted vault; problem.NotFound if there is none of the name
-// in the location.
-func (vs *Vaults) GetDeleted(ctx context.Context, subscription, location, name string) (Deleted, error) {
-	return Deleted{}, errTodo
+// errStale says that what a step was taken for has changed meanwhile.
+var errStale = problem.New(problem.Conflict, "the vault was changed by somebody else")
+
+// ownError marks a conflict that trying again does not solve.
+type ownError struct{ error }
+
+func (e ownError) Unwrap() error { return e.error }
+
+func own(err error) error { return ownError{err} }
+
+// tries bounds how often a step is taken anew.
+const tries = 20
+
+// retry takes a step until no conflict with somebody else comes in its way.
+func retry(ctx context.Context, id resource.ID, step func() error) error {
+	for try := range tries {
+		err := step()
+		var mine ownError
+		if errors.As(err, &mine) {
+			return mine.error
+		}
+		if !errors.Is(err, state.ErrConflict) {
+			return err
+		}
+		wait := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6)))
+		if err := clock.Sleep(ctx, clock.Real{}, wait); err != nil {
+			return err
+		}
+	}
+	return problem.New(problem.Conflict, fmt.Sprintf("others kept changing vault %q", id.Name())).WithNext("try again")
 }
 
-// Recover undoes Delete, id being what the vault had. problem.NotFound if it is
-// not deleted, is being purged, or its resource group is gone.
-func (vs *Vaults) Recover(ctx context.Context, id resource.ID, by string) (Vault, error) {
-	return Vault{}, errTodo
+// names has what every name stands for. All writes of a vault write its name too,
+// on condition that nobody else did, so that they come one after the other.
+const names state.Key = "/vault-names/"
+
+func nameKey(name string) state.Key { return names + state.Key(strings.ToLower(name)) }
+
+// naming is what a name stands for.
+type naming struct {
+	ID      string `json:"id"`
+	UID     string `json:"uid"`
+	Deleted bool   `json:"deleted,omitempty"`
 }
 
-// Purge removes a deleted vault and its secrets for good. problem.NotFound as for
-// GetDeleted; problem.Denied with PurgeNotAllowed under purge protection. After an
-// interruption it cannot be recovered any more, and Purge or PurgeExpired goes on.
-func (vs *Vaults) Purge(ctx context.Context, subscription, location, name string) error {
-	return errTodo
+type named struct {
+	naming
+	revision state.Revision // state.Absent when the name is free
 }
 
-// PurgeExpired purges deleted vaults whose time is over, and goes on with purges
-// that were interrupted. It tries all and gives the errors of those that failed.
-// Call it now and then, on one node.
-func (vs *Vaults) PurgeExpired(ctx context.Context) error { return errTodo }
+func (n naming) id() resource.ID {
+	id, _ := resource.Parse(n.ID) // it was valid when it was stored
+	return id
+}
 
-// Run follows the state until ctx ends. Call it once.
-func (vs *Vaults) Run(ctx context.Context) { <-ctx.Done() }
+func (n named) is(id resource.ID) bool { return n.revision != state.Absent && n.id().Equal(id) }
 
-// Ready waits until the vaults have been read once; the error is ctx's.
-func (vs *Vaults) Ready(ctx context.Context) error { return errTodo }
+func (n naming) put(cond state.Revision) (state.Op, error) {
+	text, err := json.Marshal(n)
+	return state.Put(nameKey(n.id().Name()), text, cond), err
+}
 
-// ByName gives a vault by its name, whatever the case, from memory and without
-// locks. While the state cannot be read, what was last known is given. Errors:
-// problem.NotFound with VaultNotFound, problem.Unavailable before the first
-// reading.
-func (vs *Vaults) ByName(name string) (Vault, error) { return Vault{}, errTodo }
+// named reads what a name stands for.
+func (vs *Vaults) named(ctx context.Context, name string) (named, error) {
+	doc, err := vs.store.Get(ctx, nameKey(name))
+	if errors.Is(err, state.ErrNotFound) {
+		return named{}, nil
+	}
+	if err != nil {
+		return named{}, err
+	}
+	n := named{revision: doc.Revision}
+	if err := json.Unmarshal(doc.Value, &n.naming); err != nil {
+		return named{}, problem.Wrap(problem.Undecryptable, fmt.Sprintf("document %q cannot be understood", doc.Key), err)
+	}
+	return n, nil
+}

@@ -168,7 +168,7 @@ func (s *Store) Backup(ctx context.Context, v vault.Vault, name string) (string,
 }
 
 // Restore makes a secret from a backup, with the versions it had, and gives the
-// latest. Errors: problem.Invalid with vault.BackupInvalid, problem.Conflict with
+// latest. Errors: problem.Invalid with vault.BadParameter, problem.Conflict with
 // vault.SecretExists, SecretDeleted or SecretBeingDeleted.
 func (s *Store) Restore(ctx context.Context, v vault.Vault, blob string) (Properties, error) {
 	return Properties{}, errTodo
