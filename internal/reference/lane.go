@@ -2,9 +2,11 @@ package reference
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -86,8 +88,8 @@ func (l *lane) ask(ctx context.Context, v *vaultGate, q Query) (Secret, error) {
 	limited, cancel := context.WithTimeout(ctx, l.r.cfg.Timeout)
 	defer cancel()
 	secret, err := l.r.cfg.Source.Fetch(limited, q)
-	if err == nil && secret.Value == "" {
-		err = &Failure{Status: OtherReasons, InnerCode: "SecretEmpty", Message: "the secret's value is empty"}
+	if err == nil {
+		err = unusable(secret.Value)
 	}
 	if err != nil && ctx.Err() != nil {
 		return Secret{}, l.ended(ctx, err)
@@ -102,6 +104,17 @@ func (l *lane) ask(ctx context.Context, v *vaultGate, q Query) (Secret, error) {
 	}
 	l.answered(v, f.Status != FetchTimedOut)
 	return Secret{}, f
+}
+
+// unusable says why no program can get a value.
+func unusable(value string) error {
+	switch {
+	case value == "":
+		return &Failure{Status: OtherReasons, InnerCode: "SecretEmpty", Message: "the secret's value is empty"}
+	case !utf8.ValidString(value) || strings.Contains(value, "\x00"):
+		return &Failure{Status: OtherReasons, InnerCode: "SecretNotText", Message: "the secret's value has a zero byte or is no text, which no setting can be"}
+	}
+	return nil
 }
 
 // ended tells the end of somebody's patience from the end of the work.

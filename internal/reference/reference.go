@@ -144,3 +144,5 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
+
+func (r *Resolver) now() time.Time { return r.cfg.Clock.Now().UTC() }
