@@ -115,6 +115,18 @@ func (s *Service) setDisabled(c *arm.Call, disabled bool) (arm.Reply, error) {
 	return arm.OK(show(p)), nil
 }
 
+// expireTokens ends all tokens that a principal has.
+func (s *Service) expireTokens(c *arm.Call) (arm.Reply, error) {
+	p, err := s.find(c)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	if p, err = s.cfg.Directory.ExpireTokens(c.Context(), p.ObjectID); err != nil {
+		return arm.Reply{}, err
+	}
+	return arm.OK(show(p)), nil
+}
+
 // shownFederated is a federated credential as clients see it.
 type shownFederated struct {
 	ID   string `json:"id"`

@@ -1,6 +1,6 @@
 // Package directory serves what is Latchkey's own in the management API: the
-// principals of the installation with their credentials (Latchkey.Directory), the
-// audit record (Latchkey.Audit), and from the same data the activity log and the
+// principals of the installation with their credentials, the groups they are in
+// (Latchkey.Directory), the audit record (Latchkey.Audit), and from the same data the activity log and the
 // few directory calls that common clients make. It does not prove who anybody is,
 // and it does not decide who may call.
 package directory
@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/groups"
 	"github.com/latchkey/latchkey/internal/rbac"
 )
 
@@ -20,6 +21,7 @@ type Config struct {
 	Directory *identity.Directory
 	Roles     *rbac.Roles
 	Audit     *audit.Log
+	Groups    *groups.Groups // nil leaves the operations on groups out
 
 	TenantID       string
 	SubscriptionID string
@@ -28,7 +30,7 @@ type Config struct {
 // Service serves the operations. It is safe for concurrent use.
 type Service struct{ cfg Config }
 
-// New makes a Service. It fails for a Config that leaves anything out.
+// New makes a Service. It fails for a Config that leaves anything else out.
 func New(cfg Config) (*Service, error) {
 	if cfg.Directory == nil || cfg.Roles == nil || cfg.Audit == nil || cfg.TenantID == "" || cfg.SubscriptionID == "" {
 		return nil, errors.New("directory: Directory, Roles, Audit, TenantID and SubscriptionID must be set")
@@ -51,7 +53,7 @@ func (s *Service) Operations() []arm.Operation {
 		federated = one + "/federatedCredentials"
 		log       = "/providers/Latchkey.Audit/"
 	)
-	return []arm.Operation{
+	return append(s.groupOperations(), []arm.Operation{
 		{Method: "GET", Pattern: list, Handler: s.list},
 		{Method: "POST", Pattern: list, Action: principalType + "/write", Handler: s.create},
 		{Method: "GET", Pattern: one, Handler: s.get},
@@ -63,6 +65,7 @@ func (s *Service) Operations() []arm.Operation {
 		{Method: "POST", Pattern: one + "/removeCertificate", Handler: s.removeCertificate},
 		{Method: "POST", Pattern: one + "/disable", Handler: s.disable},
 		{Method: "POST", Pattern: one + "/enable", Handler: s.enable},
+		{Method: "POST", Pattern: one + "/expireTokens", Handler: s.expireTokens},
 		{Method: "GET", Pattern: federated, Handler: s.listFederated},
 		{Method: "GET", Pattern: federated + "/{credential}", Handler: s.getFederated},
 		{Method: "PUT", Pattern: federated + "/{credential}", Handler: s.putFederated},
@@ -73,7 +76,7 @@ func (s *Service) Operations() []arm.Operation {
 		{Method: "GET", Pattern: log + "export", Handler: s.export},
 		{Method: "GET", Pattern: "/subscriptions/{subscription}/providers/Microsoft.Insights/eventtypes/management/values",
 			Action: "Microsoft.Insights/eventtypes/values/read", Handler: s.activity},
-	}
+	}...)
 }
 
 // Providers gives what the providers operations show of this package.
@@ -82,6 +85,7 @@ func Providers() []arm.Provider {
 	return []arm.Provider{
 		{Namespace: "Latchkey.Directory", Types: []arm.ProviderType{
 			{Name: "principals", APIVersions: versions}, {Name: "principals/federatedCredentials", APIVersions: versions},
+			{Name: "groups", APIVersions: versions}, {Name: "groups/members", APIVersions: versions},
 		}},
 		{Namespace: "Latchkey.Audit", Types: []arm.ProviderType{{Name: "events", APIVersions: versions}, {Name: "export", APIVersions: versions}}},
 		{Namespace: "Microsoft.Insights", Types: []arm.ProviderType{{Name: "eventtypes", APIVersions: []string{"2017-03-01-preview", "2015-04-01"}}}},

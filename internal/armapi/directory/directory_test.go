@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/groups"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
@@ -54,6 +56,7 @@ type env struct {
 	directory *identity.Directory
 	roles     *rbac.Roles
 	audit     *audit.Log
+	groups    *groups.Groups
 	api       http.Handler
 }
 
@@ -67,14 +70,22 @@ func newEnv(t *testing.T) *env {
 	e.roles.Principals = func(ctx context.Context, id string) (bool, string, error) {
 		p, err := e.directory.Get(ctx, id)
 		if errors.Is(err, problem.NotFound) {
-			return false, "", nil
+			_, err := e.groups.Get(ctx, id)
+			return err == nil, "Group", nil
 		}
 		return err == nil, p.Kind.AssignmentType(), err
 	}
 	e.audit = audit.New(e.store, c, log)
+	e.groups = groups.New(e.store, c, log)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); e.roles.Run(ctx) }()
+	go func() {
+		defer close(ended)
+		var following sync.WaitGroup
+		following.Go(func() { e.groups.Run(ctx) })
+		e.roles.Run(ctx)
+		following.Wait()
+	}()
 	t.Cleanup(func() {
 		stop()
 		<-ended
@@ -85,14 +96,16 @@ func newEnv(t *testing.T) *env {
 	if err := e.roles.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
-	s, err := directory.New(directory.Config{Directory: e.directory, Roles: e.roles, Audit: e.audit, TenantID: tenant, SubscriptionID: subID})
+	s, err := directory.New(directory.Config{Directory: e.directory, Roles: e.roles, Audit: e.audit, Groups: e.groups, TenantID: tenant, SubscriptionID: subID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ops := append(s.Operations(), s.GraphOperations()...)
 	api, err := arm.New(arm.Config{
-		Authenticate: func(_ context.Context, r *http.Request) (arm.Caller, error) {
-			return arm.Caller{ObjectID: r.Header.Get("Authorization"), AppID: "app"}, nil
+		Authenticate: func(ctx context.Context, r *http.Request) (arm.Caller, error) {
+			who := r.Header.Get("Authorization")
+			in, err := e.groups.Of(ctx, who)
+			return arm.Caller{ObjectID: who, AppID: "app", Groups: in}, err
 		},
 		Authorize: e.roles, SubscriptionID: subID, Clock: c, Audit: directory.Recorder(e.audit),
 	}, append(ops, authorization.New(e.roles).Operations()...)...)

@@ -11,13 +11,20 @@ import (
 )
 
 // GraphOperations gives the directory calls of Azure CLI and Terraform, for the
-// same action as reading principals of our own. Serve them behind [Graph].
+// same actions as our own. Serve them behind [Graph].
 func (s *Service) GraphOperations() []arm.Operation {
-	return []arm.Operation{
+	const (
+		revoke = "/{principal}/revokeSignInSessions"
+		expire = principalType + "/expireTokens/action"
+	)
+	return append(s.graphGroupOperations(), []arm.Operation{
 		{Method: "GET", Pattern: "/v1.0/servicePrincipals", Action: readAction, Handler: s.graphList},
 		{Method: "GET", Pattern: "/v1.0/servicePrincipals/{principal}", Action: readAction, Handler: s.graphGet},
 		{Method: "POST", Pattern: "/v1.0/directoryObjects/getByIds", Action: readAction, Handler: s.graphByIDs, Reads: true},
-	}
+		{Method: "GET", Pattern: "/v1.0/directoryObjects/{object}", Action: readAction, Handler: s.graphAny},
+		{Method: "POST", Pattern: "/v1.0/servicePrincipals" + revoke, Action: expire, Handler: s.graphRevoke},
+		{Method: "POST", Pattern: "/v1.0/users" + revoke, Action: expire, Handler: s.graphRevoke},
+	}...)
 }
 
 // Graph lets the directory calls reach the management API, which asks for an
@@ -79,18 +86,16 @@ func (s *Service) graphByIDs(c *arm.Call) (arm.Reply, error) {
 	if len(body.IDs) > maxIDs {
 		return arm.Reply{}, arm.Faultf(http.StatusBadRequest, "Request_BadRequest", "At most %d ids can be asked for at once.", maxIDs)
 	}
-	list := []map[string]any{}
-	for _, id := range body.IDs {
-		p, err := s.cfg.Directory.Get(c.Context(), strings.ToLower(id))
-		switch {
-		case errors.Is(err, problem.NotFound), errors.Is(err, problem.Invalid):
-		case err != nil:
-			return arm.Reply{}, err
-		default:
-			list = append(list, s.showGraph(p))
-		}
+	return s.graphObjects(c, body.IDs)
+}
+
+// graphAny gives a principal or a group.
+func (s *Service) graphAny(c *arm.Call) (arm.Reply, error) {
+	shown, err := s.graphObject(c, c.Params["object"])
+	if err != nil {
+		return arm.Reply{}, graphProblem(err)
 	}
-	return graphAnswer("directoryObjects", list), nil
+	return arm.OK(entity("directoryObjects", shown)), nil
 }
 
 func graphFault(err error) error {

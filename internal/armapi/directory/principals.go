@@ -11,9 +11,11 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/authorization/filter"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/groups"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/state"
 )
 
 // maxPage is the most items in one page of a list.
@@ -159,9 +161,13 @@ func (s *Service) create(c *arm.Call) (arm.Reply, error) {
 			return s.rename(c, old, body)
 		}
 	}
+	var also []state.Op
+	if id := c.Params["principal"]; id != "" {
+		also = append(also, groups.Free(id))
+	}
 	p, err := s.cfg.Directory.Create(c.Context(), identity.Principal{
 		ObjectID: c.Params["principal"], AppID: body.AppID, Name: body.Name, Kind: identity.Kind(body.Kind),
-	})
+	}, also...)
 	if err != nil {
 		return arm.Reply{}, err
 	}
@@ -182,8 +188,8 @@ func (s *Service) rename(c *arm.Call, old identity.Principal, body principalBody
 	return arm.OK(show(p)), nil
 }
 
-// remove deletes a principal and, before it, what roles it has, each with an event
-// of its own.
+// remove deletes a principal and, before it, what roles it has and the groups it is
+// in, each with an event of its own.
 func (s *Service) remove(c *arm.Call) (arm.Reply, error) {
 	p, err := s.find(c)
 	if errors.Is(err, problem.NotFound) {
@@ -199,17 +205,25 @@ func (s *Service) remove(c *arm.Call) (arm.Reply, error) {
 	if err := s.keepsAnOwner(c.Context(), p); err != nil {
 		return arm.Reply{}, err
 	}
-	removed, err := s.cfg.Roles.UnassignAll(c.Context(), p.ObjectID)
-	if logged := s.logUnassigned(c, removed); err == nil {
-		err = logged
+	if err := s.unassign(c, p.ObjectID); err != nil {
+		return arm.Reply{}, err
 	}
-	if err != nil {
+	if err := s.leaveGroups(c, p.ObjectID); err != nil {
 		return arm.Reply{}, err
 	}
 	if err := s.cfg.Directory.Delete(c.Context(), p.ObjectID); err != nil && !errors.Is(err, problem.NotFound) {
 		return arm.Reply{}, err
 	}
-	return arm.OK(show(p)), nil
+	return arm.OK(show(p)), s.leaveGroups(c, p.ObjectID) // those it was added to meanwhile
+}
+
+// unassign takes all roles of a principal or group away.
+func (s *Service) unassign(c *arm.Call, objectID string) error {
+	removed, err := s.cfg.Roles.UnassignAll(c.Context(), objectID)
+	if logged := s.logUnassigned(c, removed); err == nil {
+		err = logged
+	}
+	return err
 }
 
 func (s *Service) logUnassigned(c *arm.Call, removed []rbac.Assignment) error {
