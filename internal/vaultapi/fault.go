@@ -179,14 +179,14 @@ func (f *fault) setCode(err error) {
 
 // messageOf gives the outermost message and the advice. Causes can name files and
 // hosts that are none of a remote caller's business. The messages of errors with a
-// code are the cloud's own and stay as they are.
+// code are the cloud's own and stay as they are, but for that of every wrong field.
 func messageOf(err error) string {
 	var p *problem.Error
 	if !errors.As(err, &p) || p.Message == "" {
 		return sentence(problem.KindOf(err).Error())
 	}
 	var code vault.Code
-	if errors.As(err, &code) {
+	if errors.As(err, &code) && code != vault.BadParameter {
 		return p.Message
 	}
 	text := sentence(p.Message)
