@@ -3,8 +3,10 @@ package managedidentity
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
@@ -53,12 +55,12 @@ func (s *Service) put(c *arm.Call) (arm.Reply, error) {
 		if err := c.Precondition(old.Resource.ETag(), exists); err != nil {
 			return old, err
 		}
-		if b.Location == "" && !exists {
+		if strings.TrimSpace(b.Location) == "" && !exists {
 			return old, arm.Fault{Status: http.StatusBadRequest, Code: "LocationRequired", Target: "location",
 				Message: "The location property is required for this definition."}
 		}
 		old.Tags = b.tags()
-		return b.into(old), nil
+		return b.into(old, exists)
 	})
 	if err != nil {
 		return arm.Reply{}, err
@@ -72,14 +74,19 @@ func (s *Service) put(c *arm.Call) (arm.Reply, error) {
 }
 
 // into brings what was sent, but for the tags, into an identity.
-func (b identityBody) into(i managed.Identity) managed.Identity {
-	if b.Location != "" {
-		i.Location = b.Location
+func (b identityBody) into(i managed.Identity, exists bool) (managed.Identity, error) {
+	said := strings.ToLower(strings.ReplaceAll(b.Location, " ", ""))
+	if exists && said != "" && said != i.Location {
+		return i, arm.Fault{Status: http.StatusConflict, Code: "InvalidResourceLocation", Target: "location", Message: fmt.Sprintf(
+			"The resource already exists in location '%s'. A resource with the same name cannot be created in location '%s'.", i.Location, said)}
+	}
+	if said != "" {
+		i.Location = said
 	}
 	if b.Properties.Isolation != "" {
 		i.Isolation = b.Properties.Isolation
 	}
-	return i
+	return i, nil
 }
 
 // patch replaces the tags if it has some.
@@ -98,7 +105,7 @@ func (s *Service) patch(c *arm.Call) (arm.Reply, error) {
 		if b.Tags != nil {
 			old.Tags = b.tags()
 		}
-		return b.into(old), nil
+		return b.into(old, true)
 	})
 	if err != nil {
 		return arm.Reply{}, err

@@ -195,6 +195,10 @@ type SystemIdentity struct {
 
 // System reads the identity of a resource's own; problem.NotFound if it has none.
 func (s *Identities) System(ctx context.Context, id resource.ID) (SystemIdentity, error) {
+	none := problem.New(problem.NotFound, fmt.Sprintf("%q has no identity of its own", id))
+	if !id.IsResource() {
+		return SystemIdentity{}, none
+	}
 	r, err := s.cfg.Inventory.Get(ctx, id)
 	if err != nil {
 		return SystemIdentity{}, err
@@ -209,7 +213,7 @@ func (s *Identities) System(ctx context.Context, id resource.ID) (SystemIdentity
 			return SystemIdentity{p, r}, err
 		}
 	}
-	return SystemIdentity{}, problem.New(problem.NotFound, fmt.Sprintf("%s %q has no identity of its own", id.Type(), id.Name()))
+	return SystemIdentity{}, none
 }
 
 // system finds the principal of a resource whose block has one of its own. The
