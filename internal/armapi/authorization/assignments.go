@@ -1,6 +1,7 @@
 package authorization
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -83,6 +84,9 @@ func (s *Service) listAssignments(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
+	if f.who, err = s.holders(c.Context(), f); err != nil {
+		return arm.Reply{}, err
+	}
 	all, err := s.roles.Assignments()
 	if err != nil {
 		return arm.Reply{}, err
@@ -100,8 +104,27 @@ func (s *Service) listAssignments(c *arm.Call) (arm.Reply, error) {
 // wanted says which assignments to list.
 type wanted struct {
 	principal string // "" is any
+	groups    bool   // also those of the groups that the principal is in
 	above     bool   // those at scopes around the one asked
 	below     bool   // those at scopes in it
+
+	who map[string]bool // object ids in lower case; nil is any
+}
+
+// holders gives whose assignments to list; nil for everybody's.
+func (s *Service) holders(ctx context.Context, w wanted) (map[string]bool, error) {
+	if w.principal == "" {
+		return nil, nil
+	}
+	who := map[string]bool{strings.ToLower(w.principal): true}
+	if !w.groups || s.Groups == nil {
+		return who, nil
+	}
+	groups, err := s.Groups(ctx, w.principal)
+	for _, id := range groups {
+		who[strings.ToLower(id)] = true
+	}
+	return who, err
 }
 
 func assignmentFilter(terms []filter.Term) (wanted, error) {
@@ -112,10 +135,11 @@ func assignmentFilter(terms []filter.Term) (wanted, error) {
 			w.below = false
 		case "atscopeandbelow ()":
 			w.above = false
-		case "principalid eq", "assignedto ()": // there are no groups that somebody is in
+		case "principalid eq", "assignedto ()":
 			if t.Value == "" || w.principal != "" && !strings.EqualFold(w.principal, t.Value) {
 				return w, unsupported(t)
 			}
+			w.groups = t.Op == "()" && (w.principal == "" || w.groups)
 			w.principal = t.Value
 		default:
 			return w, unsupported(t)
@@ -127,7 +151,7 @@ func assignmentFilter(terms []filter.Term) (wanted, error) {
 // matches compares with the key of the scope asked for. Keys are compared instead
 // of ids as there can be many assignments.
 func (w wanted) matches(a rbac.Assignment, at string) bool {
-	if w.principal != "" && !strings.EqualFold(w.principal, a.Principal) {
+	if w.who != nil && !w.who[a.Principal] { // which is in lower case
 		return false
 	}
 	scope := a.ScopeKey()

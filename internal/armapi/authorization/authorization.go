@@ -21,10 +21,16 @@ import (
 )
 
 // Service serves the operations. It is safe for concurrent use.
-type Service struct{ roles *rbac.Roles }
+type Service struct {
+	// Groups gives the groups that a principal is in, for lists of what is assigned
+	// to it through them; nil for none. Set it before use.
+	Groups func(ctx context.Context, principal string) ([]string, error)
+
+	roles *rbac.Roles
+}
 
 // New makes a Service.
-func New(roles *rbac.Roles) *Service { return &Service{roles} }
+func New(roles *rbac.Roles) *Service { return &Service{roles: roles} }
 
 // maxPage is the most items in one page of a list.
 const maxPage = 1000

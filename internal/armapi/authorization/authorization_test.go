@@ -57,12 +57,19 @@ func newEnv(t *testing.T) *env {
 	if err := roles.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
+	service := authorization.New(roles)
+	service.Groups = func(_ context.Context, who string) ([]string, error) {
+		if strings.EqualFold(who, carol) {
+			return []string{bob}, nil // who is a group for once
+		}
+		return nil, nil
+	}
 	api, err := arm.New(arm.Config{
 		Authenticate: func(_ context.Context, r *http.Request) (arm.Caller, error) {
 			return arm.Caller{ObjectID: r.Header.Get("Authorization"), AppID: "app"}, nil
 		},
 		Authorize: roles, SubscriptionID: strings.TrimPrefix(sub, "/subscriptions/"), Clock: c,
-	}, authorization.New(roles).Operations()...)
+	}, service.Operations()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +238,8 @@ func TestListAssignments(t *testing.T) {
 		{group, "principalId eq '" + bob + "'", []string{" b", "/resourceGroups/RG b", web}},
 		{group, "atScope() and assignedTo('" + strings.ToUpper(bob) + "')", []string{" b", "/resourceGroups/RG b"}},
 		{group, "principalId eq '" + carol + "'", nil},
+		{group, "assignedTo('" + carol + "')", []string{" b", "/resourceGroups/RG b", web}},
+		{group, "assignedTo('" + carol + "') and principalId eq '" + carol + "'", nil},
 		{"", "atScope()", []string{"/ a"}},
 		{"", "", []string{"/ a", " b", "/resourceGroups/RG b", web, "/resourceGroups/RG2 b"}},
 	}
