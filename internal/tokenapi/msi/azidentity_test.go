@@ -9,6 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/google/uuid"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/identity"
@@ -71,7 +72,7 @@ func TestTheClientLibraryGetsTokens(t *testing.T) {
 		"object-id":   {azidentity.ObjectID(other.ObjectID), other},
 		"resource-id": {azidentity.ResourceID(strings.ToUpper(other.ResourceID)), other},
 	} {
-		audience := "https://" + name + ".example" // the library keeps tokens for the whole process
+		audience := unique(name)
 		got, err := ask(t, tt.id, audience)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -86,6 +87,10 @@ func TestTheClientLibraryGetsTokens(t *testing.T) {
 		}
 	}
 }
+
+// unique gives an audience that was never asked for: the library keeps tokens for
+// the whole process.
+func unique(name string) string { return "https://" + name + "." + uuid.NewString() + ".example" }
 
 func ask(t *testing.T, id azidentity.ManagedIDKind, audience string) (got struct {
 	Token     string
@@ -103,11 +108,11 @@ func ask(t *testing.T, id azidentity.ManagedIDKind, audience string) (got struct
 
 func TestTheClientLibraryUnderstandsRefusals(t *testing.T) {
 	running(t, own)
-	if _, err := ask(t, azidentity.ClientID(other.AppID), "https://refused.example"); err == nil || !strings.Contains(err.Error(), "Unable to load the proper Managed Identity.") {
+	if _, err := ask(t, azidentity.ClientID(other.AppID), unique("refused")); err == nil || !strings.Contains(err.Error(), "Unable to load the proper Managed Identity.") {
 		t.Errorf("an identity that is not assigned: %v", err)
 	}
 	t.Setenv("IDENTITY_HEADER", "wrong")
-	if _, err := ask(t, nil, "https://wrong.example"); err == nil || !strings.Contains(err.Error(), "403") {
+	if _, err := ask(t, nil, unique("wrong")); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("a wrong secret: %v", err)
 	}
 }
