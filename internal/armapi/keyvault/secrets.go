@@ -99,10 +99,36 @@ func unix(t time.Time) *int64 {
 }
 
 // find gives what is known of the latest version of the secret that a call is
-// about.
+// about. A disabled secret is not read, but managed.
 func (s *Service) find(c *arm.Call, v vault.Vault) (secrets.Properties, error) {
 	b, err := s.cfg.Secrets.Get(c.Context(), v, c.Params["secret"], "")
+	if errors.Is(err, vault.SecretDisabled) {
+		return s.latest(c, v)
+	}
 	return b.Properties, err
+}
+
+// latest finds the version of a secret that none came after.
+func (s *Service) latest(c *arm.Call, v vault.Vault) (secrets.Properties, error) {
+	versions, replaced := map[string]secrets.Properties{}, map[string]bool{}
+	for next := ""; ; {
+		page, more, err := s.cfg.Secrets.Versions(c.Context(), v, c.Params["secret"], secrets.Page{After: next, Limit: pageSize})
+		if err != nil {
+			return secrets.Properties{}, err
+		}
+		for _, p := range page {
+			versions[p.Version], replaced[p.PreviousVersion] = p, true
+		}
+		if next = more; next == "" {
+			break
+		}
+	}
+	for version, p := range versions {
+		if !replaced[version] {
+			return p, nil
+		}
+	}
+	return secrets.Properties{}, problem.New(problem.Conflict, "the secret is being changed").WithNext("try again")
 }
 
 func (s *Service) putSecret(c *arm.Call) (arm.Reply, error) {

@@ -159,7 +159,12 @@ func sentence(err error) string {
 		text = p.Message
 	}
 	if next := problem.NextOf(err); next != "" {
-		text = strings.TrimSuffix(text, ".") + ". " + next
+		return capital(text) + " " + capital(next)
 	}
+	return capital(text)
+}
+
+// capital makes a sentence of a message, which begins in lower case.
+func capital(text string) string {
 	return strings.ToUpper(text[:1]) + strings.TrimSuffix(text[1:], ".") + "."
 }
