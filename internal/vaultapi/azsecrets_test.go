@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,24 +32,20 @@ func (c *credential) GetToken(_ context.Context, o policy.TokenRequestOptions) (
 	return azcore.AccessToken{Token: "ok", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// sdk gives an unmodified client of a vault that is served over TLS, and checks
-// its resource.
-func sdk(t *testing.T, e *env, cred azcore.TokenCredential) *azsecrets.Client {
+// sdk gives an unmodified client of the vault kv1, which is served over TLS by
+// what serve makes of the resource that clients must be told.
+func sdk(t *testing.T, cred azcore.TokenCredential, serve func(resource string) http.Handler) *azsecrets.Client {
 	t.Helper()
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.handle.ServeHTTP(w, r) }))
+	var handler http.Handler
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	t.Cleanup(server.Close)
 	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.cfg.Resource = func(string) string { return "https://vault.localhost:" + port }
-	if e.handle, err = New(e.cfg); err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(server.Certificate())
+	handler = serve("https://vault.localhost:" + port)
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS12},
+		TLSClientConfig: trusting(server),
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, server.Listener.Addr().String())
 		},
@@ -63,11 +60,28 @@ func sdk(t *testing.T, e *env, cred azcore.TokenCredential) *azsecrets.Client {
 	return client
 }
 
+func trusting(s *httptest.Server) *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	return &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS12}
+}
+
+// served gives the handler of e for a resource.
+func (e *env) served(resource string) http.Handler {
+	e.t.Helper()
+	e.cfg.Resource = func(string) string { return resource }
+	h, err := New(e.cfg)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return h
+}
+
 func TestClientOfTheSDK(t *testing.T) {
 	e, cred, ctx := newEnv(t), &credential{}, t.Context()
 	e.secrets.value, e.secrets.props.ContentType = "s", "text/plain"
 	e.secrets.pages = map[string]page{"": {nil, "a"}, "a": {[]string{"b", "c"}, "c"}, "c": {[]string{"d"}, ""}}
-	c := sdk(t, e, cred)
+	c := sdk(t, cred, e.served)
 	value, expires := "s", time.Unix(1_800_000_000, 0).UTC()
 
 	set, err := c.SetSecret(ctx, "n", azsecrets.SetSecretParameters{Value: &value, SecretAttributes: &azsecrets.SecretAttributes{Expires: &expires}}, nil)
@@ -128,7 +142,7 @@ func TestClientOfTheSDK(t *testing.T) {
 
 func TestClientOfTheSDKReadsErrors(t *testing.T) {
 	e := newEnv(t)
-	c := sdk(t, e, &credential{})
+	c := sdk(t, &credential{}, e.served)
 	e.secrets.err = problem.Wrap(problem.NotFound, "A secret with (name/id) n was not found in this key vault.", vault.SecretNotFound)
 	_, err := c.GetSecret(t.Context(), "n", "", nil)
 	var re *azcore.ResponseError
@@ -189,3 +203,25 @@ type discard struct {
 func (d *discard) Header() http.Header         { return d.h }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// getOnce reads a secret.
+func getOnce(client *http.Client, url, authorization string) error {
+	r, err := http.NewRequest(http.MethodGet, url+"/secrets/n?api-version=7.4", nil)
+	if err != nil {
+		return err
+	}
+	r.Host = host
+	r.Header.Set("Authorization", authorization)
+	w, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer w.Body.Close()
+	if _, err := io.Copy(io.Discard, w.Body); err != nil {
+		return err
+	}
+	if w.StatusCode != http.StatusOK {
+		return errors.New(w.Status)
+	}
+	return nil
+}
