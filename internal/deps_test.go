@@ -116,39 +116,40 @@ var layers = map[string]int{
 var beside = map[string][]string{
 	"internal/keystore/controlplane": {"internal/state"}, // keys live in the control plane's state
 
-	"internal/accesskey": {"azfkey"}, // the key format is public, the vocabulary is ours
-	"internal/keystore/": {"internal/atomicfile", "internal/seal"},
-	"internal/seal/":     {"internal/atomicfile"},
-	"internal/state/":    {"internal/atomicfile", "internal/seal"},
-	"internal/reference": {"internal/app", "internal/inventory", "internal/identity"},
-	"internal/vault":     {"internal/inventory"},
-	"internal/vault/":    {"internal/inventory"},
-	"internal/authz":     {"internal/resource"},
-	"internal/identity":  {"internal/token", "internal/inventory"},
-	"internal/identity/": {"internal/token", "internal/inventory"},
-	"internal/rbac":      {"internal/inventory"},
-	"internal/app":       {"internal/inventory", "internal/release"},
-	"internal/route":     {"internal/funcapp"},
-	"internal/worker":    {"internal/funcapp"}, // workers are told functions as the app's files describe them
-	"internal/worker/":   {"internal/funcapp"},
-	"internal/trigger":   {"internal/funcapp"},
-	"internal/instance":  {"internal/funcapp", "internal/route", "internal/worker", "internal/trigger"},
-	"internal/funchost":  {"internal/web"},
-	"internal/funchost/": {"internal/web"},
-	"internal/armapi":    {"internal/web"},
-	"internal/armapi/":   {"internal/web"},
-	"internal/scmapi":    {"internal/web"},
-	"internal/vaultapi":  {"internal/web"},
-	"internal/tokenapi":  {"internal/web"},
-	"internal/tokenapi/": {"internal/web"},
-	"internal/portal":    {"internal/web", "internal/armapi"},
-	"internal/cli":       {"internal/server", "internal/platform", "internal/platform/settings"},
-	"internal/cli/":      {"internal/server"}, // functions are listed the same way, wherever they are
-	"internal/platform":  {"internal/server", "internal/server/hosted"},
-	"internal/platform/": {"internal/server", "internal/server/hosted"},
-	"internal/testkit":   {"internal/server"},
-	"internal/testkit/":  {"internal/platform"},
-	"bench":              {"bench/seed"}, // states of many apps are made before they are measured
+	"internal/accesskey":  {"azfkey"}, // the key format is public, the vocabulary is ours
+	"internal/keystore/":  {"internal/atomicfile", "internal/seal"},
+	"internal/seal/":      {"internal/atomicfile"},
+	"internal/state/":     {"internal/atomicfile", "internal/seal"},
+	"internal/reference":  {"internal/app", "internal/inventory", "internal/identity"},
+	"internal/reference/": {"internal/identity"},
+	"internal/vault":      {"internal/inventory"},
+	"internal/vault/":     {"internal/inventory"},
+	"internal/authz":      {"internal/resource"},
+	"internal/identity":   {"internal/token", "internal/inventory"},
+	"internal/identity/":  {"internal/token", "internal/inventory"},
+	"internal/rbac":       {"internal/inventory"},
+	"internal/app":        {"internal/inventory", "internal/release"},
+	"internal/route":      {"internal/funcapp"},
+	"internal/worker":     {"internal/funcapp"}, // workers are told functions as the app's files describe them
+	"internal/worker/":    {"internal/funcapp"},
+	"internal/trigger":    {"internal/funcapp"},
+	"internal/instance":   {"internal/funcapp", "internal/route", "internal/worker", "internal/trigger"},
+	"internal/funchost":   {"internal/web"},
+	"internal/funchost/":  {"internal/web"},
+	"internal/armapi":     {"internal/web"},
+	"internal/armapi/":    {"internal/web"},
+	"internal/scmapi":     {"internal/web"},
+	"internal/vaultapi":   {"internal/web"},
+	"internal/tokenapi":   {"internal/web"},
+	"internal/tokenapi/":  {"internal/web"},
+	"internal/portal":     {"internal/web", "internal/armapi"},
+	"internal/cli":        {"internal/server", "internal/platform", "internal/platform/settings"},
+	"internal/cli/":       {"internal/server"}, // functions are listed the same way, wherever they are
+	"internal/platform":   {"internal/server", "internal/server/hosted"},
+	"internal/platform/":  {"internal/server", "internal/server/hosted"},
+	"internal/testkit":    {"internal/server"},
+	"internal/testkit/":   {"internal/platform"},
+	"bench":               {"bench/seed"}, // states of many apps are made before they are measured
 }
 
 // backends are implementations of contracts: server picks one, nobody else may know it.
@@ -167,6 +168,12 @@ var assemblers = []string{"internal/server", "internal/platform", "bench/seed"}
 // fakes are the backends that anybody's tests may use.
 var fakes = []string{"internal/keystore/memory", "internal/state/memory"}
 
+// standIns are what tests of a package may use of ours from above in place of the
+// real thing, each with the reason.
+var standIns = map[string]string{
+	"internal/identity/entra": "internal/tokenapi", // it speaks as Entra does
+}
+
 // testOnly are for tests wherever they are: conformance suites and helpers.
 var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/state/etcd/etcdtest"}
 
@@ -176,7 +183,7 @@ var homes = map[string][]string{
 	"github.com/spf13/":          {"internal/cli"},
 	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity", "internal/identity/"},
 	"github.com/tink-crypto/":    {"internal/seal/"},
-	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "internal/identity/entra", "internal/reference/keyvault"},
+	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "examples/", "internal/identity/entra", "internal/reference/keyvault"},
 	"k8s.io/":                    {"internal/keystore/", "internal/state/", "internal/engine/"},
 	"go.etcd.io/":                {"internal/state/", "bench"}, // bench: what the stores can do by themselves
 	"google.golang.org/grpc":     {"internal/state/", "internal/engine/", "internal/worker/"},
@@ -318,7 +325,7 @@ func libraryFault(from string, layer int, to string) string {
 func testImportFault(from string, layer int, to string) string {
 	target, known := layerOf(to)
 	switch {
-	case !known || to == from || covers(testOnly, to) || slices.Contains(fakes, to):
+	case !known || to == from || covers(testOnly, to) || slices.Contains(fakes, to) || standIns[from] == to:
 		return ""
 	case slices.Contains(backends, to) && layer != contracts && layer < assembly:
 		return "use a fake, or test it in server"
@@ -382,6 +389,9 @@ func TestImportRulesFindWhatTheyForbid(t *testing.T) {
 		{from: "internal/keyring", to: "internal/keystore/memory", tests: true},
 		{from: "internal/keyring", to: "internal/keystore/files", tests: true, fault: true},
 		{from: "internal/keyring", to: "internal/keystore/keystoretest", fault: true},
+		{from: "internal/identity/entra", to: "internal/tokenapi", tests: true},
+		{from: "internal/identity/entra", to: "internal/tokenapi", fault: true},
+		{from: "internal/identity", to: "internal/tokenapi", tests: true, fault: true},
 		{from: "internal/keystore/files", to: "internal/keystore/keystoretest", tests: true},
 		{from: "internal/keystore/files", to: "internal/keystore/codec"},
 		{from: "internal/server", to: "internal/keystore/files"},

@@ -149,7 +149,7 @@ func (c *credential) refused(s *seen) error {
 		kind = problem.Timeout
 	case s.status >= http.StatusInternalServerError:
 		kind = problem.Unavailable
-	case s.code == "AADSTS500011" || s.code == "AADSTS70011" || s.code == "AADSTS500014":
+	case s.code == "AADSTS500011" || s.code == "AADSTS70011" || s.code == "AADSTS500014" || s.code == "AADSTS1002012":
 		kind = problem.Invalid // the resource
 	}
 	message := fmt.Sprintf("%s refuses a token for %q with status %d", c.peer(), c.mapping.Identity, s.status)
@@ -180,7 +180,7 @@ func (c *credential) advice(code string) string {
 		return "check clientId and tenantId of the mapping"
 	case "AADSTS70021", "AADSTS700211", "AADSTS700212", "AADSTS700213", "AADSTS7002138", "AADSTS700024":
 		return "compare issuer, subject, audience and times of the token in " + c.mapping.TokenFile + " with the federated credential in Entra"
-	case "AADSTS500011", "AADSTS70011", "AADSTS500014":
+	case "AADSTS500011", "AADSTS70011", "AADSTS500014", "AADSTS1002012":
 		return "check the resource that the app asks for; its service principal may be missing in the tenant"
 	}
 	return ""
