@@ -1,6 +1,7 @@
 package vaultapi
 
 import (
+	"context"
 	"encoding/json"
 	"net/http/httptest"
 	"os"
@@ -35,6 +36,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		{"exp fraction", `{"value":"s","attributes":{"exp":1.5}}`, "Property attributes.exp has an invalid value: it must be a whole number of seconds since 1970"},
 		{"exp negative", `{"value":"s","attributes":{"exp":-1}}`, "Property attributes.exp "},
 		{"exp too late", `{"value":"s","attributes":{"exp":253402300800}}`, "Property attributes.exp "},
+		{"value twice", `{"value":"s","Value":"t"}`, "Property value is there twice"},
 		{"not utf-8", "{\"value\":\"\xff\"}", "not UTF-8"},
 		{"half a character", `{"value":"\ud83d"}`, "surrogate"},
 		{"other half", `{"value":"\ude00"}`, "surrogate"},
@@ -158,6 +160,25 @@ func TestRestoreTakesLargeBodies(t *testing.T) {
 	}
 	if got := e.last().Secret; got != "restored" {
 		t.Errorf("the record names %q", got)
+	}
+}
+
+func TestRestoresWaitForEachOther(t *testing.T) {
+	e := newEnv(t)
+	slots := e.handle.(*service).restores
+	for range maxRestores {
+		slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequest("POST", "https://"+host+"/secrets/restore?api-version=7.4", strings.NewReader(`{"value":"YQ"}`)).WithContext(ctx)
+	r.Header.Set("Authorization", "Bearer ok")
+	if w := e.raw(r); w.Code != statusGone || len(e.secrets.calls) > 0 {
+		t.Errorf("%d, calls %v", w.Code, e.secrets.calls)
+	}
+	<-slots
+	if w := e.do("POST", "/secrets/restore?api-version=7.4", `{"value":"YQ"}`); w.Code != 200 || len(slots) != maxRestores-1 {
+		t.Errorf("%d, %d slots in use", w.Code, len(slots))
 	}
 }
 

@@ -177,6 +177,12 @@ func TestHeadersOnRequest(t *testing.T) {
 	}
 }
 
+func TestNetworkInfoOfAnUnknownAddress(t *testing.T) {
+	if got := networkInfo(netip.Addr{}); got != "conn_type=Unknown;" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestTheNetworkIsJudgedByWhereTheRequestComesFrom(t *testing.T) {
 	e := newEnv(t)
 	e.do("GET", "/secrets/n?api-version=7.4", "")

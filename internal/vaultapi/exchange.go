@@ -101,7 +101,10 @@ func (x *exchange) field(name, value string) {
 }
 
 func networkInfo(a netip.Addr) string {
-	if a.Is6() {
+	switch {
+	case !a.IsValid():
+		return "conn_type=Unknown;"
+	case a.Is6():
 		return "conn_type=Ipv6;addr=" + a.String() + ";act_addr_fam=InterNetworkV6;"
 	}
 	return "conn_type=Ipv4;addr=" + a.String() + ";act_addr_fam=InterNetwork;"

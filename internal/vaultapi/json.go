@@ -27,7 +27,11 @@ func readObject(text []byte, what string) (members, error) {
 	}
 	m := make(members, len(raw))
 	for name, value := range raw {
-		m[strings.ToLower(name)] = value
+		lower := strings.ToLower(name)
+		if _, twice := m[lower]; twice { // which of them counted would be chance
+			return nil, badParameter("Property " + clip(lower) + " is there twice, in different spellings.")
+		}
+		m[lower] = value
 	}
 	return m, nil
 }
