@@ -15,7 +15,7 @@ func newRole(env *Env) *cobra.Command {
 	c := newGroup("role", "Say who may do what", newRoleAssign(env), newRoleList(env), newRoleRemove(env), newRoleDefinitions(env))
 	c.Long = "A role holds at a scope and in all that lies in it. Scopes are / for everything,\n" +
 		"subscription, group/NAME, app/NAME, or a resource id. Principals are named by name,\n" +
-		"client id or object id."
+		"client id or object id, groups of them by name or object id."
 	return c
 }
 
@@ -27,7 +27,7 @@ type grant struct {
 
 func (g *grant) addTo(c *cobra.Command) {
 	g.session.addTo(c)
-	c.Flags().StringVar(&g.principal, "principal", "", "who: name, client id or object id")
+	c.Flags().StringVar(&g.principal, "principal", "", "who: name, client id or object id; also a group")
 	c.Flags().StringVar(&g.scope, "scope", "", "where: /, subscription, group/NAME, app/NAME or a resource id")
 }
 
@@ -49,7 +49,7 @@ func (g *grant) find(ctx context.Context, in *manage.Installation, role string) 
 	if err != nil {
 		return "", r, manage.Principal{}, err
 	}
-	p, err := in.Principal(ctx, g.principal)
+	p, err := in.Holder(ctx, g.principal)
 	return scope, r, p, err
 }
 
@@ -118,7 +118,7 @@ func (g *grant) list(ctx context.Context) error {
 	}
 	objectID := ""
 	if g.principal != "" {
-		p, err := in.Principal(ctx, g.principal)
+		p, err := in.Holder(ctx, g.principal)
 		if err != nil {
 			return err
 		}
@@ -138,9 +138,13 @@ func nameThem(ctx context.Context, in *manage.Installation, list []manage.Assign
 	if err != nil {
 		return // the ids are enough
 	}
+	groups, _ := in.Groups(ctx, "")
 	names := map[string]string{}
 	for _, p := range all {
 		names[strings.ToLower(p.ObjectID)] = p.Name
+	}
+	for _, g := range groups {
+		names[strings.ToLower(g.ObjectID)] = g.Name
 	}
 	for n := range list {
 		list[n].PrincipalName = names[strings.ToLower(list[n].Principal)]

@@ -162,8 +162,8 @@ func (a assignment) assignment(roles map[string]string) Assignment {
 // is given back; created says whether it is new.
 func (i *Installation) Assign(ctx context.Context, scope string, role Role, p Principal) (a Assignment, created bool, err error) {
 	kind := "ServicePrincipal"
-	if p.Kind == "User" {
-		kind = "User"
+	if p.Kind == "User" || p.Kind == KindGroup {
+		kind = p.Kind
 	}
 	// The name follows from what is assigned: whoever says it twice gets one.
 	name := uuid.NewSHA1(uuid.NameSpaceURL, []byte(strings.ToLower(scope+"|"+role.ID+"|"+p.ObjectID))).String()
