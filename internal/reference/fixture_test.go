@@ -226,7 +226,9 @@ func newVault() *vault {
 	return &vault{secrets: map[string]reference.Secret{}, faults: map[string]error{}, calls: map[string]int{}}
 }
 
-func (v *vault) set(name, value string) { v.put(name, reference.Secret{Value: value, Version: "version-of-" + value}) }
+func (v *vault) set(name, value string) {
+	v.put(name, reference.Secret{Value: value, Version: "version-of-" + value})
+}
 
 func (v *vault) put(name string, s reference.Secret) {
 	v.mu.Lock()

@@ -22,6 +22,7 @@ const (
 const (
 	trip    = 3
 	tripped = 5 * time.Second
+	maxIdle = 1000 // vaults whose silence is remembered while nobody asks them
 )
 
 // lane bounds fetches: all of them, and those from one vault. Who waits for a
@@ -140,7 +141,7 @@ func (l *lane) enter(name string) *vaultGate {
 func (l *lane) leave(name string, v *vaultGate) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if v.users--; v.users == 0 {
+	if v.users--; v.users == 0 && (v.silent == 0 || len(l.vaults) > maxIdle) {
 		delete(l.vaults, name)
 	}
 }

@@ -206,7 +206,9 @@ func TestAStartOrRestartPicksUpARotatedSecret(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"set": func() { w.set("orders", map[string]string{"S": ref("shop-kv", "s"), "OTHER": fmt.Sprint(w.snapshot("orders").Generation)}) },
+		"set": func() {
+			w.set("orders", map[string]string{"S": ref("shop-kv", "s"), "OTHER": fmt.Sprint(w.snapshot("orders").Generation)})
+		},
 	} {
 		w.vault.set("shop-kv/s", value)
 		change()
