@@ -302,8 +302,8 @@ func retry(ctx context.Context, id resource.ID, step func() error) error {
 			return err
 		}
 		wait := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6)))
-		if err := clock.Sleep(ctx, clock.Real{}, wait); err != nil {
-			return err
+		if clock.Sleep(ctx, clock.Real{}, wait) != nil {
+			return state.Alive(ctx)
 		}
 	}
 	return problem.New(problem.Conflict, fmt.Sprintf("others kept changing vault %q", id.Name())).WithNext("try again")

@@ -106,7 +106,7 @@ func TestUpdateChangesOneVersion(t *testing.T) {
 		t.Error("the latest changed")
 	}
 	p, err = e.Update(e.ctx, one, "n", first.Version, secrets.Attributes{Enabled: ptr(true), Tags: map[string]string{}, Expires: &time.Time{}})
-	if err != nil || !p.Enabled || p.ContentType != "x" || p.Tags != nil && len(p.Tags) > 0 || !p.Expires.IsZero() {
+	if err != nil || !p.Enabled || p.ContentType != "x" || len(p.Tags) > 0 || !p.Expires.IsZero() {
 		t.Fatalf("got %+v, %v", p, err)
 	}
 	if p, err = e.Update(e.ctx, one, "n", "", secrets.Attributes{Enabled: ptr(false)}); err != nil || p.Version != second.Version {
