@@ -48,7 +48,7 @@ func newAuditTail(env *Env) *cobra.Command {
 	fl.StringVar(&f.since, "since", "", "from then on: a time such as 2026-01-31T12:00:00Z, or how long ago, such as 30m or 24h")
 	fl.BoolVar(&f.denied, "denied", false, "only refusals")
 	fl.StringVar(&f.principal, "principal", "", "only what this principal did: name, client id or object id")
-	fl.StringVar(&f.scope, "scope", "", "only what is about this scope: subscription, group/NAME, app/NAME or a resource id")
+	fl.StringVar(&f.scope, "scope", "", "only what is about this scope: subscription, group/NAME, app/NAME, vault/NAME or a resource id")
 	return c
 }
 

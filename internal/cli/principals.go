@@ -93,7 +93,7 @@ func newPrincipalCreate(env *Env) *cobra.Command {
 	}
 	f.addTo(c)
 	c.Flags().StringVar(&role, "role", "", "give it this role at --scope")
-	c.Flags().StringVar(&scope, "scope", "", "where it has the role: /, subscription, group/NAME, app/NAME or a resource id")
+	c.Flags().StringVar(&scope, "scope", "", "where it has the role: /, subscription, group/NAME, app/NAME, vault/NAME or a resource id")
 	return c
 }
 

@@ -14,7 +14,7 @@ import (
 func newRole(env *Env) *cobra.Command {
 	c := newGroup("role", "Say who may do what", newRoleAssign(env), newRoleList(env), newRoleRemove(env), newRoleDefinitions(env))
 	c.Long = "A role holds at a scope and in all that lies in it. Scopes are / for everything,\n" +
-		"subscription, group/NAME, app/NAME, or a resource id. Principals are named by name,\n" +
+		"subscription, group/NAME, app/NAME, vault/NAME, or a resource id. Principals are named by name,\n" +
 		"client id or object id, groups of them by name or object id."
 	return c
 }
@@ -28,7 +28,7 @@ type grant struct {
 func (g *grant) addTo(c *cobra.Command) {
 	g.session.addTo(c)
 	c.Flags().StringVar(&g.principal, "principal", "", "who: name, client id or object id; also a group")
-	c.Flags().StringVar(&g.scope, "scope", "", "where: /, subscription, group/NAME, app/NAME or a resource id")
+	c.Flags().StringVar(&g.scope, "scope", "", "where: /, subscription, group/NAME, app/NAME, vault/NAME or a resource id")
 }
 
 func (g *grant) check() error {

@@ -95,7 +95,7 @@ func (i *Installation) Role(ctx context.Context, scope, name string) (Role, erro
 func scopePath(scope string) string { return strings.TrimSuffix(idPath(scope), "/") }
 
 // Scope makes a scope of what a person says: "/" is the whole installation,
-// "subscription", "group/NAME" and "app/NAME" are short for their ids, and whatever
+// "subscription", "group/NAME", "app/NAME" and "vault/NAME" are short for their ids, and whatever
 // else begins with a slash is an id.
 func (i *Installation) Scope(ctx context.Context, text string) (string, error) {
 	kind, name, _ := strings.Cut(text, "/")
@@ -118,9 +118,12 @@ func (i *Installation) Scope(ctx context.Context, text string) (string, error) {
 	case kind == "app" && name != "":
 		a, err := i.App(ctx, name)
 		return a.ID, err
+	case kind == "vault" && name != "":
+		v, err := i.Vault(ctx, name)
+		return v.ID, err
 	}
 	return "", problem.New(problem.Invalid, fmt.Sprintf("%.200q is no scope", text)).
-		WithNext("use / for everything, subscription, group/NAME, app/NAME or a resource id")
+		WithNext("use / for everything, subscription, group/NAME, app/NAME, vault/NAME or a resource id")
 }
 
 // Assignment is a role that a principal has. Its JSON form is what commands print,
