@@ -1,12 +1,18 @@
 package keyvault_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/armapi/resources"
+	"github.com/latchkey/latchkey/internal/authz"
+	"github.com/latchkey/latchkey/internal/resource"
 )
 
 // step is a call of the azurerm provider and the statuses it takes.
@@ -148,6 +154,26 @@ func (f *fixture) wantPolicies(want ...string) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		f.Errorf("access policies: %v, not %v", got, want)
+	}
+}
+
+// Terraform finds the vault of a secret's address among the resources.
+func TestVaultsAreAmongTheResources(t *testing.T) {
+	f := newFixture(t)
+	base, err := resources.New(resources.Config{Inventory: f.inv, Authorize: f.roles, TenantID: tenant, SubscriptionID: sub,
+		Permissions: func(context.Context, arm.Caller, resource.ID) ([]authz.Permission, error) { return nil, nil }})
+	f.must(err)
+	f.serve(base.Operations()...)
+	f.want(201, "PUT", vaultAt, underPolicies)
+	f.want(201, "PUT", vaultAt+"/secrets/db", `{"properties":{"value":"v"}}`)
+	path := subAt + "/resources?$filter=" + url.QueryEscape("resourceType eq 'Microsoft.KeyVault/vaults'") + "&$top=1000&api-version=2015-11-01"
+	w := f.want(200, "GET", path, "")
+	if m := object(w); at(m, "value", 0, "id") != vaultAt || at(m, "value", 0, "type") != "Microsoft.KeyVault/vaults" || at(m, "value", 1) != nil {
+		t.Errorf("%s", w.Body)
+	}
+	f.want(200, "DELETE", vaultAt, "")
+	if w := f.want(200, "GET", path, ""); at(object(w), "value", 0) != nil {
+		t.Errorf("after its deletion: %s", w.Body)
 	}
 }
 
