@@ -172,6 +172,15 @@ func (a *Apps) Restart(ctx context.Context, id resource.ID, by string) (App, err
 	})
 }
 
+// Touch makes running copies start anew because something changed that they were
+// made from and that is not the app's own, such as a secret it refers to.
+func (a *Apps) Touch(ctx context.Context, id resource.ID) (App, error) {
+	return a.edit(ctx, id, "", func(d *draft) error {
+		d.restart()
+		return nil
+	})
+}
+
 // Activate makes a package the one that the app runs. Nothing is written when it
 // is so already.
 func (a *Apps) Activate(ctx context.Context, id resource.ID, by, release string) (App, error) {

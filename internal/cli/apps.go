@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/cli/manage"
+	"github.com/latchkey/latchkey/internal/keyref"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -297,10 +298,17 @@ func readSettings(ctx context.Context, env *Env, pairs []string) (map[string]str
 	return settings, nil
 }
 
+func isReference(value string) bool {
+	_, is, _ := keyref.Parse(value)
+	return is
+}
+
 func settingValue(ctx context.Context, env *Env, name, value string) (string, error) {
 	switch {
 	case value == "-":
 		return readSecret(ctx, env, "value of setting "+printable(name)+": ")
+	case isReference(value): // no name of a file is like this
+		return value, nil
 	case strings.HasPrefix(value, "@@"):
 		return value[1:], nil
 	case strings.HasPrefix(value, "@"):

@@ -49,9 +49,9 @@ func printChecks(env *Env, checks []server.Check, out *choice) error {
 		return writeJSON(env.Stdout, checks)
 	}
 	for _, c := range checks {
-		fmt.Fprintf(env.Stdout, "%-4s  %-9s  %s\n", c.Status, c.Name, visible(c.Message))
+		fmt.Fprintf(env.Stdout, "%-4s  %-10s  %s\n", c.Status, c.Name, visible(c.Message))
 		if c.Next != "" {
-			fmt.Fprintf(env.Stdout, "%-4s  %-9s  next: %s\n", "", "", visible(c.Next))
+			fmt.Fprintf(env.Stdout, "%-4s  %-10s  next: %s\n", "", "", visible(c.Next))
 		}
 	}
 	return nil

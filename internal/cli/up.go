@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +27,7 @@ type upFlags struct {
 	file, dataDir, node, domain    string
 	functions, management, metrics string
 	logFormat, logLevel            string
-	newOwner                       bool
+	newOwner, drill                bool
 }
 
 func newUp(env *Env) *cobra.Command {
@@ -52,6 +54,7 @@ func newUp(env *Env) *cobra.Command {
 	fl.StringVar(&f.metrics, "metrics-address", "", "host:port of /metrics, /healthz and /readyz; empty is none (default "+platform.DefaultMetrics+")")
 	fl.StringVar(&f.logFormat, "log-format", "", "form of log lines: text or json (default text)")
 	fl.StringVar(&f.logLevel, "log-level", "", "least level to log: debug, info, warn or error (default info)")
+	fl.BoolVar(&f.drill, "drill", false, "let the owner move the clock and make parts fail: latchkey clock, latchkey drill")
 	fl.BoolVar(&f.newOwner, "new-owner-credential", false, "write another credential of the owner to owner.json in the data folder")
 	return c
 }
@@ -88,6 +91,10 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 	if !metricsGiven {
 		metrics = first(file.Metrics.Address, platform.DefaultMetrics)
 	}
+	references, err := referencesConfig(file.References)
+	if err != nil {
+		return platform.Config{}, err
+	}
 	var networks []netip.Prefix
 	for _, n := range file.Federation.Networks {
 		networks = append(networks, netip.MustParsePrefix(n)) // settings.Load has checked it
@@ -99,8 +106,43 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		KEK: env.Get("LATCHKEY_KEK"), Environ: env.Environ, NewOwnerCredential: f.newOwner, MaxPackage: file.Packages.MaxBytes,
 		CertFile: file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: networks,
 		Workers: platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
+		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
+		References: references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
 	}, nil
+}
+
+// duration reads a duration that settings.Load has checked; none is 0.
+func duration(text string) time.Duration {
+	d, _ := time.ParseDuration(text)
+	return d
+}
+
+func mappings(list []settings.Upstream) []platform.Upstream {
+	var all []platform.Upstream
+	for _, u := range list {
+		all = append(all, platform.Upstream{
+			Identity: u.Identity, Mode: platform.UpstreamMode(u.Mode), TenantID: u.TenantID, ClientID: u.ClientID, SecretFile: u.SecretFile,
+			CertificateFile: u.CertificateFile, TokenFile: u.TokenFile, AuthorityHost: u.AuthorityHost, Resources: u.Resources,
+			DisableInstanceDiscovery: u.AuthorityHost != "" && u.AuthorityHost != platform.PublicAuthority,
+		})
+	}
+	return all
+}
+
+func referencesConfig(r settings.References) (c platform.ReferencesConfig, err error) {
+	c = platform.ReferencesConfig{Interval: duration(r.Interval), Refuse: r.OnFailure == "refuse", RealVaults: r.RealVaults, Webhook: r.Webhook}
+	if r.WebhookSecretFile == "" {
+		return c, nil
+	}
+	text, err := os.ReadFile(r.WebhookSecretFile)
+	if err != nil {
+		return c, problem.Wrap(problem.Invalid, "references.webhookSecretFile cannot be read", err)
+	}
+	if c.WebhookSecret = bytes.TrimRight(text, "\r\n"); len(c.WebhookSecret) == 0 {
+		return c, problem.New(problem.Invalid, "references.webhookSecretFile "+r.WebhookSecretFile+" is empty")
+	}
+	return c, nil
 }
 
 // Get gives a variable of the environment.

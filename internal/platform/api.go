@@ -8,6 +8,8 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/authorization"
 	"github.com/latchkey/latchkey/internal/armapi/directory"
+	"github.com/latchkey/latchkey/internal/armapi/keyvault"
+	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/armapi/storage"
@@ -22,13 +24,30 @@ func (n *Node) newAPI() (http.Handler, error) {
 		return nil, err
 	}
 	own, err := directory.New(directory.Config{
-		Directory: n.directory, Roles: n.roles, Audit: n.audit, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
+		Directory: n.directory, Roles: n.roles, Audit: n.audit, Groups: n.groups,
+		TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID,
 	})
 	if err != nil {
 		return nil, err
 	}
 	var api *arm.API // made last, of what calls it
-	deploy, err := n.newDeployments(func(ctx context.Context, in arm.Inner) (int, []byte, error) { return api.Invoke(ctx, in) })
+	deploy, err := n.newDeployments(func(ctx context.Context, in arm.Inner) (status int, body []byte, err error) {
+		// A deployment can last longer than its caller's place in a group.
+		if in.Caller.Groups, err = n.groups.Of(ctx, in.Caller.ObjectID); err != nil {
+			return 0, nil, err
+		}
+		return api.Invoke(ctx, in)
+	})
+	if err != nil {
+		return nil, err
+	}
+	vaults, err := n.newKeyVault()
+	if err != nil {
+		return nil, err
+	}
+	owned, err := managedidentity.New(managedidentity.Config{
+		Identities: n.identities, Directory: n.directory, Authorize: n.roles, TenantID: n.install.TenantID, SubscriptionName: "Latchkey",
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -36,12 +55,15 @@ func (n *Node) newAPI() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	assignments := authorization.New(n.roles)
+	assignments.Groups = n.groups.Of
 	api, err = arm.New(arm.Config{
 		Authenticate: n.armCaller, Authorize: n.roles, Audit: directory.Recorder(n.audit), Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
 		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
-	}, slices.Concat(base.Operations(), authorization.New(n.roles).Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
-		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations())...)
+	}, slices.Concat(base.Operations(), assignments.Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
+		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations(),
+		vaults.Operations(), owned.Operations())...)
 	return directory.Graph(api), err
 }
 
@@ -57,8 +79,14 @@ func (n *Node) newResources() (*resources.Service, error) {
 
 // deleteTree tears down what lies in a group and is more than a document.
 func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
-	if err := n.apps.DeleteWithin(ctx, group, ""); err != nil {
-		return err
+	for _, delete := range []func(context.Context, resource.ID) error{
+		func(ctx context.Context, group resource.ID) error { return n.apps.DeleteWithin(ctx, group, "") },
+		func(ctx context.Context, group resource.ID) error { return n.vaults.DeleteWithin(ctx, group, "") },
+		n.identities.DeleteWithin,
+	} {
+		if err := delete(ctx, group); err != nil {
+			return err
+		}
 	}
 	return n.roles.UnassignBelow(ctx, group)
 }
@@ -69,7 +97,7 @@ func providers() []arm.Provider {
 	own := []arm.Provider{
 		sites.Provider(),
 		{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
-		storage.Provider(),
+		storage.Provider(), keyvault.Provider(), managedidentity.Provider(),
 	}
 	return slices.Concat(own, authorization.Providers(), directory.Providers())
 }

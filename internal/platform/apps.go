@@ -67,6 +67,9 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 			leave()
 		}
 	}()
+	if whole, err = n.resolved(ctx, whole); err != nil {
+		return cfg, nil, err
+	}
 	settings := n.effective(whole, user)
 	dir, err := n.releases.Folder(ctx, a.Name, w.Release)
 	if err == nil {
@@ -76,6 +79,10 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		return cfg, nil, err
 	}
 	ring, err := n.newRing(keyPlace(a), settings)
+	if err != nil {
+		return cfg, nil, err
+	}
+	unplug, err := n.openEndpoint(ctx, a, settings)
 	if err != nil {
 		return cfg, nil, err
 	}
@@ -90,7 +97,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name), Denied: n.auditDenial(a),
-	}, func() { n.rings.remove(keyPlace(a), ring); leave() }, nil
+	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
 }
 
 // auditDenial records callers of an app that were refused. Repeated ones become

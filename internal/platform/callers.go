@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
-	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/token"
 )
 
@@ -24,11 +22,11 @@ func (n *Node) audiences(host string) []string {
 
 // authenticate tells who sends a request, by its bearer token.
 func (n *Node) authenticate(ctx context.Context, r *http.Request) (token.Verified, error) {
-	scheme, raw, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || raw == "" {
-		return token.Verified{}, problem.New(problem.Unauthenticated, "the Authorization header has no bearer token")
+	raw, err := bearer(r)
+	if err != nil {
+		return token.Verified{}, err
 	}
-	return n.authority.Verify(ctx, strings.TrimSpace(raw), token.Expect{Audiences: n.audiences(r.Host)})
+	return n.authority.Verify(ctx, raw, token.Expect{Audiences: n.audiences(r.Host)})
 }
 
 // armCaller is authenticate for the management API.
@@ -43,11 +41,16 @@ func (n *Node) armCaller(ctx context.Context, r *http.Request) (arm.Caller, erro
 	case err != nil:
 		return arm.Caller{}, err
 	}
-	return arm.Caller{ObjectID: v.ObjectID, AppID: v.AppID, TenantID: v.TenantID, Name: v.Name}, nil
+	in, err := n.groups.Of(ctx, v.ObjectID)
+	return arm.Caller{ObjectID: v.ObjectID, AppID: v.AppID, TenantID: v.TenantID, Name: v.Name, Groups: in}, err
 }
 
 // scmCaller is authenticate for the deployment endpoints.
 func (n *Node) scmCaller(ctx context.Context, r *http.Request) (principal string, groups []string, err error) {
 	v, err := n.authenticate(ctx, r)
-	return v.ObjectID, nil, err
+	if err != nil {
+		return "", nil, err
+	}
+	groups, err = n.groups.Of(ctx, v.ObjectID)
+	return v.ObjectID, groups, err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/identity/entra"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
 	"github.com/latchkey/latchkey/internal/telemetry"
@@ -53,6 +54,20 @@ type Config struct {
 	// IssuerNetworks are private networks in which federated issuers may be.
 	IssuerNetworks []netip.Prefix
 
+	// TokenAlgorithm is what new signing keys are made for: "RS256" (default) or "ES256".
+	TokenAlgorithm string
+	// TokenLifetime is that of apps' tokens; 0 is the default.
+	TokenLifetime time.Duration
+	// Upstream gives identities tokens of the cloud's own token service.
+	Upstream   []Upstream
+	References ReferencesConfig
+	// StoppedTokenExpiry reproduces a fault of the cloud: references of an app that
+	// has been stopped for a day are refused and lose their values.
+	StoppedTokenExpiry bool
+	// Drill lets the owner move the clock and make parts fail. Clock must then be
+	// nil.
+	Drill bool
+
 	Version   string
 	Log       io.Writer
 	LogFormat telemetry.Format
@@ -66,6 +81,24 @@ type StateConfig struct {
 	Kind string // "bolt" (default) or "etcd"
 	Path string // bolt: the file; default DataDir/state.db
 	Etcd EtcdConfig
+}
+
+// Upstream says what an identity is in the cloud, and proves itself by there.
+type (
+	Upstream     = entra.Mapping
+	UpstreamMode = entra.Mode
+)
+
+// PublicAuthority is the token service of the public cloud.
+const PublicAuthority = entra.DefaultAuthorityHost
+
+// ReferencesConfig says how vault references are kept up to date.
+type ReferencesConfig struct {
+	Interval      time.Duration // how often secrets of the cloud's vaults are read again; 0 is the default
+	Refuse        bool          // an app with a reference that never resolved is not started
+	RealVaults    []string      // suffixes of hosts that are vaults of the cloud
+	Webhook       string        // gets changes of status; "" is none
+	WebhookSecret []byte
 }
 
 // WorkersConfig says as which users the workers of apps run.
@@ -103,6 +136,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = clock.Real{}
+		if c.Drill {
+			c.Clock = clock.NewDrill()
+		}
 	}
 	if c.Log == nil {
 		c.Log = io.Discard

@@ -73,12 +73,12 @@ func createOnce(ctx context.Context, s state.Store, key state.Key, make func() (
 // certificate where clients on this machine find it.
 func (n *Node) openAuthority(ctx context.Context) error {
 	doc, err := createOnce(ctx, n.store, authorityKey, func() ([]byte, error) {
-		return localca.Generate("Latchkey "+n.install.TenantID[:8], []string{n.cfg.Domain}, n.cfg.Clock.Now())
+		return localca.Generate("Latchkey "+n.install.TenantID[:8], []string{n.cfg.Domain}, n.outside().Now())
 	})
 	if err != nil {
 		return err
 	}
-	if n.ca, err = localca.Open(doc.Value, n.cfg.Clock, n.names.vouches); err != nil {
+	if n.ca, err = localca.Open(doc.Value, n.outside(), n.names.vouches); err != nil {
 		return err
 	}
 	if n.tls, err = n.newTLS(); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // openManagement makes the handler of the TLS listener: the token service and the
-// management API at the domain and at addresses, deployment endpoints and apps at
+// management API at the domain and at addresses, deployment endpoints, vaults and apps at
 // host names of their own.
 func (n *Node) openManagement(context.Context) error {
 	sts := n.newSTS()
@@ -19,10 +19,16 @@ func (n *Node) openManagement(context.Context) error {
 		return err
 	}
 	scm := n.newSCM()
+	vaults, err := n.newVaultAPI()
+	if err != nil {
+		return err
+	}
 	n.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch kind, name := n.names.kindOf(r.Host); {
 		case kind == hostSCM:
 			scm.ServeHTTP(w, r)
+		case kind == hostVault:
+			vaults.ServeHTTP(w, r)
 		case kind == hostApp:
 			if !n.fleet.Serve(name, w, r) {
 				web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name.\n")

@@ -19,9 +19,10 @@ const (
 	hostOther hostKind = iota // the management API answers: addresses, the domain itself
 	hostApp                   // <app>.<domain>
 	hostSCM                   // <app>.scm.<domain>
+	hostVault                 // <vault>.vault.<domain>
 )
 
-// kindOf tells what a host name (with or without port) is for, and which app.
+// kindOf tells what a host name (with or without port) is for, and which app or vault.
 func (n names) kindOf(host string) (hostKind, string) {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -31,8 +32,10 @@ func (n names) kindOf(host string) (hostKind, string) {
 	if !ok || first == "" {
 		return hostOther, ""
 	}
-	if app, ok := strings.CutSuffix(first, ".scm"); ok && app != "" && !strings.Contains(app, ".") {
-		return hostSCM, app
+	for suffix, kind := range map[string]hostKind{".scm": hostSCM, ".vault": hostVault} {
+		if name, ok := strings.CutSuffix(first, suffix); ok && name != "" && !strings.Contains(name, ".") {
+			return kind, name
+		}
 	}
 	if strings.Contains(first, ".") {
 		return hostOther, ""
@@ -53,6 +56,16 @@ func (n names) vouches(host string) bool {
 
 func (n names) managementURL() string {
 	return "https://" + withPort(n.domain, n.management, 443)
+}
+
+// vaultResource gives what tokens for vaults are made for.
+func (n names) vaultResource() string {
+	return "https://" + withPort("vault."+n.domain, n.management, 443)
+}
+
+// vaultURL gives the address of a vault, with a slash at the end.
+func (n names) vaultURL(vault string) string {
+	return "https://" + withPort(strings.ToLower(vault)+".vault."+n.domain, n.management, 443) + "/"
 }
 
 func withPort(host string, port, usual int) string {

@@ -17,6 +17,8 @@ func TestHostNamesTellWhoIsMeant(t *testing.T) {
 		"orders.localhost.":        {hostApp, "orders"},
 		"orders.scm.localhost":     {hostSCM, "orders"},
 		"orders.scm.localhost:7":   {hostSCM, "orders"},
+		"kv.vault.localhost:7443":  {hostVault, "kv"},
+		"a.b.vault.localhost":      {hostOther, ""},
 		"scm.localhost":            {hostApp, "scm"}, // a name that no app can have
 		".localhost":               {hostOther, ""},
 		".scm.localhost":           {hostOther, ""},

@@ -14,12 +14,20 @@ import (
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/drill"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/entra"
+	"github.com/latchkey/latchkey/internal/identity/groups"
+	"github.com/latchkey/latchkey/internal/identity/managed"
+	"github.com/latchkey/latchkey/internal/identity/tokens"
 	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/notify"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/platform/isolation"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
+	"github.com/latchkey/latchkey/internal/reference"
+	"github.com/latchkey/latchkey/internal/reference/keyvault"
 	"github.com/latchkey/latchkey/internal/release"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
 	"github.com/latchkey/latchkey/internal/server/hosted"
@@ -27,6 +35,8 @@ import (
 	"github.com/latchkey/latchkey/internal/state/sealed"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/token"
+	"github.com/latchkey/latchkey/internal/vault"
+	"github.com/latchkey/latchkey/internal/vault/secrets"
 	"github.com/latchkey/latchkey/internal/web"
 	"github.com/latchkey/latchkey/internal/web/localca"
 )
@@ -44,24 +54,35 @@ type Node struct {
 	ops        net.Listener // nil when there is none
 	names      names
 
-	raw       state.Store // as the backend keeps it
-	store     *sealed.Store
-	keyset    *keyset.Sealer
-	siteKey   []byte // what site tokens' keys are derived from
-	install   installed
-	ca        *localca.Authority
-	inventory *inventory.Inventory
-	directory *identity.Directory
-	authority *token.Authority
-	roles     *rbac.Roles
-	audit     *audit.Log
-	apps      *app.Apps
-	releases  *release.Releases
-	deployer  *release.Deployer
-	rings     *rings
-	fleet     *fleet.Fleet
-	statuses  *statuses
-	users     *isolation.Users // of workers; nil: they run as the node's user
+	raw        state.Store // as the backend keeps it
+	store      *sealed.Store
+	keyset     *keyset.Sealer
+	siteKey    []byte // what site tokens' keys are derived from
+	install    installed
+	ca         *localca.Authority
+	inventory  *inventory.Inventory
+	directory  *identity.Directory
+	authority  *token.Authority
+	roles      *rbac.Roles
+	audit      *audit.Log
+	apps       *app.Apps
+	groups     *groups.Groups
+	identities *managed.Identities
+	tokens     *tokens.Issuer
+	upstream   *entra.Upstream
+	vaults     *vault.Vaults
+	secrets    *secrets.Store
+	references *reference.Resolver
+	webhook    *notify.Webhook  // nil: nobody is told
+	realVaults *keyvault.Source // nil: only our own vaults are asked
+	releases   *release.Releases
+	deployer   *release.Deployer
+	rings      *rings
+	fleet      *fleet.Fleet
+	statuses   *statuses
+	proxy      string           // for workers; "" where names are resolved without
+	drill      *drill.Drill     // nil outside of drill mode
+	users      *isolation.Users // of workers; nil: they run as the node's user
 
 	handler http.Handler // of the management listener
 	tls     *tls.Config
@@ -87,7 +108,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		n.openLogs, n.openFolder, n.openPorts, n.openState, n.openWorkers, n.openSeal, n.openInstallation, n.openSiteKey, n.openAuthority,
+		n.openLogs, n.openFolder, n.openPorts, n.openProxy, n.openState, n.openWorkers, n.openSeal, n.openDrill, n.openInstallation, n.openSiteKey, n.openAuthority,
 		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openHealth,
 	} {
 		if err := step(ctx); err != nil {

@@ -22,6 +22,7 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	n.directory = identity.New(n.store, n.cfg.Clock)
 	n.authority, err = token.New(token.Config{
 		Store: n.store, Clock: n.cfg.Clock, Log: n.log, TenantID: n.install.TenantID, Active: n.directory.Accepts,
+		Algorithm: token.Algorithm(n.cfg.TokenAlgorithm),
 	})
 	if err != nil {
 		return err
@@ -32,6 +33,10 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	n.beside(n.directory.Run)
 	n.beside(n.authority.Run)
 	n.beside(n.roles.Run)
+	if err := n.openIdentities(); err != nil {
+		return err
+	}
+	n.openVaults()
 	n.openReleases()
 	if n.rings, err = newRings(n.newRing); err != nil {
 		return err
@@ -47,11 +52,26 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 		Inventory: n.inventory, Clock: n.cfg.Clock,
 		Hosts: app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
 		OnDelete: []func(context.Context, app.App) error{
-			n.deleteKeys, n.deleteReleases,
+			n.deleteKeys, n.deleteReleases, n.deleteIdentity,
 			func(ctx context.Context, a app.App) error { return n.roles.UnassignBelow(ctx, a.ID) },
 		},
 	})
+	if err := n.openReferences(); err != nil {
+		return err
+	}
+	if err := n.vaults.Ready(ctx); err != nil {
+		return err
+	}
 	return n.roles.Ready(ctx)
+}
+
+// deleteIdentity removes what an app could identify itself with, and the secrets
+// that were read with it.
+func (n *Node) deleteIdentity(ctx context.Context, a app.App) error {
+	if err := n.identities.Remove(ctx, a.ID); err != nil {
+		return err
+	}
+	return n.references.Forget(ctx, a.UID)
 }
 
 func (n *Node) openAudit() {
@@ -77,10 +97,16 @@ func (n *Node) openReleases() {
 
 func (n *Node) principalExists(ctx context.Context, objectID string) (bool, string, error) {
 	p, err := n.directory.Get(ctx, objectID)
+	if err == nil {
+		return true, p.Kind.AssignmentType(), nil
+	}
+	if errors.Is(err, problem.NotFound) {
+		_, err = n.groups.Get(ctx, objectID)
+	}
 	if errors.Is(err, problem.NotFound) {
 		return false, "", nil
 	}
-	return err == nil, p.Kind.AssignmentType(), err
+	return err == nil, "Group", err
 }
 
 func (n *Node) deleteKeys(ctx context.Context, a app.App) error {

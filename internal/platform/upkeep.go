@@ -18,6 +18,7 @@ import (
 func (n *Node) newInstallation() *installation.Provider {
 	return installation.New(installation.Config{
 		Info: n.info, Backup: n.backup, Rotate: n.rotate, Rewrap: n.keyset.Rewrap, RotateTokens: n.authority.Rotate,
+		Now: n.cfg.Clock.Now, Drill: n.drill,
 	})
 }
 
@@ -91,7 +92,8 @@ func (n *Node) upkeepOnce(ctx context.Context) {
 	held, cancel := state.Held(ctx, lease)
 	defer cancel()
 	for what, do := range map[string]func(context.Context) error{
-		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes,
+		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes, "identities": n.identities.FinishDeletes,
+		"vaults": n.vaults.PurgeExpired, "secrets": n.secrets.PurgeExpired,
 		"seals": n.reseal,
 	} {
 		if err := do(held); err != nil && ctx.Err() == nil {

@@ -23,7 +23,7 @@ import (
 func (n *Node) newSites() *sites.API {
 	return sites.New(sites.Config{
 		Apps: n.apps, TenantID: n.install.TenantID, SubscriptionID: n.install.SubscriptionID, Authorize: n.roles,
-		Status: n.appStatus, HostRuntime: n.hostRuntime, MasterKey: n.masterKey,
+		Status: n.appStatus, Identities: n.identities, References: n.references, HostRuntime: n.hostRuntime, MasterKey: n.masterKey,
 		SyncTriggers: func(ctx context.Context, a app.App) error {
 			if running := n.fleet.Running(a.Name); running != nil {
 				running.Instance().Restart("triggers were synced")

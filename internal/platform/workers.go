@@ -93,6 +93,10 @@ func (n *Node) baseEnv(user *isolation.User) map[string]string {
 			env[name] = value
 		}
 	}
+	if n.proxy != "" {
+		env["HTTPS_PROXY"] = n.proxy
+		env["NO_PROXY"] = "127.0.0.1,::1" // not localhost: clients would take it for all names below it
+	}
 	if user != nil {
 		env["HOME"], env["TMPDIR"] = user.Home, user.Temp
 	}

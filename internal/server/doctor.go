@@ -29,14 +29,15 @@ type Check struct {
 
 // Names of the checks.
 const (
-	checkApp     = "app"
-	checkHandler = "handler"
-	checkData    = "data"
-	checkSeal    = "seal"
-	checkKeys    = "keys"
-	checkOrphans = "orphans"
-	checkPort    = "port"
-	checkGit     = "git"
+	checkApp        = "app"
+	checkHandler    = "handler"
+	checkReferences = "references"
+	checkData       = "data"
+	checkSeal       = "seal"
+	checkKeys       = "keys"
+	checkOrphans    = "orphans"
+	checkPort       = "port"
+	checkGit        = "git"
 )
 
 // Examine looks at everything a start of the app would need and says what is
@@ -54,6 +55,7 @@ func Examine(ctx context.Context, cfg Config) []Check {
 	e := &examination{cfg: cfg, model: model, settings: settings(model.Settings)}
 	e.app()
 	e.handler()
+	e.references()
 	e.data()
 	e.keys(ctx)
 	e.port(ctx)

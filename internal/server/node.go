@@ -92,6 +92,7 @@ func (n *Node) openSettings(context.Context) error {
 	}
 	n.settings, n.app = s, appName(n.cfg.Dir, s)
 	n.appStats = n.metrics.App(n.app)
+	n.warnOfReferences()
 	if local != nil && n.cfg.Port < 0 && local.Port > 0 {
 		n.cfg.Port = local.Port
 	}

@@ -54,7 +54,7 @@ func (api *API) putSite(c *arm.Call) (arm.Reply, error) {
 	if err := checkLocation(old.Resource.Location, spec.Location, exists); err != nil {
 		return arm.Reply{}, err
 	}
-	if spec.Identity, err = nextIdentity(old.Resource.Identity, spec.Identity, false); err != nil {
+	if spec.Identity, err = api.nextIdentity(c, old.Resource.Identity, spec.Identity, false); err != nil {
 		return arm.Reply{}, err
 	}
 	if err := api.checkLinked(c, old, spec); err != nil {
@@ -100,7 +100,7 @@ func (api *API) patchSite(c *arm.Call, old app.App) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	if spec.Identity, err = nextIdentity(old.Resource.Identity, spec.Identity, true); err != nil {
+	if spec.Identity, err = api.nextIdentity(c, old.Resource.Identity, spec.Identity, true); err != nil {
 		return arm.Reply{}, err
 	}
 	if err := api.checkLinked(c, old, spec); err != nil {

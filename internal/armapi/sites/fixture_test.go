@@ -42,6 +42,7 @@ type fixture struct {
 	t       *testing.T
 	api     *arm.API
 	apps    *app.Apps
+	inv     *inventory.Inventory
 	clock   *clock.Manual
 	actions []string // asked for
 	deny    string   // an action that nobody has
@@ -53,6 +54,7 @@ func newFixture(t *testing.T, change ...func(*sites.Config)) *fixture {
 	store := memory.New(f.clock)
 	t.Cleanup(func() { _ = store.Close() })
 	inv := &inventory.Inventory{Store: store, Clock: f.clock}
+	f.inv = inv
 	if _, _, err := inv.Write(t.Context(), resource.Group(sub, "rg"), "me", func(r inventory.Resource, _ bool) (inventory.Resource, error) {
 		return r, nil
 	}); err != nil {

@@ -1,32 +1,36 @@
 package sites
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/identity/managed"
 )
 
 // identityBlock is which identities an app has.
 type identityBlock = managed.Block
 
-// nextIdentity makes the block to store; see [managed.Next].
-func nextIdentity(old, said json.RawMessage, patch bool) (json.RawMessage, error) {
-	return managed.Next(old, said, patch)
-}
-
-// spelled finds a name whatever its case; "" if it is not there.
-func spelled(m map[string]*managed.Binding, name string) string {
-	return managed.Block{Assigned: m}.Spelled(name)
+// nextIdentity makes the block to store from what there was and what a client
+// said; nil if it said nothing.
+func (api *API) nextIdentity(c *arm.Call, old, said json.RawMessage, patch bool) (json.RawMessage, error) {
+	if api.Identities == nil {
+		return managed.Next(old, said, patch)
+	}
+	return api.Identities.Merge(c.Context(), old, said, patch)
 }
 
 // shownIdentity leaves out a block without identities, as Microsoft.Web does.
-func shownIdentity(stored json.RawMessage) json.RawMessage {
-	if b, err := managed.Parse(stored); err != nil || !b.System() && !b.User() {
-		return nil
+func (api *API) shownIdentity(ctx context.Context, a app.App) (json.RawMessage, error) {
+	if api.Identities != nil {
+		return api.Identities.Shown(ctx, a.Resource.Identity, a.ID)
 	}
-	return stored
+	if b, err := managed.Parse(a.Resource.Identity); err != nil || !b.System() && !b.User() {
+		return nil, nil
+	}
+	return a.Resource.Identity, nil
 }
 
 // identityOfReferences says which kind of identity reads an app's references.

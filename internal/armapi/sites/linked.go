@@ -64,8 +64,8 @@ func (api *API) checkLinked(c *arm.Call, old app.App, spec app.Spec) error {
 	}
 	_ = json.Unmarshal(old.Resource.Identity, &had) // nextIdentity has read it
 	for name := range next.Assigned {
-		if spelled(had.Assigned, name) != "" {
-			continue
+		if next.Binds(name, had) {
+			continue // had under this id and still the same identity
 		}
 		id, err := resource.Parse(name)
 		if err != nil {

@@ -50,10 +50,14 @@ func (api *API) show(ctx context.Context, a app.App, plans *plansRead) (siteBody
 		properties["serverFarmId"] = plan.ID.String()
 	}
 	properties["siteConfig"] = brief(web)
+	identity, err := api.shownIdentity(ctx, a)
+	if err != nil {
+		return siteBody{}, err
+	}
 	properties["latchkey"] = api.ours(ctx, a)
 	return siteBody{
 		ID: a.ID.String(), Name: a.Name, Type: app.SiteType, Kind: a.Resource.Kind, Location: a.Resource.Location,
-		Tags: a.Resource.Tags, Identity: shownIdentity(a.Resource.Identity), Properties: properties,
+		Tags: a.Resource.Tags, Identity: identity, Properties: properties,
 	}, nil
 }
 

@@ -35,6 +35,13 @@ type Identities interface {
 	// block with their ids; of a block without any it removes what there was. It is
 	// called after every write of an app that has a block, and must be idempotent.
 	Ensure(ctx context.Context, site resource.ID, identity json.RawMessage) (json.RawMessage, error)
+	// Merge makes the block to store from what there was and what a client said, nil
+	// if it said nothing. User-assigned identities that an app does not have yet must
+	// exist.
+	Merge(ctx context.Context, old, said json.RawMessage, patch bool) (json.RawMessage, error)
+	// Shown gives a stored block as clients see it now, nil for one without
+	// identities.
+	Shown(ctx context.Context, stored json.RawMessage, site resource.ID) (json.RawMessage, error)
 }
 
 // Config is what the provider needs. What can be nil is said so.

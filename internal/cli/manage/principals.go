@@ -106,3 +106,8 @@ func (i *Installation) SetDisabled(ctx context.Context, p Principal, disabled bo
 func (i *Installation) DeletePrincipal(ctx context.Context, p Principal) error {
 	return i.client.Do(ctx, http.MethodDelete, principals+"/"+url.PathEscape(p.ObjectID), nil, nil)
 }
+
+// ExpireTokens ends all tokens of a principal.
+func (i *Installation) ExpireTokens(ctx context.Context, p Principal) error {
+	return i.post(ctx, principals+"/"+url.PathEscape(p.ObjectID)+"/expireTokens", nil, nil)
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/cli/manage"
+)
+
+func newReferences(env *Env) *cobra.Command {
+	c := newGroup("references", "See and refresh the settings that refer to secrets", newReferencesList(env), newReferencesRefresh(env))
+	c.Long = "A setting of the form @Microsoft.KeyVault(VaultName=…;SecretName=…) gets its value from a\n" +
+		"vault. It is kept up to date whether or not the app runs; when a vault cannot be read, the last\n" +
+		"good value stays in use and the reason is shown here."
+	return c
+}
+
+func newReferencesList(env *Env) *cobra.Command {
+	s := newSession(env)
+	c := &cobra.Command{
+		Use: "list [APP]", Short: "Show how references stand, and why",
+		Long: "Shows the references of an app, or of all apps: whether they are resolved, which version is\n" +
+			"in use, and if not, why. Exits with 1 if one is not resolved.",
+		Example: "  latchkey references list orders\n  latchkey references list --output json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.references(cmd.Context(), args, (*manage.Installation).References)
+		},
+	}
+	s.addTo(c)
+	return c
+}
+
+func newReferencesRefresh(env *Env) *cobra.Command {
+	s := newSession(env)
+	c := &cobra.Command{
+		Use: "refresh APP", Short: "Read the secrets of an app anew, now",
+		Long: "Reads the secrets that an app's settings refer to again and shows how that went. The app\n" +
+			"restarts, without an outage, only if a value changed. Exits with 1 if one is not resolved.",
+		Example: "  latchkey references refresh orders",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.references(cmd.Context(), args, (*manage.Installation).RefreshReferences)
+		},
+	}
+	s.addTo(c)
+	return c
+}
+
+// references shows the references of the apps that are named, or of all.
+func (s *session) references(ctx context.Context, names []string, read func(*manage.Installation, context.Context, manage.App) ([]manage.Reference, error)) error {
+	in, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	var apps []manage.App
+	if len(names) == 0 {
+		apps, err = in.Apps(ctx, "")
+	}
+	for _, name := range names {
+		var a manage.App
+		if a, err = in.App(ctx, name); err == nil {
+			apps = append(apps, a)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	all := []manage.Reference{}
+	for _, a := range apps {
+		list, err := read(in, ctx, a)
+		if err != nil {
+			return err
+		}
+		all = append(all, list...)
+	}
+	return s.showReferences(all)
+}
+
+func (s *session) showReferences(all []manage.Reference) error {
+	failing := false
+	rows := make([][]string, len(all))
+	for n, r := range all {
+		failing = failing || r.Status != "Resolved"
+		rows[n] = []string{r.App, r.Setting, r.Status, r.Vault + "/" + r.Secret, inUse(r), whyOf(r)}
+	}
+	var err error
+	if s.out.is(formJSON) {
+		err = writeJSON(s.env.Stdout, all)
+	} else {
+		err = writeTable(s.env.Stdout, "APP SETTING STATUS SECRET IN-USE WHY", rows)
+	}
+	if err == nil && failing {
+		return quietError{exitFailed}
+	}
+	return err
+}
+
+// inUse tells which version an app has.
+func inUse(r manage.Reference) string {
+	switch {
+	case r.Version == "":
+		return "(the text)"
+	case r.Stale:
+		return short(r.Version) + " (stale)"
+	}
+	return short(r.Version)
+}
+
+func short(version string) string {
+	if len(version) > 8 {
+		return version[:8]
+	}
+	return version
+}
+
+// whyOf tells why a reference is not resolved, and when that is tried again.
+func whyOf(r manage.Reference) string {
+	if r.Status == "Resolved" {
+		return ""
+	}
+	var parts []string
+	for _, part := range []string{r.InnerCode, r.Why} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) == 0 {
+		parts = append(parts, r.Details)
+	}
+	if !r.NextRefresh.IsZero() {
+		parts = append(parts, "tried again at "+r.NextRefresh.UTC().Format(time.TimeOnly))
+	}
+	return strings.Join(parts, "; ")
+}

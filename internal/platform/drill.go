@@ -1,0 +1,35 @@
+package platform
+
+import (
+	"context"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/drill"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// openDrill takes up a drill, or makes sure that none is going on.
+func (n *Node) openDrill(ctx context.Context) (err error) {
+	if !n.cfg.Drill {
+		return drill.Check(ctx, n.store)
+	}
+	c, ok := n.cfg.Clock.(*clock.Drill)
+	if !ok {
+		return problem.New(problem.Invalid, "drill mode needs a clock that can be moved")
+	}
+	if n.drill, err = drill.Open(ctx, n.store, c, n.log); err != nil {
+		return err
+	}
+	n.log.Warn("drill mode: the owner can move the clock and make parts fail", "ahead", n.drill.Now().Ahead.String())
+	n.beside(n.drill.Run)
+	return nil
+}
+
+// outside gives the clock by which the world outside lives: certificates are
+// judged by the clients' clocks, which no drill moves.
+func (n *Node) outside() clock.Clock {
+	if n.cfg.Drill {
+		return clock.Real{}
+	}
+	return n.cfg.Clock
+}
