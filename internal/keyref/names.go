@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// Limits of names, as vaults have them.
+// Limits of names, as vaults have them. A name of a vault that is shorter than any
+// vault's is no fault of spelling: that vault is not found.
 const (
-	minVault  = 3
+	minVault  = 1
 	maxVault  = 24
 	maxSecret = 127
 )

@@ -2,38 +2,31 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/keyref"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/reference"
 )
 
-// Reference is a setting whose value names a secret in a vault, and how resolving
-// it went.
-type Reference struct {
-	Name          string // of the setting
-	Text          string // its value
-	Vault         string
-	Secret        string
-	Version       string // "" for the newest
-	Identity      string // "SystemAssigned" or "UserAssigned"
-	Status        string // "Initialized", "Resolved", "InvalidSyntax", …
-	ActiveVersion string // of the value in use
-	Details       string // for people
+// References knows how resolving references went; *reference.Resolver does.
+// Section is app.AppSettings or app.ConnectionStrings.
+type References interface {
+	// Report gives the references of a section in order of names, without resolving
+	// any.
+	Report(ctx context.Context, a app.App, s app.Section) ([]reference.Report, error)
+	// Refresh resolves all references of an app anew; Report tells how that went.
+	Refresh(ctx context.Context, a app.App) error
 }
 
-// References knows how resolving references went. Section is app.AppSettings or
-// app.ConnectionStrings.
-type References interface {
-	// Status completes references that are spelled correctly.
-	Status(ctx context.Context, a app.App, s app.Section, refs []Reference) ([]Reference, error)
-	// Refresh resolves the references anew; Status tells how that went.
-	Refresh(ctx context.Context, a app.App, s app.Section) error
-}
+var _ References = (*reference.Resolver)(nil)
 
 func (api *API) referenceOperations() []arm.Operation {
 	var ops []arm.Operation
@@ -48,46 +41,84 @@ func (api *API) referenceOperations() []arm.Operation {
 	return ops
 }
 
-// referenceProperties are a reference as clients see it.
+// referenceProperties are a reference as clients see it. The platform has the
+// first group of members.
 type referenceProperties struct {
-	Reference     string            `json:"reference"`
-	Status        string            `json:"status"`
-	Vault         string            `json:"vaultName"`
-	Secret        string            `json:"secretName"`
-	Version       string            `json:"secretVersion"`
-	ActiveVersion *string           `json:"activeVersion"`
-	Identity      map[string]string `json:"identityType"`
-	Details       string            `json:"details"`
-	Source        string            `json:"source"`
+	Reference     string           `json:"reference"`
+	Status        reference.Status `json:"status"`
+	Vault         string           `json:"vaultName"`
+	Secret        string           `json:"secretName"`
+	Version       string           `json:"secretVersion"`
+	ActiveVersion *string          `json:"activeVersion"`
+	IdentityType  any              `json:"identityType"`
+	Details       string           `json:"details"`
+	Source        string           `json:"source"`
+	Location      string           `json:"location,omitempty"` // only in the legacy form
+
+	Why             string             `json:"why,omitempty"`
+	InnerCode       string             `json:"innerCode,omitempty"`
+	HTTPStatus      int                `json:"httpStatus,omitempty"`
+	Identity        reference.Identity `json:"identity"`
+	LastGoodVersion string             `json:"lastGoodVersion,omitempty"`
+	Stale           bool               `json:"stale"`
+	Since           time.Time          `json:"since,omitzero"`
+	LastAttempt     time.Time          `json:"lastAttempt,omitzero"`
+	NextRefresh     time.Time          `json:"nextRefresh,omitzero"`
 }
 
-// references gives the references among an app's settings, in order of names.
-func (api *API) references(c *arm.Call, a app.App, s app.Section) ([]Reference, error) {
+func propertiesOfReference(c *arm.Call, r reference.Report) referenceProperties {
+	p := referenceProperties{
+		Reference: r.Ref.Text, Status: r.Status, Vault: r.Ref.Vault, Secret: r.Ref.Secret, Version: r.Ref.Version,
+		IdentityType: r.Identity.Type, Details: r.Details, Source: "KeyVault",
+		Why: r.Why, InnerCode: r.InnerCode, HTTPStatus: r.HTTPStatus, Identity: r.Identity, LastGoodVersion: r.Version, Stale: r.Stale,
+		Since: r.Since, LastAttempt: r.LastAttempt, NextRefresh: r.NextRefresh,
+	}
+	if r.Version != "" {
+		p.ActiveVersion = &r.Version
+	}
+	if wantsObject(c) {
+		p.IdentityType = map[string]string{"type": r.Identity.Type}
+	}
+	return p
+}
+
+// wantsObject reports whether the client is Azure's SDK for Go. It follows the
+// published description, in which the identity's type is an object, and fails to
+// read an answer with the text that the platform really gives.
+func wantsObject(c *arm.Call) bool {
+	return strings.Contains(c.HTTP.UserAgent(), "azsdk-go-")
+}
+
+// isLegacy reports whether a client asks for the form of versions up to 2019.
+func isLegacy(c *arm.Call) bool { return c.APIVersion < "2020" }
+
+// reports gives the references of a section as they stand.
+func (api *API) reports(c *arm.Call, a app.App, s app.Section) ([]reference.Report, error) {
+	if api.References != nil {
+		list, err := api.References.Report(c.Context(), a, s)
+		return list, missing(err, a.ID)
+	}
 	values, err := api.values(c, a, s)
 	if err != nil {
 		return nil, missing(err, a.ID)
 	}
-	var good, all []Reference
+	var list []reference.Report
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		ref, is := ParseReference(values[name])
-		if !is {
-			continue
-		}
-		ref.Name, ref.Identity = name, identityOfReferences(a)
-		if ref.Status == "InvalidSyntax" {
-			all = append(all, ref)
-			continue
-		}
-		good = append(good, ref)
-	}
-	if api.References != nil && len(good) > 0 {
-		if good, err = api.References.Status(c.Context(), a, s, good); err != nil {
-			return nil, err
+		if ref, is, fault := keyref.Parse(values[name]); is {
+			list = append(list, unresolved(a, s, name, ref, fault))
 		}
 	}
-	all = append(all, good...)
-	slices.SortFunc(all, func(x, y Reference) int { return strings.Compare(x.Name, y.Name) })
-	return all, nil
+	return list, nil
+}
+
+// unresolved is a reference that nobody resolves.
+func unresolved(a app.App, s app.Section, name string, ref keyref.Ref, fault *keyref.SyntaxError) reference.Report {
+	r := reference.Report{Section: s, Setting: name, Ref: ref, Status: reference.Initialized, Identity: reference.Identity{Type: identityOfReferences(a)}}
+	if fault != nil {
+		r.Status, r.Why = reference.InvalidSyntax, fault.Error()
+	}
+	r.Details = r.Status.Details()
+	return r
 }
 
 func (api *API) values(c *arm.Call, a app.App, s app.Section) (map[string]string, error) {
@@ -103,105 +134,80 @@ func (api *API) values(c *arm.Call, a app.App, s app.Section) (map[string]string
 	return values, err
 }
 
-func shownReference(a app.App, s app.Section, r Reference) child {
-	p := referenceProperties{
-		Reference: r.Text, Status: r.Status, Vault: r.Vault, Secret: r.Secret, Version: r.Version,
-		Identity: map[string]string{"type": r.Identity}, Details: r.Details, Source: "KeyVault",
-	}
-	if r.ActiveVersion != "" {
-		p.ActiveVersion = &r.ActiveVersion
-	}
-	return child{a.ID.String() + "/config/configreferences/" + string(s) + "/" + r.Name, r.Name,
-		app.SiteType + "/config/configreferences", a.Resource.Location, p}
+func shownReference(c *arm.Call, a app.App, r reference.Report) child {
+	return child{a.ID.String() + "/config/configreferences/" + string(r.Section) + "/" + r.Setting, r.Setting,
+		app.SiteType + "/config/configreferences", a.Resource.Location, propertiesOfReference(c, r)}
 }
 
 func (api *API) listReferences(s app.Section) siteHandler {
 	return func(c *arm.Call, a app.App) (arm.Reply, error) {
-		refs, err := api.references(c, a, s)
+		list, err := api.reports(c, a, s)
 		if err != nil {
 			return arm.Reply{}, err
 		}
-		shown := make([]child, 0, len(refs))
-		for _, r := range refs {
-			shown = append(shown, shownReference(a, s, r))
+		if isLegacy(c) {
+			return arm.OK(legacyReferences(c, a, s, list)), nil
+		}
+		shown := make([]child, 0, len(list))
+		for _, r := range list {
+			shown = append(shown, shownReference(c, a, r))
 		}
 		return arm.List(c, shown, ""), nil
 	}
 }
 
+// legacyReferences is one resource with all references of a section.
+func legacyReferences(c *arm.Call, a app.App, s app.Section, list []reference.Report) child {
+	byName := make(map[string]referenceProperties, len(list))
+	for _, r := range list {
+		p := propertiesOfReference(c, r)
+		p.Location = locationOf(s)
+		byName[r.Setting] = p
+	}
+	return child{a.ID.String() + "/config/configreferences/" + string(s), string(s), app.SiteType + "/config/configreferences",
+		a.Resource.Location, map[string]any{"keyToReferenceStatuses": byName}}
+}
+
+func locationOf(s app.Section) string {
+	if s == app.AppSettings {
+		return "ApplicationSetting"
+	}
+	return "ConnectionString"
+}
+
 func (api *API) getReference(s app.Section) siteHandler {
 	return func(c *arm.Call, a app.App) (arm.Reply, error) {
-		refs, err := api.references(c, a, s)
+		list, err := api.reports(c, a, s)
 		if err != nil {
 			return arm.Reply{}, err
 		}
-		for _, r := range refs {
-			if strings.EqualFold(r.Name, c.Params["setting"]) {
-				return arm.OK(shownReference(a, s, r)), nil
+		for _, r := range list {
+			if !strings.EqualFold(r.Setting, c.Params["setting"]) {
+				continue
 			}
+			shown := shownReference(c, a, r)
+			if isLegacy(c) {
+				p := propertiesOfReference(c, r)
+				p.Location = locationOf(s)
+				shown.Properties = p
+			}
+			return arm.OK(shown), nil
 		}
 		return arm.Reply{}, arm.Faultf(http.StatusNotFound, "NotFound", "The site has no reference in its %s with this name.", s)
 	}
 }
 
+// refresh resolves anew and answers how that went. Waiting too long is no failure:
+// the status says what is known by then.
 func (api *API) refresh(s app.Section) siteHandler {
 	list := api.listReferences(s)
 	return func(c *arm.Call, a app.App) (arm.Reply, error) {
 		if api.References != nil {
-			if err := api.References.Refresh(c.Context(), a, s); err != nil {
-				return arm.Reply{}, err
+			err := api.References.Refresh(c.Context(), a)
+			if err != nil && !errors.Is(err, problem.Timeout) {
+				return arm.Reply{}, missing(err, a.ID)
 			}
 		}
 		return list(c, a)
 	}
-}
-
-const (
-	referenceStart = "@Microsoft.KeyVault("
-	badSyntax      = "Reference was not able to be resolved because of invalid syntax."
-)
-
-// ParseReference reads a value that refers to a secret; is reports whether it
-// does. One that is spelled wrongly has the status InvalidSyntax, others have
-// Initialized.
-func ParseReference(value string) (r Reference, is bool) {
-	if len(value) <= len(referenceStart) || !strings.EqualFold(value[:len(referenceStart)], referenceStart) || !strings.HasSuffix(value, ")") {
-		return r, false
-	}
-	r = Reference{Text: value, Status: "Initialized"}
-	parts, ok := map[string]string{}, true
-	for part := range strings.SplitSeq(strings.Trim(value[len(referenceStart):len(value)-1], " ;"), ";") {
-		name, text, has := strings.Cut(part, "=")
-		name = strings.ToLower(strings.TrimSpace(name))
-		known := name == "secreturi" || name == "vaultname" || name == "secretname" || name == "secretversion"
-		_, twice := parts[name]
-		ok = ok && has && known && !twice
-		parts[name] = strings.TrimSpace(text)
-	}
-	if uri, by := parts["secreturi"]; by {
-		ok = ok && len(parts) == 1 && r.fromURI(uri)
-	} else {
-		r.Vault, r.Secret, r.Version = parts["vaultname"], parts["secretname"], parts["secretversion"]
-	}
-	if !ok || r.Vault == "" || r.Secret == "" {
-		r.Status, r.Details = "InvalidSyntax", badSyntax
-	}
-	return r, true
-}
-
-// fromURI reads https://{vault}.…/secrets/{name}[/{version}].
-func (r *Reference) fromURI(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return false
-	}
-	segs := strings.Split(strings.Trim(u.Path, "/"), "/")
-	if len(segs) < 2 || len(segs) > 3 || !strings.EqualFold(segs[0], "secrets") {
-		return false
-	}
-	r.Vault, _, _ = strings.Cut(u.Hostname(), ".")
-	if r.Secret = segs[1]; len(segs) == 3 {
-		r.Version = segs[2]
-	}
-	return true
 }
