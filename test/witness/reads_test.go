@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/functions"
 	"github.com/latchkey/latchkey/internal/armapi/installation"
+	"github.com/latchkey/latchkey/internal/armapi/keyvault"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/armapi/storage"
@@ -27,6 +28,8 @@ import (
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/vault"
+	"github.com/latchkey/latchkey/internal/vault/secrets"
 )
 
 // operations are all that the program serves. They are only looked at: none of
@@ -45,7 +48,10 @@ func operations(t *testing.T) []arm.Operation {
 	must(t, err)
 	accounts, err := storage.New(storage.Config{Inventory: &inventory.Inventory{}})
 	must(t, err)
-	return slices.Concat(base.Operations(), rollouts.Operations(), accounts.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
+	vaults, err := keyvault.New(keyvault.Config{Vaults: &vault.Vaults{}, Secrets: &secrets.Store{}, TenantID: "t", Authorize: anything{},
+		VaultURL: func(string) string { return "" }})
+	must(t, err)
+	return slices.Concat(base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
 		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations())
 }
 
@@ -88,10 +94,11 @@ func isReadOperation(op arm.Operation) bool {
 // readBodies are for reads that want one, by the end of the pattern.
 var readBodies = map[string]string{
 	"/{deployment}/validate": rollout, "/{deployment}/whatIf": rollout,
-	"/providers/Microsoft.Storage/checkNameAvailability": `{"name":"somename","type":"Microsoft.Storage/storageAccounts"}`,
-	"/providers/Microsoft.Web/checknameavailability":     `{"name":"somename","type":"Microsoft.Web/sites"}`,
-	"/providers/Microsoft.ResourceGraph/resources":       `{"query":"Resources | project id"}`,
-	"/v1.0/directoryObjects/getByIds":                    `{"ids":[]}`,
+	"/providers/Microsoft.Storage/checkNameAvailability":  `{"name":"somename","type":"Microsoft.Storage/storageAccounts"}`,
+	"/providers/Microsoft.KeyVault/checkNameAvailability": `{"name":"some-name","type":"Microsoft.KeyVault/vaults"}`,
+	"/providers/Microsoft.Web/checknameavailability":      `{"name":"somename","type":"Microsoft.Web/sites"}`,
+	"/providers/Microsoft.ResourceGraph/resources":        `{"query":"Resources | project id"}`,
+	"/v1.0/directoryObjects/getByIds":                     `{"ids":[]}`,
 }
 
 // rollout is a deployment without resources.
@@ -107,6 +114,8 @@ var readFailures = map[string]string{
 	"/roleAssignments/{name}":        "404 RoleAssignmentNotFound",
 	"/operations/{operation}":        "404 DeploymentOperationNotFound", // the deployment has no resources
 	"/operationStatuses/{operation}": "404 OperationNotFound",
+	"/operationResults/{operation}":  "404 OperationNotFound",
+	"/deletedVaults/{vault}":         "404 DeletedVaultNotFound", // it is not deleted
 }
 
 // otherScopes are deployments where none are supported.
@@ -128,7 +137,7 @@ func readsOf(c *caller, app, principal string, deployed bool) reading {
 		"{scope}", c.site("reads", app), "{sub}", c.cred.SubscriptionID, "{subscription}", c.cred.SubscriptionID, "{group}", "reads", "{site}", app,
 		"{plan}", "plan", "{function}", "f", "{id}", "latest", "{setting}", "REF", "{namespace}", "Microsoft.Web", "{location}", "local",
 		"{slot}", "staging", "{role}", reader, "{name}", "11111111-2222-3333-4444-555555555555", "{principal}", principal, "{credential}", "cluster",
-		"{account}", "readstorage", "{child}", "child", "{deployment}", "rollout", "{managementGroup}", "all", "{operation}", "none",
+		"{account}", "readstorage", "{child}", "child", "{deployment}", "rollout", "{managementGroup}", "all", "{vault}", "readvault", "{secret}", "s", "{operation}", "none",
 	), deployed}
 }
 
@@ -225,6 +234,9 @@ func TestNoReadDependsOnARunningApp(t *testing.T) {
 	for _, child := range []string{"blobServices/default/containers", "fileServices/default/shares", "queueServices/default/queues", "tableServices/default/tables"} {
 		c.do(t, "PUT", account+"/"+child+"/child?api-version=2023-05-01", `{}`)
 	}
+	kv := c.group("reads") + "/providers/Microsoft.KeyVault/vaults/readvault"
+	c.do(t, "PUT", kv+"?api-version=2023-07-01", `{"location":"local","properties":{"tenantId":"`+c.cred.TenantID+`","sku":{"family":"A","name":"standard"},"accessPolicies":[]}}`)
+	c.do(t, "PUT", kv+"/secrets/s?api-version=2023-07-01", `{"properties":{"value":"v"}}`)
 	c.do(t, "PUT", c.group("reads")+"/providers/Microsoft.Web/serverfarms/plan?api-version=2023-12-01", `{"location":"local","sku":{"name":"Y1"}}`)
 	c.app(t, "reads", "broken", "http://127.0.0.1:1")
 	c.deploy(t, "broken", map[string]string{"host.json": `{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"/bin/false"}}}`})
