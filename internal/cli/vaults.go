@@ -358,7 +358,7 @@ type policyFlags struct {
 
 func (f *policyFlags) addTo(c *cobra.Command) {
 	f.session.addTo(c)
-	c.Flags().StringVar(&f.principal, "principal", "", "whose policy: name, client id or object id")
+	c.Flags().StringVar(&f.principal, "principal", "", "whose policy: name, client id or object id; also a group")
 }
 
 // change gives a principal exactly some permissions.
@@ -374,7 +374,7 @@ func (f *policyFlags) change(ctx context.Context, name string, permissions []str
 		return problem.New(problem.Conflict, "roles decide about vault "+printable(v.Name)+": a policy would not count").
 			WithNext("give or take a role: latchkey role assign, latchkey role remove")
 	}
-	p, err := in.Principal(ctx, f.principal)
+	p, err := in.Holder(ctx, f.principal)
 	if err != nil {
 		return err
 	}
