@@ -38,9 +38,9 @@ func (p properties) over(before properties) properties {
 }
 
 // lasting are the properties that replacing the others leaves alone when nothing is
-// said about them: those that cannot be changed, and policies.
+// said about them: those that cannot be changed, and who may read secrets.
 func (p properties) lasting() properties {
-	return properties{Policies: p.Policies, RetentionDays: p.RetentionDays, PurgeProtection: p.PurgeProtection}
+	return properties{Policies: p.Policies, RBAC: p.RBAC, RetentionDays: p.RetentionDays, PurgeProtection: p.PurgeProtection}
 }
 
 // complete refuses what does not say enough to make a vault or to replace what one

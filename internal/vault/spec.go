@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -17,7 +18,10 @@ type Spec struct {
 	Location string
 	Tags     map[string]string
 	Recover  bool // createMode is "recover"
-	said     properties
+	// Allow, if set, is asked with the vault as it is right before that is changed,
+	// perhaps more than once; its error ends the change.
+	Allow func(had Vault) error
+	said  properties
 }
 
 // properties are the members of a vault's properties that are kept. nil is for
@@ -201,5 +205,20 @@ func oneOf(value *string, member string, choices ...string) error {
 		return invalid(member, "must be "+strings.Join(choices, " or "))
 	}
 	*value = choices[at]
+	return nil
+}
+
+// allowed asks whether a vault may be changed.
+func (s Spec) allowed(old inventory.Resource) error {
+	if s.Allow == nil {
+		return nil
+	}
+	had, err := FromResource(old)
+	if err == nil {
+		err = s.Allow(had)
+	}
+	if err != nil {
+		return own(err)
+	}
 	return nil
 }

@@ -192,6 +192,9 @@ func (vs *Vaults) edit(ctx context.Context, id resource.ID, by string, n named, 
 		if s.Location != "" && s.Location != old.Location {
 			return old, own(problem.Wrap(problem.Conflict, fmt.Sprintf("vault %q is in %s and cannot be moved to %s", id.Name(), old.Location, s.Location), LocationFixed))
 		}
+		if err := s.allowed(old); err != nil {
+			return old, err
+		}
 		var had properties
 		if err := json.Unmarshal(old.Properties, &had); err != nil {
 			return old, problem.Wrap(problem.Undecryptable, fmt.Sprintf("vault %q cannot be understood", id.Name()), err)

@@ -284,3 +284,32 @@ func TestVaultsGoWithTheirGroup(t *testing.T) {
 		t.Fatal(list, next, err)
 	}
 }
+
+// TestAChangeIsAllowedByTheVaultAsItIs: what was found out before counts for
+// nothing once somebody else has changed the vault.
+func TestAChangeIsAllowedByTheVaultAsItIs(t *testing.T) {
+	e := newEnv(t)
+	e.put(kv, `{"location":"westeurope","properties":{"sku":{"name":"standard"},"tenantId":"`+tenant+`","enableRbacAuthorization":true}}`)
+	s := spec(t, `{"properties":{"sku":{"name":"standard"},"tenantId":"`+tenant+`","enableRbacAuthorization":false,"accessPolicies":[]}}`)
+	s.Allow = func(had vault.Vault) error {
+		if had.RBAC {
+			return problem.New(problem.Denied, "not you")
+		}
+		return nil
+	}
+	_, _, err := e.Put(e.ctx, kv, by, s)
+	wants(t, err, problem.Denied, "")
+	_, err = e.Patch(e.ctx, kv, by, s)
+	wants(t, err, problem.Denied, "")
+	if v, err := e.Get(e.ctx, kv); err != nil || !v.RBAC {
+		t.Errorf("the vault was changed: %+v, %v", v, err)
+	}
+}
+
+func TestReplacingDoesNotChangeWhoDecides(t *testing.T) {
+	e := newEnv(t)
+	e.put(kv, `{"location":"westeurope","properties":{"sku":{"name":"standard"},"tenantId":"`+tenant+`","enableRbacAuthorization":true}}`)
+	if v := e.put(kv, plain); !v.RBAC {
+		t.Errorf("policies decide: %+v", v)
+	}
+}

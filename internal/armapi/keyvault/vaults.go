@@ -62,9 +62,7 @@ func (s *Service) putSpec(c *arm.Call, r request, old vault.Vault, exists bool) 
 		return vault.Spec{}, err
 	}
 	spec, err := vault.ParseSpec(r.text)
-	if err == nil && exists && !spec.Recover {
-		err = s.checkModel(c, old, r)
-	}
+	spec.Allow = s.mayChange(c, r)
 	return spec, err
 }
 
@@ -72,6 +70,17 @@ func (s *Service) putSpec(c *arm.Call, r request, old vault.Vault, exists bool) 
 // writing the vault: who may write vaults only could take one whose secrets roles
 // guard, put it under policies, and give a policy to anybody.
 const changeRoles = "Microsoft.Authorization/roleAssignments/write"
+
+// mayChange is asked at the moment of the change: between the first look at a vault
+// and that, somebody else may have changed who decides about access.
+func (s *Service) mayChange(c *arm.Call, r request) func(vault.Vault) error {
+	return func(had vault.Vault) error {
+		if err := c.Precondition(had.Resource.ETag(), true); err != nil {
+			return err
+		}
+		return s.checkModel(c, had, r)
+	}
+}
 
 // checkModel refuses another way of deciding about access from who may not say who
 // has access.
@@ -111,9 +120,7 @@ func (s *Service) patchVault(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, fault(c, err)
 	}
-	if err := s.checkModel(c, old, r); err != nil {
-		return arm.Reply{}, err
-	}
+	spec.Allow = s.mayChange(c, r)
 	v, err := s.cfg.Vaults.Patch(c.Context(), c.Scope, c.Caller.ObjectID, spec)
 	if err != nil {
 		return arm.Reply{}, fault(c, err)
