@@ -307,3 +307,22 @@ func TestADocumentWithoutReferencesGoes(t *testing.T) {
 		return err == nil && len(list.Documents) == 0
 	})
 }
+
+// TestATextThatChangesGivesUpTheOldValue has a setting that refers to another
+// secret, which cannot be read: the value of the former is nobody's business then.
+func TestATextThatChangesGivesUpTheOldValue(t *testing.T) {
+	w := newWorld(t)
+	w.vault.set("shop-kv/s", "x")
+	w.create("orders", map[string]string{"S": ref("shop-kv", "s")})
+	r := w.node()
+	w.values(r, "orders")
+	w.set("orders", map[string]string{"s": ref("shop-kv", "s")}) // the same setting
+	w.vault.fault("shop-kv", outage)
+	if v := w.values(r, "orders"); v.Settings["s"] != "x" {
+		t.Errorf("%+v", v)
+	}
+	w.set("orders", map[string]string{"S": ref("shop-kv", "other")})
+	if v := w.values(r, "orders"); v.Settings["S"] != ref("shop-kv", "other") {
+		t.Errorf("%+v", v)
+	}
+}

@@ -133,7 +133,7 @@ func TestARefreshThatTakesLongAnswersWhatIsKnown(t *testing.T) {
 	f.want(503, "POST", references+"/refresh", "")
 }
 
-func TestReferencesThatNobodyResolvesAreRead(t *testing.T) {
+func TestReferencesAreRead(t *testing.T) {
 	f := newFixture(t)
 	f.create()
 	f.want(200, "PUT", siteAt+"/config/appsettings", `{"properties":{"PLAIN":"x","GOOD":"@Microsoft.KeyVault(VaultName=shop;SecretName=s;SecretVersion=1)","BAD":"@Microsoft.KeyVault(Vault=shop)"}}`)
