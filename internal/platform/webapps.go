@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
@@ -16,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/reference"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -30,7 +32,30 @@ func (n *Node) newSites() *sites.API {
 			}
 			return nil
 		},
+		StoppedQuirk: n.stoppedQuirk(),
 	})
+}
+
+// contentShare is the setting without which the platform cannot reach the files of
+// an app.
+const contentShare = "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING"
+
+// stoppedQuirk reports which apps the platform would fail to read the logs'
+// configuration of: those whose content share it cannot reach any more because they
+// have been stopped for too long. It is nil unless the quirk is asked for.
+func (n *Node) stoppedQuirk() func(context.Context, app.App) (bool, error) {
+	if !n.cfg.StoppedTokenExpiry {
+		return nil
+	}
+	return func(ctx context.Context, a app.App) (bool, error) {
+		if a.State != app.Stopped {
+			return false, nil
+		}
+		reports, err := n.references.Report(ctx, a, app.AppSettings)
+		return slices.ContainsFunc(reports, func(r reference.Report) bool {
+			return strings.EqualFold(r.Setting, contentShare) && r.Status == reference.AccessDenied
+		}), err
+	}
 }
 
 // newFunctions makes the operations on functions, keys and deployments.

@@ -29,7 +29,11 @@ func (api *API) sectionOperations() []arm.Operation {
 		{app.StorageAccounts, "POST", "/list", true}, {app.Metadata, "POST", "/list", true}, {app.PushSettings, "POST", "/list", false},
 	} {
 		path := "/config/" + string(s.section)
-		read := api.at(s.method, path+s.below, api.getSection(s.section))
+		get := api.getSection(s.section)
+		if s.section == app.Logs {
+			get = api.unlessStopped(get)
+		}
+		read := api.at(s.method, path+s.below, get)
 		read.Secret = s.secret
 		if s.method == "GET" && s.below != "" { // not with the right to read alone
 			read.Action = "Microsoft.Web/sites/config/list/action"

@@ -71,6 +71,9 @@ type Config struct {
 	// MasterKey reads an app's master key for the address that syncs its triggers;
 	// nil shows none.
 	MasterKey func(ctx context.Context, a app.App) (string, error)
+	// StoppedQuirk reproduces a fault of the platform: where it reports true, the
+	// configuration of an app's logs cannot be read. nil is for no app.
+	StoppedQuirk func(ctx context.Context, a app.App) (bool, error)
 }
 
 // API serves the operations. It is safe for concurrent use.
