@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,8 +32,8 @@ func newAppCommands(env *Env) *cobra.Command {
 
 // createFlags are the flags of app create.
 type createFlags struct {
-	group, location string
-	settings        []string
+	group, location  string
+	settings, vaults []string
 }
 
 func newAppCreate(env *Env) *cobra.Command {
@@ -40,13 +41,15 @@ func newAppCreate(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "create NAME",
 		Short:   "Create an app",
-		Example: "  latchkey app create orders\n  latchkey app create orders --setting GREETING=Hello --setting DB=@db.txt",
+		Example: "  latchkey app create orders\n  latchkey app create orders --setting GREETING=Hello --setting DB=@db.txt\n" +
+			"  latchkey app create orders --vault shop --setting 'DB=@Microsoft.KeyVault(VaultName=shop;SecretName=db)'",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return createApp(cmd.Context(), s, f, args[0]) },
 	}
 	s.addTo(c)
 	c.Flags().StringVarP(&f.group, "resource-group", "g", defaultGroup, "resource group, made if it is missing")
 	c.Flags().StringVar(&f.location, "location", "local", "location of the app")
+	c.Flags().StringArrayVar(&f.vaults, "vault", nil, "a vault whose secrets the app may read, with an identity of its own; may be repeated")
 	c.Flags().StringArrayVar(&f.settings, "setting", nil, "an app setting: K=V, K=@file, or K=- for standard input; may be repeated")
 	return c
 }
@@ -64,8 +67,24 @@ func createApp(ctx context.Context, s *session, f createFlags, name string) erro
 		return problem.New(problem.Exists, fmt.Sprintf("there is an app %s in resource group %s already", printable(a.Name), printable(a.ResourceGroup))).
 			WithNext("choose another name, or change that one with latchkey app settings and latchkey app deploy")
 	}
+	vaults, err := findVaults(ctx, in, f.vaults)
+	if err != nil {
+		return err
+	}
+	later := map[string]string{} // settings that nobody can resolve before the app may read the vaults
+	if len(vaults) > 0 {
+		maps.DeleteFunc(settings, func(name, value string) bool {
+			if isReference(value) {
+				later[name] = value
+			}
+			return isReference(value)
+		})
+	}
 	a, err := in.CreateApp(ctx, manage.NewApp{Name: name, Group: f.group, Location: f.location, Settings: settings})
 	if err != nil {
+		return err
+	}
+	if err := s.plugIn(ctx, in, a, vaults, later); err != nil {
 		return err
 	}
 	if s.out.is(formJSON) {
@@ -73,6 +92,58 @@ func createApp(ctx context.Context, s *session, f createFlags, name string) erro
 	}
 	_, err = fmt.Fprintf(s.env.Stdout, "created %s\n  url  %s\n\nNext: latchkey app deploy %s DIR\n", printable(a.Name), printable(a.URL), printable(a.Name))
 	return err
+}
+
+// plugIn lets a new app read vaults and gives it the settings that need that. The
+// settings are set in any case: they are what was asked for.
+func (s *session) plugIn(ctx context.Context, in *manage.Installation, a manage.App, vaults []manage.Vault, settings map[string]string) error {
+	if len(vaults) == 0 {
+		return nil
+	}
+	_, err := in.AssignIdentity(ctx, a, true, nil, "")
+	if err == nil {
+		err = s.letRead(ctx, in, a, manage.Identity{}, vaults)
+	}
+	if len(settings) == 0 {
+		return err
+	}
+	_, failed := in.ChangeSettings(ctx, a, func(all map[string]string) error { maps.Copy(all, settings); return nil })
+	return errors.Join(err, failed)
+}
+
+// findVaults finds vaults by name, before anything is made that needs them.
+func findVaults(ctx context.Context, in *manage.Installation, names []string) ([]manage.Vault, error) {
+	vaults := make([]manage.Vault, len(names))
+	for n, name := range names {
+		var err error
+		if vaults[n], err = in.Vault(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return vaults, nil
+}
+
+// letRead lets an identity of an app, its own if none is said, read the secrets of
+// vaults.
+func (s *session) letRead(ctx context.Context, in *manage.Installation, a manage.App, who manage.Identity, vaults []manage.Vault) error {
+	if who.PrincipalID == "" {
+		list, err := in.IdentitiesOf(ctx, a)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 || !list[0].System {
+			return problem.New(problem.NotFound, "app "+a.Name+" has no identity of its own").WithNext("latchkey identity assign " + a.Name)
+		}
+		who = list[0]
+	}
+	for _, v := range vaults {
+		given, err := in.LetRead(ctx, v, who.PrincipalID)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.env.Stderr, "%s may read secrets of %s: %s\n", printable(who.Name), printable(v.Name), printable(given))
+	}
+	return nil
 }
 
 func newAppList(env *Env) *cobra.Command {

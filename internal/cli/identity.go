@@ -94,27 +94,28 @@ func newIdentityShow(env *Env) *cobra.Command {
 
 func newIdentityAssign(env *Env) *cobra.Command {
 	s := newSession(env)
-	var users []string
+	var users, vaults []string
 	var reads bool
 	c := &cobra.Command{
 		Use: "assign APP", Short: "Give an app an identity",
 		Long: "Gives an app an identity of its own, or with --identity one that was made with latchkey\n" +
 			"identity create. What it has already stays. The app restarts and finds them in its environment.",
-		Example: "  latchkey identity assign orders\n  latchkey identity assign orders --identity readers --for-references",
+		Example: "  latchkey identity assign orders --vault shop\n  latchkey identity assign orders --identity readers --for-references",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.assignIdentities(cmd.Context(), args[0], users, reads)
+			return s.assignIdentities(cmd.Context(), args[0], users, vaults, reads)
 		},
 	}
 	s.addTo(c)
 	c.Flags().StringArrayVar(&users, "identity", nil, "name or id of an identity; may be repeated (default: one of the app's own)")
+	c.Flags().StringArrayVar(&vaults, "vault", nil, "a vault whose secrets the identity may read; may be repeated")
 	c.Flags().BoolVar(&reads, "for-references", false, "the identity reads the vault references of the app's settings")
 	return c
 }
 
-func (s *session) assignIdentities(ctx context.Context, app string, names []string, reads bool) error {
-	if reads && len(names) > 1 {
-		return usageError{errors.New("--for-references needs one identity")}
+func (s *session) assignIdentities(ctx context.Context, app string, names, vaultNames []string, reads bool) error {
+	if len(names) > 1 && (reads || len(vaultNames) > 0) {
+		return usageError{errors.New("--for-references and --vault need one identity")}
 	}
 	in, a, err := s.openApp(ctx, app)
 	if err != nil {
@@ -126,6 +127,10 @@ func (s *session) assignIdentities(ctx context.Context, app string, names []stri
 			return err
 		}
 	}
+	vaults, err := findVaults(ctx, in, vaultNames)
+	if err != nil {
+		return err
+	}
 	reader := ""
 	if reads {
 		if reader = "SystemAssigned"; len(users) == 1 {
@@ -134,6 +139,13 @@ func (s *session) assignIdentities(ctx context.Context, app string, names []stri
 	}
 	list, err := in.AssignIdentity(ctx, a, len(names) == 0, users, reader)
 	if err != nil {
+		return err
+	}
+	var who manage.Identity
+	if len(users) == 1 {
+		who = users[0]
+	}
+	if err := s.letRead(ctx, in, a, who, vaults); err != nil {
 		return err
 	}
 	return s.showIdentities(list)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
@@ -44,6 +43,7 @@ func (n *Node) openReferences() (err error) {
 	n.metrics.CountReferences(n.referenceFigures)
 	n.beside(n.references.Run)
 	n.beside(n.followSecrets)
+	n.beside(n.followPermissions)
 	return nil
 }
 
@@ -170,40 +170,6 @@ func (n *Node) readSecret(ctx context.Context, v vault.Vault, q reference.Query)
 	return reference.Secret{Value: b.Value, Version: b.Version, Expires: b.Expires}, err
 }
 
-// failure says in the resolver's words why a secret was not read.
-func failure(err error, q reference.Query) error {
-	if err == nil {
-		return nil
-	}
-	f := &reference.Failure{Status: reference.OtherReasons, InnerCode: codeOf(err), Message: err.Error()}
-	switch vault.Code(f.InnerCode) {
-	case vault.VaultNotFound:
-		f.Status, f.HTTPStatus = reference.VaultNotFound, http.StatusNotFound
-		return f
-	case vault.SecretDisabled:
-		f.HTTPStatus = http.StatusForbidden
-		return f
-	}
-	switch problem.KindOf(err) {
-	case problem.Denied:
-		f.Status, f.HTTPStatus = reference.AccessDenied, http.StatusForbidden
-	case problem.Unauthenticated:
-		f.Status, f.HTTPStatus = reference.UnauthorizedClient, http.StatusUnauthorized
-	case problem.NotFound:
-		f.Status, f.HTTPStatus = reference.SecretNotFound, http.StatusNotFound
-		if q.Version != "" {
-			f.Status = reference.SecretVersionNotFound
-		}
-	case problem.Internal:
-		f.HTTPStatus = http.StatusInternalServerError
-	case problem.Unavailable, problem.Throttled:
-		f.HTTPStatus = http.StatusServiceUnavailable
-	case problem.Timeout:
-		f.Status = reference.FetchTimedOut
-	}
-	return f
-}
-
 // auditReference records that a secret was read for an app. What repeats becomes
 // one event.
 func (n *Node) auditReference(v vault.Vault, q reference.Query, version string, err error) {
@@ -230,7 +196,7 @@ func (n *Node) referenceChanged(e reference.Event) {
 	if e.To != reference.Resolved {
 		log = n.log.Warn
 	}
-	log("a reference changed", "app", e.App.Name, "setting", e.Setting, "vault", e.Vault, "secret", e.Secret,
+	log("a reference changed", "app", e.App.Name, "setting", e.Setting, "vault", e.Vault, "name", e.Secret,
 		"from", e.From, "to", e.To, "stale", e.Stale, "version", e.Version, "why", e.Why)
 	scope := e.App.ID.String() + "/config/configreferences/" + string(e.Section) + "/" + e.Setting
 	n.audit.Record(audit.Event{
@@ -279,7 +245,7 @@ func (n *Node) resolved(ctx context.Context, a app.Snapshot) (app.Snapshot, erro
 		return a, err
 	}
 	for _, p := range values.Unresolved {
-		n.log.Error("a reference of an app that starts is not resolved", "app", a.Name, "setting", p.Setting, "status", p.Status, "why", p.Why,
+		n.log.Error("an app starts with a reference that is not resolved", "app", a.Name, "setting", p.Setting, "status", p.Status, "why", p.Why,
 			"stale", p.Stale, "next", "latchkey references list "+a.Name)
 	}
 	a.Settings, a.Connections = values.Settings, values.Connections

@@ -313,3 +313,26 @@ func (i *Installation) UseVault(ctx context.Context, v *Vault, role string) (giv
 	_, _, err = i.Assign(ctx, v.ID, r, p)
 	return "role " + r.Name, err
 }
+
+// secretsUser is the role that reads secrets.
+const secretsUser = "Key Vault Secrets User"
+
+// LetRead lets a principal read the secrets of a vault, besides what it may do
+// already. It says what was given.
+func (i *Installation) LetRead(ctx context.Context, v Vault, objectID string) (given string, err error) {
+	if v.Access == AccessByPolicies {
+		w := wirePolicy{ObjectID: objectID}
+		if w.TenantID, err = i.tenant(ctx); err != nil {
+			return "", err
+		}
+		w.Permissions.Secrets = []string{"get"}
+		body := map[string]any{"properties": map[string]any{"accessPolicies": []wirePolicy{w}}}
+		return "an access policy", i.client.Do(ctx, http.MethodPut, idPath(v.ID)+"/accessPolicies/add", body, nil)
+	}
+	r, err := i.Role(ctx, v.ID, secretsUser)
+	if err != nil {
+		return "", err
+	}
+	_, _, err = i.Assign(ctx, v.ID, r, Principal{ObjectID: objectID})
+	return "role " + r.Name, err
+}

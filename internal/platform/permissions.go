@@ -1,0 +1,63 @@
+package platform
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/groups"
+	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/rbac"
+	"github.com/latchkey/latchkey/internal/state"
+	"github.com/latchkey/latchkey/internal/vault"
+)
+
+// settleTime is how long changes of permissions are collected, and how long the
+// services that decide have to take them up: both follow the same state.
+const settleTime = 200 * time.Millisecond
+
+// followPermissions has references that failed tried again when somebody may have
+// been given a permission: nobody should have to wait for the next attempt.
+func (n *Node) followPermissions(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	var following sync.WaitGroup
+	defer following.Wait()
+	for _, prefix := range []state.Key{
+		inventory.TypePrefix(rbac.AssignmentType), inventory.TypePrefix(rbac.DefinitionType), inventory.TypePrefix(vault.Type),
+		groups.Documents, identity.Documents,
+	} {
+		following.Go(func() { state.Follow(ctx, n.store, prefix, n.outside(), noticer(changed)) })
+	}
+	for {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		if clock.Sleep(ctx, clock.Real{}, settleTime) != nil {
+			return
+		}
+		n.references.Retry()
+	}
+}
+
+// noticer notices that something changed, and nothing else.
+type noticer chan struct{}
+
+// Reset implements state.Follower.
+func (c noticer) Reset([]state.Document) { c.notice() }
+
+// Apply implements state.Follower.
+func (c noticer) Apply(state.Event) { c.notice() }
+
+// Cut implements state.Follower.
+func (c noticer) Cut(error) {}
+
+func (c noticer) notice() {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
