@@ -92,7 +92,8 @@ func (r *Resolver) load(ctx context.Context, uid string) (d document, damaged bo
 
 func decode(text []byte) (d document, err error) {
 	if err := json.Unmarshal(text, &d); err != nil {
-		return document{}, problem.Wrap(problem.Undecryptable, "what is known of an app's references cannot be understood", err)
+		// without the cause, which may quote a piece of the document
+		return document{}, problem.New(problem.Undecryptable, "what is known of an app's references cannot be understood")
 	}
 	return d, nil
 }

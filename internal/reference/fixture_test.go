@@ -34,6 +34,7 @@ type world struct {
 	store *memory.Store
 	apps  *app.Apps
 	vault *vault
+	nodes []*reference.Resolver
 
 	mu      sync.Mutex
 	events  []reference.Event
@@ -65,7 +66,9 @@ func (w *world) node(change ...func(*reference.Config)) *reference.Resolver {
 	for _, c := range change {
 		c(&cfg)
 	}
-	return reference.New(cfg)
+	r := reference.New(cfg)
+	w.nodes = append(w.nodes, r)
+	return r
 }
 
 // running makes a resolver that runs until the test ends, or stop is called, and
@@ -204,6 +207,16 @@ func (w *world) report(r *reference.Resolver, name, setting string) reference.Re
 func (w *world) awaitStatus(r *reference.Resolver, name, setting string, s reference.Status) {
 	w.t.Helper()
 	w.await(fmt.Sprintf("%s of %s is %s", setting, name, s), func() bool { return w.report(r, name, setting).Status == s })
+}
+
+// revision gives that of what is known of an app's references.
+func (w *world) revision(uid string) state.Revision {
+	w.t.Helper()
+	doc, err := w.store.Get(w.t.Context(), reference.Documents+state.Key(uid))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return doc.Revision
 }
 
 func ref(vault, secret string) string {

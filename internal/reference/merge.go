@@ -13,6 +13,8 @@ const (
 	// maxValues bounds the bytes of all values of an app as JSON, so that its document fits
 	// in one write of the state.
 	maxValues = 512 << 10
+	// maxWhy bounds the bytes of what a failure says.
+	maxWhy = 500
 	// maxLag is how far the stored time of the last attempt may lag.
 	maxLag = time.Hour
 )
@@ -96,10 +98,14 @@ func (p *pass) mergeOne(t target, rec record, room *int) record {
 // resolve takes a secret that was read.
 func (r *record) resolve(now time.Time, s Secret) {
 	r.set(now, &Failure{Status: Resolved})
+	s.Version, s.Expires = clip(s.Version), s.Expires.UTC()
+	if s.Expires.Year() > 9999 { // no document can say it, and nobody needs to
+		s.Expires = time.Time{}
+	}
 	if r.Value != s.Value || r.Version != s.Version {
 		r.GoodSince = now
 	}
-	r.Value, r.Version, r.Expires = s.Value, s.Version, s.Expires.UTC()
+	r.Value, r.Version, r.Expires = s.Value, s.Version, s.Expires
 }
 
 // set takes a status; the last good value stays.
@@ -107,7 +113,7 @@ func (r *record) set(now time.Time, f *Failure) {
 	if r.Status != f.Status {
 		r.Since = now
 	}
-	r.Status, r.HTTPStatus, r.InnerCode, r.Why = f.Status, f.HTTPStatus, f.InnerCode, f.Message
+	r.Status, r.HTTPStatus, r.InnerCode, r.Why = f.Status, f.HTTPStatus, clip(f.InnerCode), clip(f.Message)
 }
 
 // differs reports whether a record must be stored anew.
@@ -154,4 +160,11 @@ func encodedLength(text string) int {
 		}
 	}
 	return n
+}
+
+func clip(text string) string {
+	if len(text) > maxWhy {
+		return strings.ToValidUTF8(text[:maxWhy], "") + "…"
+	}
+	return strings.ToValidUTF8(text, "�") // as JSON would make it: it is compared with what was stored
 }

@@ -134,7 +134,9 @@ func (p *pass) fetchOne(ctx context.Context, q Query) outcome {
 		return outcome{secret: secret}
 	}
 	f := failureOf(err)
-	p.r.counts.fetched(f.Status)
+	if ctx.Err() != context.Canceled {
+		p.r.counts.fetched(f.Status)
+	}
 	return outcome{failure: f}
 }
 

@@ -83,7 +83,9 @@ type Config struct {
 	// only. It must not block.
 	OnChange func(Event)
 
-	Interval time.Duration // between fetches of a reference without a version; default 5 min. Each wait is shortened by up to a fifth.
+	// Interval is the time between fetches of a reference without a version; each is
+	// shortened by up to a fifth. The default is 5 min; the platform's is 24 h.
+	Interval time.Duration
 	Timeout  time.Duration // of one fetch, in real time; default 10 s
 	Opening  time.Duration // how long Values waits for fetches, in real time; default 10 s
 	Settle   time.Duration // how long changes of an app are collected before Touch; default 200 ms

@@ -69,6 +69,7 @@ func TestEveryStatus(t *testing.T) {
 		why    string
 	}{
 		"resolved":        {secret: reference.Secret{Value: "x", Version: "1"}, want: reference.Resolved},
+		"odd":             {secret: reference.Secret{Value: "x", Version: "\xff", Expires: time.Unix(1<<40, 0)}, want: reference.Resolved},
 		"empty":           {secret: reference.Secret{Version: "1"}, want: reference.OtherReasons, inner: "SecretEmpty", why: "empty"},
 		"zero byte":       {secret: reference.Secret{Value: "a\x00b", Version: "1"}, want: reference.OtherReasons, inner: "SecretNotText", why: "zero byte"},
 		"no text":         {secret: reference.Secret{Value: "\xff", Version: "1"}, want: reference.OtherReasons, inner: "SecretNotText", why: "no text"},
@@ -113,6 +114,11 @@ func TestEveryStatus(t *testing.T) {
 			}
 			if tt.want != reference.Resolved && v.Settings["S"] != ref("shop-kv", "s") {
 				t.Errorf("it gives %q", v.Settings["S"])
+			}
+			again := w.snapshot("orders")
+			revision := w.revision(again.UID)
+			if err := r.Refresh(t.Context(), again.App); err != nil || w.revision(again.UID) != revision {
+				t.Errorf("it was stored again and nothing changed: %v", err)
 			}
 			if n := r.Stats().Fetches[tt.want]; n == 0 && tt.inner != "ValuesTooLarge" {
 				t.Errorf("%+v", r.Stats())
@@ -324,5 +330,46 @@ func TestATextThatChangesGivesUpTheOldValue(t *testing.T) {
 	w.set("orders", map[string]string{"S": ref("shop-kv", "other")})
 	if v := w.values(r, "orders"); v.Settings["S"] != ref("shop-kv", "other") {
 		t.Errorf("%+v", v)
+	}
+}
+
+// sealed is a store that cannot open the documents of references.
+type sealed struct{ state.Store }
+
+func (s sealed) Get(ctx context.Context, key state.Key) (state.Document, error) {
+	if strings.HasPrefix(string(key), string(reference.Documents)) {
+		return state.Document{}, problem.New(problem.Undecryptable, "the key is not there")
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// TestADocumentThatCannotBeOpenedIsKept until all references have values again:
+// the key may come back.
+func TestADocumentThatCannotBeOpenedIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.vault.set("shop-kv/s", "x")
+	w.create("orders", map[string]string{"S": ref("shop-kv", "s"), "T": ref("shop-kv", "t")})
+	w.values(w.node(), "orders")
+	key := reference.Documents + state.Key(w.snapshot("orders").UID)
+	before, err := w.store.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.node(func(c *reference.Config) { c.Store = sealed{w.store} })
+	if v := w.values(r, "orders"); v.Settings["S"] != "x" {
+		t.Errorf("%+v", v)
+	}
+	if after, err := w.store.Get(t.Context(), key); err != nil || after.Revision != before.Revision {
+		t.Errorf("it was replaced: %v", err)
+	}
+	if list, err := r.Report(t.Context(), w.snapshot("orders").App, app.AppSettings); err != nil || list[0].Status != reference.Initialized || list[0].Why == "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	w.vault.set("shop-kv/t", "y")
+	if v := w.values(r, "orders"); v.Settings["T"] != "y" {
+		t.Errorf("%+v", v)
+	}
+	if after, err := w.store.Get(t.Context(), key); err != nil || after.Revision == before.Revision {
+		t.Errorf("it was not replaced: %v", err)
 	}
 }

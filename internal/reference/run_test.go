@@ -16,8 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/reference"
 )
 
-// advance moves the clock in steps, each after what the one before set off has
-// begun to wait again.
+// advance moves the clock in steps, each when what was set off before is done, so
+// that what is due next is known.
 func (w *world) advance(d, step time.Duration) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
@@ -25,6 +25,9 @@ func (w *world) advance(d, step time.Duration) {
 	for ; d > 0; d -= step {
 		if err := w.clock.AwaitTimers(ctx, 1); err != nil {
 			w.t.Fatal("nobody waits for the time any more")
+		}
+		for _, r := range w.nodes {
+			w.await("the node is idle", r.Idle)
 		}
 		w.clock.Advance(min(d, step))
 	}
