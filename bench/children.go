@@ -84,8 +84,11 @@ func serveEtcd(dir string) error {
 	return <-server.Err()
 }
 
-// serveTLS answers everything with as many bytes as an app has, over TLS like the
-// platform's: what a management API could do at best. It gives tokens too, so that
+// smallBody is about the size of a secret's answer, in bytes.
+const smallBody = 420
+
+// serveTLS answers everything with as many bytes as an app has, or at /small as a
+// secret has, over TLS like the platform's: what its APIs could do at best. It gives tokens too, so that
 // the same client can be used, and leaves its credential in dir.
 func serveTLS(dir string) error {
 	text, err := localca.Generate("bench", []string{"localhost"}, time.Now())
@@ -113,8 +116,12 @@ func serveTLS(dir string) error {
 		return err
 	}
 	fmt.Println(url)
-	server := &http.Server{TLSConfig: ca.TLS(), ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := &http.Server{TLSConfig: ca.TLS(), ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == "/small" {
+			_, _ = w.Write(body[:smallBody])
+			return
+		}
 		_, _ = w.Write(body)
 	})}
 	return server.ServeTLS(l, "", "")

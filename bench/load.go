@@ -27,10 +27,16 @@ var (
 )
 
 func wrk(ctx context.Context, o options, url, key string) (sample, error) {
-	args := []string{"-t1", "-c" + strconv.Itoa(o.conns), "-d" + strconv.Itoa(o.seconds) + "s", "--latency"}
-	if key != "" {
-		args = append(args, "-H", "x-functions-key: "+key)
+	if key == "" {
+		return wrkWith(ctx, o, url)
 	}
+	return wrkWith(ctx, o, url, "-H", "x-functions-key: "+key)
+}
+
+// wrkWith runs wrk with further arguments.
+func wrkWith(ctx context.Context, o options, url string, more ...string) (sample, error) {
+	args := []string{"-t1", "-c" + strconv.Itoa(o.conns), "-d" + strconv.Itoa(o.seconds) + "s", "--latency"}
+	args = append(args, more...)
 	out, err := exec.CommandContext(ctx, "wrk", append(args, url)...).CombinedOutput()
 	if err != nil {
 		return sample{}, fmt.Errorf("wrk: %w: %s", err, out)

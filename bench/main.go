@@ -36,13 +36,19 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "tls" {
 		fatal(serveTLS(os.Args[2]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "workload" {
+		fatal(serveWorkload())
+	}
+	if len(os.Args) > 1 && os.Args[1] == "json" {
+		fatal(serveJSON())
+	}
 	var o options
 	flag.StringVar(&o.binary, "latchkey", "bin/latchkey", "the binary to measure")
 	flag.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds per measurement")
 	flag.IntVar(&o.conns, "connections", 64, "load connections")
 	flag.IntVar(&o.idle, "idle", 10_000, "idle keep-alive connections to hold")
-	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle, keys, scale or management")
+	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle, keys, scale, management, identity, vault or references")
 	flag.StringVar(&o.dir, "scale-dir", "", "data folder to seed for scale and to keep; it can be used again")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -63,7 +69,8 @@ func run(ctx context.Context, o options) error {
 		name string
 		do   func(context.Context, options) error
 	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}, {"keys", measureKeys},
-		{"scale", measureScale}, {"management", measureManagement}}
+		{"scale", measureScale}, {"management", measureManagement},
+		{"identity", measureIdentity}, {"vault", measureVault}, {"references", measureReferences}}
 	fmt.Printf("Measured %s, %d rounds of %d s, %d connections.\n", time.Now().UTC().Format("2006-01-02"), o.rounds, o.seconds, o.conns)
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {

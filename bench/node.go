@@ -26,15 +26,17 @@ type node struct {
 	ready   time.Duration // from the start of the process until it said so
 	started time.Time
 
+	Functions  string `json:"functions"`
 	Management string `json:"management"`
 }
 
 // startNode starts the platform in a data folder, with variables in the
-// environment, and waits until it is ready.
-func startNode(ctx context.Context, binary, dir string, env []string) (*node, error) {
+// environment and further arguments, and waits until it is ready.
+func startNode(ctx context.Context, binary, dir string, env []string, more ...string) (*node, error) {
 	n := &node{dir: dir, started: time.Now()}
-	n.cmd = exec.CommandContext(ctx, binary, "up", "--data-dir", dir, "--log-format", "json", "--log-level", "error", "--metrics-address", "",
-		"--functions-address", "127.0.0.1:0", "--management-address", "127.0.0.1:0")
+	args := []string{"up", "--data-dir", dir, "--log-format", "json", "--log-level", "error", "--metrics-address", "",
+		"--functions-address", "127.0.0.1:0", "--management-address", "127.0.0.1:0"}
+	n.cmd = exec.CommandContext(ctx, binary, append(args, more...)...)
 	n.cmd.Stderr, n.cmd.Env = &n.log, append(os.Environ(), env...)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := n.cmd.StdoutPipe()
