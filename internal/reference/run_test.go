@@ -315,8 +315,8 @@ func TestOneNodeOfTwoRefreshes(t *testing.T) {
 	if second.Stats().Leading || w.vault.total() != before+1 {
 		t.Errorf("%+v, %d fetches", second.Stats(), w.vault.total()-before)
 	}
-	stop()
 	w.vault.set("shop-kv/s", "3")
+	stop()
 	w.await("the second takes over", func() bool { return w.report(second, "orders", "S").Version == "version-of-3" })
 	w.store.ExpireLeases()
 	w.await("it goes on when the lease is lost", func() bool { return w.vault.total() >= before+3 && second.Stats().Leading })
