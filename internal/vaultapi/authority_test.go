@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state/memory"
@@ -77,8 +79,12 @@ func TestTokensOfTheAuthority(t *testing.T) {
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.message) {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
-			if challenged := w.Header().Get("WWW-Authenticate") == wantChallenge; challenged != (tt.status == 401) {
-				t.Errorf("challenge %q", w.Header().Get("WWW-Authenticate"))
+			want := map[int]string{401: wantChallenge}[tt.status]
+			if tt.claims.ObjectID == "gone" { // the client may get another token, and must not use this one again
+				want += `, error="insufficient_claims", claims="` + token.RenewalClaims(c.Now()) + `"`
+			}
+			if diff := cmp.Diff(want, w.Header().Get("WWW-Authenticate")); diff != "" {
+				t.Error(diff)
 			}
 			if tt.status == 200 && e.last().Caller.ObjectID != "oid" {
 				t.Errorf("caller %+v", e.last().Caller)

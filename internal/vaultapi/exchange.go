@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/token"
 	"github.com/latchkey/latchkey/internal/vault"
 )
 
@@ -140,7 +141,7 @@ func (x *exchange) failure(err error) reply {
 		x.event.Reason = f.reason
 	}
 	if f.status == http.StatusUnauthorized {
-		x.field("Www-Authenticate", x.challenge())
+		x.field("Www-Authenticate", x.challenge(f.renew))
 	}
 	if f.allow != "" {
 		x.field("Allow", f.allow)
@@ -152,9 +153,14 @@ func (x *exchange) failure(err error) reply {
 }
 
 // challenge tells where to get a token for what. Clients take it apart at blanks
-// and equals signs, so that it has no others.
-func (x *exchange) challenge() string {
-	return `Bearer authorization="` + plainURL(x.LoginURL(x.r.Host)) + `", resource="` + plainURL(x.Resource(x.r.Host)) + `"`
+// and equals signs, so that it has no others. With renew it also makes them not
+// use the token they have.
+func (x *exchange) challenge(renew bool) string {
+	text := `Bearer authorization="` + plainURL(x.LoginURL(x.r.Host)) + `", resource="` + plainURL(x.Resource(x.r.Host)) + `"`
+	if renew {
+		text += `, error="insufficient_claims", claims="` + token.RenewalClaims(x.event.Time) + `"`
+	}
+	return text
 }
 
 func plainURL(s string) string {

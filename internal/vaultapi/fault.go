@@ -22,6 +22,7 @@ type fault struct {
 	reason  string // for the record; "" is inner, else code
 	allow   string // methods, with 405
 	wait    time.Duration
+	renew   bool // the client is to get another token although the one it has is not over
 }
 
 // Error gives the message.
@@ -103,7 +104,9 @@ func refusal(err error, resource, tenant string) *fault {
 	case token.Expired:
 		return wrongToken("TokenExpired", "[TokenExpired] Error validating token: 'S2S12086'.")
 	}
-	return wrongToken(r.Reason.String(), "[InvalidToken] Error validating token: "+r.Detail+".")
+	f := wrongToken(r.Reason.String(), "[InvalidToken] Error validating token: "+r.Detail+".")
+	f.renew = token.IsRevoked(err)
+	return f
 }
 
 func tooMany(wait time.Duration) *fault {

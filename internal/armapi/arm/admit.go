@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/token"
 )
 
 // admit finds out who calls and whether they may.
@@ -53,11 +54,15 @@ func (x *exchange) authenticate() error {
 	return nil
 }
 
-// challenge gives the WWW-Authenticate field for a failed authentication.
-func (x *exchange) challenge(f Fault) string {
+// challenge gives the WWW-Authenticate field for a failed authentication. Clients
+// whose token was revoked are made to get another one at once.
+func (x *exchange) challenge(f Fault, err error) string {
 	host := strings.TrimPrefix(strings.TrimPrefix(baseURL(x.r), "https://"), "http://")
-	return fmt.Sprintf(`Bearer authorization_uri="%s", error="invalid_token", error_description="%s"`,
-		quotable(x.api.cfg.LoginURL(host)), quotable(f.Message))
+	login := quotable(x.api.cfg.LoginURL(host))
+	if token.IsRevoked(err) {
+		return fmt.Sprintf(`Bearer authorization_uri="%s", error="insufficient_claims", claims="%s"`, login, token.RenewalClaims(x.api.cfg.Clock.Now()))
+	}
+	return fmt.Sprintf(`Bearer authorization_uri="%s", error="invalid_token", error_description="%s"`, login, quotable(f.Message))
 }
 
 // quotable makes text fit between the quotes of a header field.

@@ -61,6 +61,7 @@ func TestErrorsHaveTheirForm(t *testing.T) {
 		{name: "no token"},
 		{name: "wrong scheme", token: "Basic x"},
 		{name: "expired token", token: "Bearer expired"},
+		{name: "revoked token", token: "Bearer revoked"},
 		{name: "denied", token: "Bearer stranger"},
 		{name: "undecided", token: "Bearer unlucky"},
 		{"fault", "", Fault{Status: 409, Code: "VaultAlreadyExists", Message: "The vault exists.", Target: "name", Details: []Detail{{Code: "A", Message: "B"}}}},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/clock"
+	tokens "github.com/latchkey/latchkey/internal/token"
 )
 
 const (
@@ -52,6 +53,8 @@ func authenticate(_ context.Context, r *http.Request) (Caller, error) {
 	switch {
 	case !bearer:
 		return Caller{}, InvalidToken(`the Authorization header is no "Bearer" token`)
+	case token == "revoked":
+		return Caller{}, &tokens.Refused{Reason: tokens.Revoked, Detail: "it was revoked"}
 	case token == "expired":
 		return Caller{}, ExpiredToken("the access token has expired")
 	}
