@@ -142,13 +142,25 @@ func decodeKeys(doc state.Document) (*keySet, error) {
 	return set, nil
 }
 
-// signing gives the key that signs now: the last one whose time has come.
+// signing gives the key that signs now: the last one whose time has come. If there
+// is none, the clock was set back after keys were replaced, in a drill or because
+// it had been wrong; the first one to come signs then, or nobody could sign in and
+// put that right. It verifies already. nil if all are gone.
 func (s *keySet) signing(now time.Time) *storedKey {
-	var found *storedKey
+	var found, next *storedKey
 	for _, k := range s.keys {
-		if !k.Signs.After(now) && !k.gone(now) && (found == nil || !k.Signs.Before(found.Signs)) {
+		switch {
+		case k.gone(now):
+		case k.Signs.After(now):
+			if next == nil || k.Signs.Before(next.Signs) {
+				next = k
+			}
+		case found == nil || !k.Signs.Before(found.Signs):
 			found = k
 		}
+	}
+	if found == nil {
+		return next
 	}
 	return found
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 )
@@ -77,6 +78,24 @@ func TestRotationOverlaps(t *testing.T) {
 		if ids := kids(t, f.Authority); len(ids) != 1 || ids[0] == old {
 			t.Errorf("published in the end: %q", ids)
 		}
+	}
+}
+
+func TestAClockThatIsSetBackLeavesAKeyToSignWith(t *testing.T) {
+	f := newFixture(t)
+	must(t, f.Ready(t.Context()))
+	must(t, f.Rotate(t.Context()))
+	f.clock.Advance(DefaultLead + MaxLifetime + 2*DefaultSkew)
+	must(t, f.Rotate(t.Context())) // clears the first key away
+	ids := kids(t, f.Authority)
+	back := f.node(t, func(c *Config) { c.Clock = clock.NewManual(start) })
+	tok, err := back.Mint(t.Context(), claims, time.Hour)
+	must(t, err)
+	if len(ids) != 2 || tok.KeyID != ids[0] {
+		t.Errorf("of keys %q, %s signs", ids, tok.KeyID)
+	}
+	if _, err := back.Verify(t.Context(), tok.Raw, forARM); err != nil {
+		t.Errorf("its token: %v", err)
 	}
 }
 
