@@ -30,6 +30,10 @@ build: ## Build bin/latchkey (static)
 hello: ## Build the example's handler
 	cd examples/hello-go && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/handler .
 
+.PHONY: orders
+orders: ## Build the handler of the example that reads secrets
+	cd examples/orders-go && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/handler .
+
 .PHONY: test
 test: ## Run all tests, with the race detector where a C compiler is present
 	@if echo '#include <stdlib.h>' | $$($(GO) env CC) -E -xc - >/dev/null 2>&1; then \
