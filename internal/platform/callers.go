@@ -36,6 +36,8 @@ func (n *Node) armCaller(ctx context.Context, r *http.Request) (arm.Caller, erro
 	switch {
 	case errors.As(err, &refused) && refused.Reason == token.Expired:
 		return arm.Caller{}, arm.ExpiredToken(refused.Error())
+	case token.IsRevoked(err):
+		return arm.Caller{}, arm.RevokedToken(err.Error())
 	case errors.As(err, &refused):
 		return arm.Caller{}, arm.InvalidToken(refused.Error())
 	case err != nil:

@@ -73,7 +73,8 @@ type Node struct {
 	vaults     *vault.Vaults
 	secrets    *secrets.Store
 	references *reference.Resolver
-	webhook    *notify.Webhook  // nil: nobody is told
+	webhook    *notify.Webhook // nil: nobody is told
+	disclosed  *disclosed
 	realVaults *keyvault.Source // nil: only our own vaults are asked
 	releases   *release.Releases
 	deployer   *release.Deployer

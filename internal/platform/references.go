@@ -35,6 +35,7 @@ func (n *Node) openReferences() (err error) {
 		}
 		n.beside(n.webhook.Run)
 	}
+	n.disclosed = newDisclosed()
 	n.references = reference.New(reference.Config{
 		Store: n.store, Clock: n.cfg.Clock, Log: n.log, Apps: n.apps, Source: (*secretSource)(n), Identify: n.referenceIdentity,
 		Touch:    func(ctx context.Context, a app.App) (app.App, error) { return n.apps.Touch(ctx, a.ID) },
@@ -113,7 +114,7 @@ func (s *secretSource) Fetch(ctx context.Context, q reference.Query) (reference.
 		return n.realVaults.Fetch(ctx, q)
 	}
 	secret, err := n.readSecret(ctx, v, q)
-	n.auditReference(v, q, secret.Version, err)
+	n.disclosed.record(n, v, q, secret.Version, err)
 	return secret, failure(err, q)
 }
 
@@ -168,25 +169,6 @@ func (n *Node) readSecret(ctx context.Context, v vault.Vault, q reference.Query)
 	}
 	b, err := n.secrets.Get(ctx, v, q.Secret, q.Version)
 	return reference.Secret{Value: b.Value, Version: b.Version, Expires: b.Expires}, err
-}
-
-// auditReference records that a secret was read for an app. What repeats becomes
-// one event.
-func (n *Node) auditReference(v vault.Vault, q reference.Query, version string, err error) {
-	event := audit.Event{
-		Category: audit.SecretRead, Action: vault.Get.Action(), Scope: v.ID.String() + "/secrets/" + q.Secret, Outcome: "Succeeded",
-		Principal: audit.Principal{ObjectID: q.Identity.ObjectID, AppID: q.Identity.AppID, Name: q.Identity.ResourceID},
-		Details:   map[string]string{"app": q.App.String(), "for": "reference"},
-	}
-	if version != "" {
-		event.Details["version"] = version
-	}
-	if problem.KindOf(err) == problem.Denied && err != nil {
-		event.Category, event.Outcome, event.Reason = audit.Denied, "Denied", codeOf(err)
-	} else if err != nil {
-		event.Outcome, event.Reason = "Failed", codeOf(err)
-	}
-	n.audit.Record(event)
 }
 
 // referenceChanged tells everybody who wants to know that a reference stands

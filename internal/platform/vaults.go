@@ -45,7 +45,7 @@ func (n *Node) newVaultAPI() (http.Handler, error) {
 		},
 		Resource: func(host string) string { return "https://" + afterLabels(host, 1) },
 		LoginURL: func(host string) string { return "https://" + afterLabels(host, 2) + "/" + n.install.TenantID },
-		Audit:    func(ctx context.Context, e vaultapi.Event) error { return n.audit.Append(ctx, vaultEvent(e)) },
+		Audit:    n.auditVaultChange,
 		OnEvent:  n.auditVault, Fault: n.vaultFault(), Clock: n.cfg.Clock, Log: n.log,
 	})
 }
@@ -112,6 +112,15 @@ func (n *Node) drilled(ctx context.Context, v vault.Vault) error {
 		return problem.Wrap(problem.Denied, "vault "+v.Name+" refuses everybody in a drill", vault.ForbiddenByPolicy)
 	}
 	return nil
+}
+
+// auditVaultChange records a change before it is answered.
+func (n *Node) auditVaultChange(ctx context.Context, e vaultapi.Event) error {
+	event := vaultEvent(e)
+	if p, err := n.directory.Get(ctx, e.Caller.ObjectID); err == nil {
+		event.Principal.Name = p.Name
+	}
+	return n.audit.Append(ctx, event)
 }
 
 // auditVault records reads of secrets and refusals. It does not wait; what repeats
