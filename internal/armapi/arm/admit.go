@@ -56,10 +56,10 @@ func (x *exchange) authenticate() error {
 
 // challenge gives the WWW-Authenticate field for a failed authentication. Clients
 // whose token was revoked are made to get another one at once.
-func (x *exchange) challenge(f Fault, err error) string {
+func (x *exchange) challenge(f Fault) string {
 	host := strings.TrimPrefix(strings.TrimPrefix(baseURL(x.r), "https://"), "http://")
 	login := quotable(x.api.cfg.LoginURL(host))
-	if token.IsRevoked(err) {
+	if f.renew {
 		return fmt.Sprintf(`Bearer authorization_uri="%s", error="insufficient_claims", claims="%s"`, login, token.RenewalClaims(x.api.cfg.Clock.Now()))
 	}
 	return fmt.Sprintf(`Bearer authorization_uri="%s", error="invalid_token", error_description="%s"`, login, quotable(f.Message))

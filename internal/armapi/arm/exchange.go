@@ -134,7 +134,7 @@ func (x *exchange) failure(err error) Reply {
 	reply := Reply{Status: f.Status, Body: f.envelope(x.web), Header: http.Header{}}
 	switch f.Status {
 	case http.StatusUnauthorized:
-		reply.Header.Set("WWW-Authenticate", x.challenge(f, err))
+		reply.Header.Set("WWW-Authenticate", x.challenge(f))
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		reply.Header.Set("Retry-After", "1")
 	}

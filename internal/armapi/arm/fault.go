@@ -19,6 +19,7 @@ type Fault struct {
 	Message string // for people, a sentence; never a secret
 	Target  string
 	Details []Detail
+	renew   bool // the client is to get another token although the one it has is not over
 }
 
 // Detail is a part of a [Fault].
@@ -45,6 +46,14 @@ func InvalidToken(why string) Fault {
 // ExpiredToken is what authentication fails with for a token that was good.
 func ExpiredToken(why string) Fault {
 	return Fault{Status: http.StatusUnauthorized, Code: "ExpiredAuthenticationToken", Message: sentence(why)}
+}
+
+// RevokedToken is what authentication fails with for a token that would be good had
+// it not been revoked. Clients get another one at once and try again.
+func RevokedToken(why string) Fault {
+	f := InvalidToken(why)
+	f.renew = true
+	return f
 }
 
 // GroupNotFound is the answer for a resource group that does not exist.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/clock"
-	tokens "github.com/latchkey/latchkey/internal/token"
 )
 
 const (
@@ -54,7 +53,7 @@ func authenticate(_ context.Context, r *http.Request) (Caller, error) {
 	case !bearer:
 		return Caller{}, InvalidToken(`the Authorization header is no "Bearer" token`)
 	case token == "revoked":
-		return Caller{}, &tokens.Refused{Reason: tokens.Revoked, Detail: "it was revoked"}
+		return Caller{}, RevokedToken("the access token was revoked")
 	case token == "expired":
 		return Caller{}, ExpiredToken("the access token has expired")
 	}
