@@ -37,11 +37,11 @@ const Require = "LATCHKEY_REQUIRE_WITNESSES"
 // and is skipped where Node or npm are missing or the packages cannot be fetched.
 func Run(t testing.TB, script string, env ...string) []byte {
 	t.Helper()
-	dir := installed(t)
+	modules := Modules(t)
 	ctx, cancel := context.WithTimeout(t.Context(), scriptTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script)
-	cmd.Env = append(append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "node_modules"), "NO_PROXY=*"), env...)
+	cmd.Env = append(append(os.Environ(), "NODE_PATH="+modules, "NO_PROXY=*"), env...)
 	var problems tail
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
@@ -49,6 +49,13 @@ func Run(t testing.TB, script string, env ...string) []byte {
 		t.Fatalf("node %s: %v\n%s\n%s", script, err, out, problems)
 	}
 	return out
+}
+
+// Modules gives the folder of the libraries, for programs that the test does not
+// start itself: they find them through NODE_PATH. The test is skipped as by [Run].
+func Modules(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(installed(t), "node_modules")
 }
 
 // tail keeps what a process wrote.
