@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -152,7 +153,8 @@ func (in *installation) stop(t *testing.T) {
 	}
 	if t.Failed() {
 		text, _ := os.ReadFile(in.log)
-		t.Logf("log of the installation:\n%s", text)
+		lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.Contains(line, `"msg":"request"`) })
+		t.Logf("log of the installation:\n%s", strings.Join(lines, ""))
 	}
 }
 
