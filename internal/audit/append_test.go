@@ -222,6 +222,63 @@ func TestOneStrangerFillsNothing(t *testing.T) {
 	}
 }
 
+// Somebody who reads very much is told apart from others, and leaves them their
+// places; nothing is left uncounted.
+func TestMuchReadingHidesNothingElse(t *testing.T) {
+	e := newEnv(t)
+	const n = 5000
+	read := func(who string, i int) audit.Event {
+		return audit.Event{
+			Category: audit.SecretRead, Action: "read", Scope: fmt.Sprintf("/s/%d", i), Outcome: "Succeeded", Principal: audit.Principal{ObjectID: who},
+		}
+	}
+	for i := range n {
+		e.Record(read("greedy", i))
+	}
+	e.Record(read("modest", 1))
+	e.Record(denial("d"))
+	if err := e.Close(e.ctx); err != nil {
+		t.Fatal(err)
+	}
+	of, rest := map[string]int{}, 0
+	for _, entry := range e.all() {
+		of[entry.Principal.ObjectID+string(entry.Category)] += max(1, entry.Count)
+		if entry.Action == "Latchkey.Audit/various" && entry.Details["action"] == "read" {
+			rest += max(1, entry.Count)
+		}
+	}
+	if len(e.all()) > 300 || of["greedySecretRead"] != n || of["modestSecretRead"] != 1 || of["Denied"] != 1 || rest < n/2 {
+		t.Errorf("%d events, by whose they are: %v, of many kinds: %d", len(e.all()), of, rest)
+	}
+}
+
+// When many principals do many different things, each still has its own count.
+func TestManyReadersAreKeptApart(t *testing.T) {
+	e := newEnv(t)
+	const readers, each = 500, 20
+	for i := range readers * each {
+		e.Record(audit.Event{
+			Category: audit.SecretRead, Action: "read", Scope: fmt.Sprintf("/s/%d", i), Principal: audit.Principal{ObjectID: fmt.Sprint(i % readers)},
+		})
+	}
+	e.Record(denial("d"))
+	if err := e.Close(e.ctx); err != nil {
+		t.Fatal(err)
+	}
+	of := map[string]int{}
+	for _, entry := range e.all() {
+		of[entry.Principal.ObjectID+string(entry.Category)] += max(1, entry.Count)
+	}
+	for i := range readers {
+		if got := of[fmt.Sprint(i)+"SecretRead"]; got != each {
+			t.Fatalf("%d events of reader %d, want %d", got, i, each)
+		}
+	}
+	if of["Denied"] != 1 {
+		t.Error("a denial was dropped")
+	}
+}
+
 func TestTooManyDenialsAreCounted(t *testing.T) {
 	e := newEnv(t)
 	e.store.SetUnavailable(true)

@@ -6,35 +6,55 @@ import (
 	"time"
 )
 
-// maxStranger is how many kinds of denials of one source that nobody knows are
-// kept apart at a time: what is refused of a stranger is the stranger's choice,
-// and must neither fill the store nor push out what others are refused.
-const maxStranger = 20
+// How many kinds of events are kept apart at a time of one source that nobody
+// knows, and of one principal: what is refused of a stranger is the stranger's
+// choice, and must neither fill the store nor push out what others are refused;
+// nor must who reads very much push out what others read.
+const (
+	maxStranger  = 20
+	maxPrincipal = 200
+)
 
-// denials are those that wait to be written, and those being merged.
-type denials struct {
-	ready    []Event
-	merging  map[denialKey]*Event // the repetitions of a denial; Count 0: none so far
-	kinds    map[string]int       // of strangers, how many in merging, by source
-	dropped  int
-	retryNot time.Time // before it, ready is not tried again
+// various is the action of events that stand for many different ones.
+const various = "Latchkey.Audit/various"
+
+// pending are events that nobody waits for: those to be written, and those being
+// merged.
+type pending struct {
+	ready   []Event
+	merging map[kind]*Event // the repetitions of an event; Count 0: none so far
+	crowd   map[kind]int    // how many in merging, by whose
+	dropped int
 }
 
-// denialKey says which denials are the same.
-type denialKey struct {
+func newPending() *pending {
+	return &pending{merging: map[kind]*Event{}, crowd: map[kind]int{}}
+}
+
+// kind says which events are the same.
+type kind struct {
 	principal, source, action, scope, reason string
 }
 
-// keyOf gives the kind of a denial. Only an object id is known for sure: an app id
+// kindOf gives the kind of an event. Only an object id is known for sure: an app id
 // can be the claim of somebody who did not prove it.
-func keyOf(e Event) denialKey {
+func kindOf(e Event) kind {
 	if e.Principal.ObjectID != "" { // the same from everywhere
-		return denialKey{e.Principal.ObjectID, "", e.Action, e.Scope, e.Reason}
+		return kind{e.Principal.ObjectID, "", e.Action, e.Scope, e.Reason}
 	}
-	return denialKey{e.Principal.AppID, network(e.Source), e.Action, e.Scope, e.Reason}
+	return kind{e.Principal.AppID, network(e.Source), e.Action, e.Scope, e.Reason}
 }
 
-func (k denialKey) isStranger() bool { return k.source != "" }
+func (k kind) isStranger() bool { return k.source != "" }
+
+// whose gives the stranger's source or the principal, and how many kinds of these
+// are kept apart.
+func (k kind) whose() (who kind, most int) {
+	if k.isStranger() {
+		return kind{source: k.source}, maxStranger
+	}
+	return kind{principal: k.principal}, maxPrincipal
+}
 
 // address gives the address in what may be an address with a port.
 func address(source string) string {
@@ -59,70 +79,129 @@ func network(source string) string {
 	return ip.String()
 }
 
-// various stands for the further denials of a stranger who was refused many
-// different things.
-func (e Event) various() Event {
-	return Event{
-		Time: e.Time, Category: Denied, Action: "Latchkey.Audit/various", Source: e.Source, Outcome: "Denied", Node: e.Node,
-		CorrelationID: e.CorrelationID, Reason: "this source was refused many different things within a minute; these are not told apart",
+// coarse gives the event and kind that stand for the further events of somebody
+// of whom there are many different ones: of a principal, or of a source that
+// nobody knows.
+func (k kind) coarse(e Event) (Event, kind) {
+	out := Event{
+		Time: e.Time, Category: e.Category, Action: various, Source: e.Source, Outcome: e.Outcome, Node: e.Node,
+		CorrelationID: e.CorrelationID, Reason: "this principal did many different things within a minute; these are not told apart",
+		Details: map[string]string{"action": e.Action},
 	}
+	if k.isStranger() {
+		out.Outcome, out.Details = "Denied", nil
+		out.Reason = "this source was refused many different things within a minute; these are not told apart"
+		return out, kind{source: k.source, action: various}
+	}
+	out.Principal = e.Principal
+	return out, kind{principal: k.principal, action: various, scope: e.Action}
 }
 
-// Record adds a denial without waiting. The first of its kind is written at once;
+// Record adds an event without waiting. The first of its kind is written at once;
 // what repeats it within a minute becomes one event with a count, written when
-// the minute is over. Denials are the same if principal (or, for unknown ones,
-// source and claimed app id), action, scope and reason are; of a source that
-// nobody knows, what is over a number of kinds becomes one kind. When too many
-// wait they are dropped, and how many were is written as an event.
+// the minute is over. Events are the same if principal (or, for unknown ones,
+// source and claimed app id), action, scope and reason are. Of a source that
+// nobody knows, what is over a number of kinds becomes one kind; so does what is
+// over a larger number of one action of a principal, or comes when there are very
+// many kinds altogether. Denials and other events have places of their own, so
+// that much reading hides no refusal. When too many wait they are dropped, and how many were is written as an
+// event.
 func (l *Log) Record(e Event) {
 	e = l.complete(e)
-	k := keyOf(e)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := &l.denied
-	if k.isStranger() && d.merging[k] == nil && d.kinds[k.source] >= maxStranger {
-		e = e.various()
-		k = denialKey{source: k.source, action: e.Action}
+	p := l.others
+	if e.Category == Denied {
+		p = l.denied
 	}
-	if m := d.merging[k]; m != nil && e.Time.Sub(m.Time) < mergeWithin {
-		m.Count++
-		m.Until, m.CorrelationID = e.Time, e.CorrelationID
-		return
-	} else if m != nil {
-		d.settle(k, m)
-	}
-	if len(d.ready) >= maxPending || len(d.merging) >= maxPending {
-		d.dropped++
+	if !p.add(e) {
 		return
 	}
-	d.ready = append(d.ready, e)
-	repeats := e
-	repeats.Count = 0
-	d.merging[k] = &repeats
-	d.count(k, 1)
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
 }
 
-// settle ends the merging of a denial.
-func (d *denials) settle(k denialKey, m *Event) {
-	delete(d.merging, k)
-	d.count(k, -1)
+// add takes an event in; it says whether there is something to write now.
+func (p *pending) add(e Event) bool {
+	k, places := kindOf(e), maxPending
+	if p.merging[k] == nil && p.crowded(k) {
+		e, k = k.coarse(e)
+		if !k.isStranger() {
+			places = 2 * maxPending // the second half is for these
+		}
+	}
+	if m := p.merging[k]; m != nil && e.Time.Sub(m.Time) < mergeWithin {
+		m.Count++
+		m.Until, m.CorrelationID = e.Time, e.CorrelationID
+		return false
+	} else if m != nil {
+		p.settle(k, m)
+	}
+	if len(p.ready) >= places || len(p.merging) >= places {
+		p.dropped++
+		return false
+	}
+	e = e.detailed()
+	p.ready = append(p.ready, e)
+	repeats := e
+	repeats.Count = 0
+	p.merging[k] = &repeats
+	p.count(k, 1)
+	return true
+}
+
+// crowded says whether a new kind is not to be kept apart. Strangers find no place
+// when all are taken, principals then share what there is for each.
+func (p *pending) crowded(k kind) bool {
+	who, most := k.whose()
+	full := len(p.merging) >= maxPending || len(p.ready) >= maxPending
+	return p.crowd[who] >= most || full && !k.isStranger()
+}
+
+// settle ends the merging of an event.
+func (p *pending) settle(k kind, m *Event) {
+	delete(p.merging, k)
+	p.count(k, -1)
 	if m.Count > 0 {
-		d.ready = append(d.ready, *m) // one for each that was admitted to merging
+		p.ready = append(p.ready, *m) // one for each that was admitted to merging
 	}
 }
 
-// count keeps the number of kinds of a stranger.
-func (d *denials) count(k denialKey, n int) {
-	if !k.isStranger() {
-		return
+// count keeps the number of kinds by whose they are.
+func (p *pending) count(k kind, n int) {
+	who, _ := k.whose()
+	if p.crowd[who] += n; p.crowd[who] <= 0 {
+		delete(p.crowd, who)
 	}
-	if d.kinds[k.source] += n; d.kinds[k.source] <= 0 {
-		delete(d.kinds, k.source)
+}
+
+// next says when something is to be written that nobody wakes for; false if it is
+// due already.
+func (p *pending) next(now time.Time) (in time.Duration, later bool) {
+	if len(p.ready) > 0 || p.dropped > 0 {
+		return 0, false
 	}
+	in = 24 * time.Hour
+	for _, m := range p.merging {
+		in = min(in, max(m.Time.Add(mergeWithin).Sub(now), time.Millisecond))
+	}
+	return in, true
+}
+
+// take gives the next event that is due.
+func (p *pending) take(now time.Time) (e Event, found bool) {
+	for k, m := range p.merging {
+		if now.Sub(m.Time) >= mergeWithin {
+			p.settle(k, m)
+		}
+	}
+	if len(p.ready) == 0 {
+		return e, false
+	}
+	e, p.ready = p.ready[0], p.ready[1:]
+	return e, true
 }
 
 // nextDue says how long until something is to be written that nobody wakes for.
@@ -130,62 +209,75 @@ func (l *Log) nextDue() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now, next := l.clock.Now(), 24*time.Hour
-	if len(l.denied.ready) > 0 || l.denied.dropped > 0 {
-		next = max(l.denied.retryNot.Sub(now), time.Millisecond)
-	}
-	for _, m := range l.denied.merging {
-		next = min(next, max(m.Time.Add(mergeWithin).Sub(now), time.Millisecond))
+	for _, p := range []*pending{l.denied, l.others} {
+		in, later := p.next(now)
+		if !later {
+			in = max(l.retryNot.Sub(now), time.Millisecond)
+		}
+		next = min(next, in)
 	}
 	return next
 }
 
-// takeDenied gives the next denial that is due.
-func (l *Log) takeDenied() (Event, bool) {
+// takeRecorded gives the next event that is due, denials first.
+func (l *Log) takeRecorded() (Event, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d, now := &l.denied, l.clock.Now()
-	for k, m := range d.merging {
-		if now.Sub(m.Time) >= mergeWithin {
-			d.settle(k, m)
+	now := l.clock.Now()
+	if now.Before(l.retryNot) {
+		return Event{}, false
+	}
+	for _, p := range []*pending{l.denied, l.others} {
+		if e, found := p.take(now); found {
+			return e, true
 		}
 	}
-	if now.Before(d.retryNot) {
+	if l.denied.dropped+l.others.dropped == 0 {
 		return Event{}, false
 	}
-	if len(d.ready) == 0 && d.dropped > 0 {
-		e := l.complete(Event{
-			Category: System, Action: "Latchkey.Audit/dropped", Reason: "too many denials at once; these were not recorded",
-			Count: d.dropped, Details: map[string]string{"dropped": strconv.Itoa(d.dropped)},
-		})
-		d.dropped = 0
-		return e, true
-	}
-	if len(d.ready) == 0 {
-		return Event{}, false
-	}
-	e := d.ready[0]
-	d.ready = d.ready[1:]
-	return e, true
+	return l.takeDropped(), true
 }
+
+// takeDropped gives the event that says how many were dropped.
+func (l *Log) takeDropped() Event {
+	n := l.denied.dropped + l.others.dropped
+	e := l.complete(Event{
+		Category: System, Action: dropped, Reason: "too many events at once; these were not recorded", Count: n,
+		Details: map[string]string{"dropped": strconv.Itoa(n), "denials": strconv.Itoa(l.denied.dropped)},
+	})
+	l.denied.dropped, l.others.dropped = 0, 0
+	return e
+}
+
+// dropped is the action of the event that says how many were dropped.
+const dropped = "Latchkey.Audit/dropped"
 
 // putBack takes an event again that could not be written.
 func (l *Log) putBack(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.denied.retryNot = l.clock.Now().Add(retryAfter)
-	if e.Action == "Latchkey.Audit/dropped" {
-		l.denied.dropped += e.Count
+	l.retryNot = l.clock.Now().Add(retryAfter)
+	p := l.others
+	if e.Category == Denied {
+		p = l.denied
+	}
+	if e.Action == dropped {
+		denials, _ := strconv.Atoi(e.Details["denials"]) // what takeDropped wrote
+		l.denied.dropped += denials
+		l.others.dropped += e.Count - denials
 		return
 	}
-	l.denied.ready = append([]Event{e}, l.denied.ready...)
+	p.ready = append([]Event{e}, p.ready...)
 }
 
 // mergeAll makes everything due, for the end.
 func (l *Log) mergeAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for k, m := range l.denied.merging {
-		l.denied.settle(k, m)
+	for _, p := range []*pending{l.denied, l.others} {
+		for k, m := range p.merging {
+			p.settle(k, m)
+		}
 	}
-	l.denied.retryNot = time.Time{}
+	l.retryNot = time.Time{}
 }

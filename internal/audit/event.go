@@ -60,7 +60,7 @@ const (
 	maxDetail  = 512 // bytes of a detail
 )
 
-// fit gives the event within its limits, as a copy.
+// fit gives the event within its limits, but for its details.
 func (e Event) fit() Event {
 	for _, text := range []*string{
 		(*string)(&e.Category), &e.Action, &e.Scope, &e.Principal.ObjectID, &e.Principal.AppID, &e.Principal.Name,
@@ -69,6 +69,12 @@ func (e Event) fit() Event {
 		*text = cut(*text, maxText)
 	}
 	e.Time, e.Until = e.Time.UTC().Round(0), e.Until.UTC().Round(0)
+	return e
+}
+
+// detailed gives the event with its details within their limits, as a copy. It is
+// apart because events that only repeat others need it not.
+func (e Event) detailed() Event {
 	if len(e.Details) == 0 {
 		e.Details = nil
 		return e

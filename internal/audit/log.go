@@ -15,10 +15,10 @@ const (
 	batchEvents = 50
 	batchBytes  = state.MaxValue / 4 // the largest event fits into what is left of a write
 	queueLength = 256                // events that Append may have waiting
-	mergeWithin = time.Minute        // repeated denials are merged for as long
-	maxPending  = 1000               // denials that are waiting, and kinds of denials being merged
+	mergeWithin = time.Minute        // repeated events are merged for as long
+	maxPending  = 1000               // events that are waiting, and kinds being merged, of denials and of others
 	writeWithin = 15 * time.Second   // one write to the store
-	retryAfter  = time.Second        // denials that could not be written are tried again
+	retryAfter  = time.Second        // recorded events that could not be written are tried again
 )
 
 // Log appends events to the chain. It is safe for concurrent use; several Logs, in
@@ -31,7 +31,7 @@ type Log struct {
 	clock clock.Clock
 	log   *slog.Logger
 	queue chan request
-	wake  chan struct{} // there are denials to write
+	wake  chan struct{} // there are recorded events to write
 	ctx   context.Context
 	stop  context.CancelFunc // ends the store's calls
 	quit  chan struct{}      // closed when no more is taken in
@@ -39,8 +39,9 @@ type Log struct {
 	once  sync.Once
 	tail  tail // the owner's
 
-	mu     sync.Mutex
-	denied denials
+	mu             sync.Mutex
+	denied, others *pending
+	retryNot       time.Time // before it, they are not tried again
 }
 
 // request is an event whose sender waits.
@@ -56,7 +57,7 @@ func New(store state.Store, c clock.Clock, log *slog.Logger) *Log {
 		store: store, clock: c, log: log, ctx: ctx, stop: stop,
 		queue: make(chan request, queueLength), wake: make(chan struct{}, 1),
 		quit: make(chan struct{}), done: make(chan struct{}),
-		denied: denials{merging: map[denialKey]*Event{}, kinds: map[string]int{}},
+		denied: newPending(), others: newPending(),
 	}
 	go l.own()
 	return l
@@ -66,7 +67,7 @@ func New(store state.Store, c clock.Clock, log *slog.Logger) *Log {
 // problem.Unavailable when the store cannot be reached or the log is closed, ctx's
 // when that ends; the event may have been added all the same.
 func (l *Log) Append(ctx context.Context, e Event) error {
-	req := request{l.complete(e), make(chan error, 1)}
+	req := request{l.complete(e).detailed(), make(chan error, 1)}
 	select {
 	case <-l.quit:
 		return errClosed()
@@ -164,7 +165,7 @@ func (l *Log) drain() {
 }
 
 // gather makes a batch of what is waiting, beginning with first: senders that
-// wait, then denials that are due.
+// wait, then recorded events that are due.
 func (l *Log) gather(first ...request) []request {
 	batch, size := first, 0
 	for _, req := range first {
@@ -177,7 +178,7 @@ func (l *Log) gather(first ...request) []request {
 			continue
 		default:
 		}
-		e, more := l.takeDenied()
+		e, more := l.takeRecorded()
 		if !more {
 			break
 		}
@@ -197,8 +198,8 @@ func (e Event) size() int {
 	return 600 + 6*n
 }
 
-// write appends a batch and answers its senders; denials that could not be written
-// are put back.
+// write appends a batch and answers its senders; recorded events that could not
+// be written are put back.
 func (l *Log) write(batch []request) bool {
 	if len(batch) == 0 {
 		return true
