@@ -80,10 +80,10 @@ func TestIncident8660RotatingTheStorageDoesNotLoop(t *testing.T) {
 	in := up(t, "")
 	in.run(t, "", "vault", "create", "shop-kv")
 	in.secret(t, "shop-kv", "storage", "AccountName=a;AccountKey=one")
-	in.app(t, "AzureWebJobsStorage="+reference("storage"), startsVariable+"="+starts)
+	in.app(t, startsVariable+"="+starts)
 	in.run(t, "", "identity", "assign", "shop")
 	in.run(t, "", "role", "assign", "Key Vault Secrets User", "--principal", "shop", "--scope", "vault/shop-kv")
-	in.run(t, "", "references", "refresh", "shop")
+	in.run(t, "", "app", "settings", "set", "shop", "AzureWebJobsStorage="+reference("storage"))
 	in.awaitHas(t, "AzureWebJobsStorage", "AccountName=a;AccountKey=one")
 
 	during := in.press(t, "/api/env?name=AzureWebJobsStorage", "AccountName=a;AccountKey=one", "AccountName=a;AccountKey=two")
