@@ -157,13 +157,19 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // token makes a JWT as the workload has it in a file.
 func (i *issuer) token(t *testing.T) string {
 	t.Helper()
+	return i.tokenFor(t, workload, exchange, time.Now().Add(time.Hour))
+}
+
+// tokenFor makes a JWT for somebody.
+func (i *issuer) tokenFor(t *testing.T, subject, audience string, expires time.Time) string {
+	t.Helper()
 	part := func(v any) string {
 		text, err := json.Marshal(v)
 		must(t, err)
 		return base64.RawURLEncoding.EncodeToString(text)
 	}
 	signed := part(map[string]string{"alg": "RS256", "kid": "k1", "typ": "JWT"}) + "." + part(map[string]any{
-		"iss": i.URL, "sub": workload, "aud": []string{exchange}, "exp": time.Now().Add(time.Hour).Unix(),
+		"iss": i.URL, "sub": subject, "aud": []string{audience}, "exp": expires.Unix(),
 	})
 	hash := crypto.SHA256.New()
 	hash.Write([]byte(signed))
