@@ -68,7 +68,7 @@ func (r replay) one(t testing.TB, s step) error {
 		path += mark + "api-version=" + r.version
 	}
 	header := r.header
-	if strings.HasPrefix(path, "https:") && s.body != "" {
+	if strings.HasPrefix(path, "https:") && s.body != "" && header.Get("Content-Type") == "" {
 		header = header.Clone()
 		header.Set("Content-Type", "application/octet-stream")
 	}
@@ -119,6 +119,7 @@ func TestClientsThatCannotRunHereAreReplayed(t *testing.T) {
 	p := up(t, t.TempDir(), "--metrics-address", "")
 	c := p.owner(t)
 	t.Run("azurerm", func(t *testing.T) { azurerm(t, c) })
+	t.Run("azurerm with vaults", func(t *testing.T) { azurermVault(t, c) })
 	t.Run("core tools", func(t *testing.T) { coreTools(t, c) })
 	t.Run("az", func(t *testing.T) { az(t, c) })
 }
