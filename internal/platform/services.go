@@ -56,13 +56,13 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 			func(ctx context.Context, a app.App) error { return n.roles.UnassignBelow(ctx, a.ID) },
 		},
 	})
-	if err := n.openReferences(); err != nil {
-		return err
-	}
 	if err := n.vaults.Ready(ctx); err != nil {
 		return err
 	}
-	return n.roles.Ready(ctx)
+	if err := n.roles.Ready(ctx); err != nil {
+		return err
+	}
+	return n.openReferences() // before, what it asks for would seem to be neither there nor allowed
 }
 
 // deleteIdentity removes what an app could identify itself with, and the secrets
