@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
+	"github.com/latchkey/latchkey/internal/identity/managed"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
@@ -316,6 +317,17 @@ type principals struct{ calls []string }
 func (p *principals) Ensure(_ context.Context, site resource.ID, block json.RawMessage) (json.RawMessage, error) {
 	p.calls = append(p.calls, site.Name()+" "+string(block))
 	return json.RawMessage(strings.Replace(string(block), `"SystemAssigned"`, `"SystemAssigned","principalId":"p1","tenantId":"t"`, 1)), nil
+}
+
+func (p *principals) Merge(_ context.Context, old, said json.RawMessage, patch bool) (json.RawMessage, error) {
+	return managed.Next(old, said, patch)
+}
+
+func (p *principals) Shown(_ context.Context, stored json.RawMessage, _ resource.ID) (json.RawMessage, error) {
+	if b, err := managed.Parse(stored); err != nil || !b.System() && !b.User() {
+		return nil, err
+	}
+	return stored, nil
 }
 
 func TestIdentityIsKeptAndPrincipalsAreOurs(t *testing.T) {
