@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -231,6 +232,7 @@ type vault struct {
 	calls   map[string]int              // by vault/secret[/version]
 	queries []reference.Query
 	held    chan struct{} // fetches wait for it; nil for none
+	holds   []string      // the vaults whose fetches wait; empty for all
 	now     int           // fetches that are going on
 	most    int           // that ever were
 }
@@ -259,12 +261,13 @@ func (v *vault) fault(name string, err error) {
 	v.faults[name] = err
 }
 
-// hold keeps fetches until the returned function is called.
-func (v *vault) hold() (release func()) {
+// hold keeps fetches, from some vaults or from all, until the returned function is
+// called.
+func (v *vault) hold(vaults ...string) (release func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	held := make(chan struct{})
-	v.held = held
+	v.held, v.holds = held, vaults
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -305,7 +308,7 @@ func (v *vault) Fetch(ctx context.Context, q reference.Query) (reference.Secret,
 	v.now++
 	v.most = max(v.most, v.now)
 	defer func() { v.now-- }()
-	if held := v.held; held != nil {
+	if held := v.held; held != nil && (len(v.holds) == 0 || slices.Contains(v.holds, q.Vault)) {
 		v.mu.Unlock()
 		var err error
 		select {

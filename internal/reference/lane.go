@@ -149,7 +149,8 @@ func (l *lane) leave(name string, v *vaultGate) {
 func (l *lane) isSilent(v *vaultGate) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.r.cfg.Clock.Now().Before(v.until)
+	left := v.until.Sub(l.r.cfg.Clock.Now())
+	return left > 0 && left <= tripped // more is left only if the clock was set back
 }
 
 func (l *lane) answered(v *vaultGate, did bool) {

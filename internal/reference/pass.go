@@ -45,6 +45,7 @@ func (p *pass) run(ctx, patience context.Context, want demand) (document, error)
 		return document{}, err
 	}
 	p.targets = targets(p.app)
+	p.r.expect(p.app.UID, p.targets)
 	p.before.settle(p.app.App)
 	p.whole = want.all || !p.before.current(p.app.App)
 	chosen := p.choose(want)

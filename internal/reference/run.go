@@ -134,19 +134,18 @@ func (s *schedule) take(e *entry) (want demand, touch, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.r.now()
-	at := e.next()
-	if s.ctx.Err() != nil || !e.asked && (at.IsZero() || at.After(now)) {
+	if s.ctx.Err() != nil || !e.asked && !s.r.isDue(e.next(), now) {
 		e.running = false
 		s.signal()
 		return demand{}, false, false
 	}
 	want, e.want, e.asked, e.retryAt = e.want, demand{}, false, time.Time{}
 	for key, t := range e.timings {
-		if !t.due.IsZero() && !t.due.After(now.Add(together)) {
+		if !t.due.IsZero() && !t.due.After(now.Add(together)) || s.r.isDue(t.due, now) {
 			want.add(demand{keys: map[string]bool{key: true}})
 		}
 	}
-	return want, !e.touchAt.IsZero() && !e.touchAt.After(now), true
+	return want, s.r.isDue(e.touchAt, now), true
 }
 
 // done has what failed tried again later.

@@ -216,6 +216,49 @@ func TestAChangedSecretReachesTheCopiesOnce(t *testing.T) {
 	})
 }
 
+// TestAChangeIsNotMissedWhileOtherSecretsAreFetched: what was fetched first may
+// change before the last one comes.
+func TestAChangeIsNotMissedWhileOtherSecretsAreFetched(t *testing.T) {
+	w := newWorld(t)
+	w.vault.set("shop-kv/db", "old")
+	w.vault.set("slow-kv/s", "x")
+	release := w.vault.hold("slow-kv")
+	w.create("orders", map[string]string{"DB": ref("shop-kv", "db"), "SLOW": ref("slow-kv", "s")})
+	r := w.running()
+	w.await("one secret is fetched and the other is not", func() bool { return w.vault.called("shop-kv/db") == 1 && w.vault.going() == 1 })
+	w.vault.set("shop-kv/db", "new")
+	r.Changed("shop-kv", "db")
+	release()
+	w.await("the new value is there", func() bool { return w.report(r, "orders", "DB").Version == "version-of-new" })
+}
+
+// TestAClockThatIsSetBackStopsNothing: what is due would be far away, and a vault
+// that did not answer would not be asked for days.
+func TestAClockThatIsSetBackStopsNothing(t *testing.T) {
+	const ahead = 5 * 24 * time.Hour
+	w := newWorld(t)
+	w.create("orders", map[string]string{"DB": ref("shop-kv", "db"), "A": ref("silent-kv", "a"), "B": ref("silent-kv", "b"), "C": ref("silent-kv", "c")})
+	w.vault.set("shop-kv/db", "old")
+	w.vault.fault("silent-kv", context.DeadlineExceeded)
+	w.clock.Advance(ahead)
+	r := w.running()
+	for _, setting := range []string{"A", "B", "C"} {
+		w.awaitStatus(r, "orders", setting, reference.FetchTimedOut)
+	}
+	w.await("the node is idle", r.Idle)
+	w.clock.Advance(-ahead)
+	for _, secret := range []string{"a", "b", "c"} {
+		w.vault.set("silent-kv/"+secret, "x")
+	}
+	w.vault.set("shop-kv/db", "new")
+	w.vault.fault("silent-kv", nil)
+	r.Retry() // the timers of this clock were not moved; those of a drill are
+	for _, setting := range []string{"A", "B", "C"} {
+		w.awaitStatus(r, "orders", setting, reference.Resolved)
+	}
+	w.await("what was due later is fetched too", func() bool { return w.report(r, "orders", "DB").Version == "version-of-new" })
+}
+
 // TestASecretThatAlwaysChangesDoesNotLoop has a source that gives another value
 // each time: a start must not cause the next one.
 func TestASecretThatAlwaysChangesDoesNotLoop(t *testing.T) {

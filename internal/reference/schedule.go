@@ -2,6 +2,7 @@ package reference
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -167,6 +168,31 @@ func (s *schedule) reindex(e *entry, secrets map[string]struct{}) {
 	e.secrets = secrets
 }
 
+// expect has changes of the secrets of targets told from now on, before they are
+// fetched: a change that comes while others still are would be missed otherwise.
+func (r *Resolver) expect(uid string, targets []target) {
+	s := r.leading()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.apps[uid]
+	if e == nil {
+		return
+	}
+	secrets := make(map[string]struct{}, len(e.secrets)+len(targets))
+	maps.Copy(secrets, e.secrets)
+	for _, t := range targets {
+		if t.fault == nil {
+			secrets[t.secret()] = struct{}{}
+		}
+	}
+	if len(secrets) > len(e.secrets) {
+		s.reindex(e, secrets)
+	}
+}
+
 // learned takes what a pass found out, whoever made it.
 func (r *Resolver) learned(p *pass, d document) {
 	if s := r.leading(); s != nil {
@@ -218,7 +244,11 @@ func (s *schedule) next(was timing, t target, rec record, attempted bool, now ti
 		return was
 	}
 	was.failures, was.due = 0, time.Time{}
-	if !t.ref.Pinned() {
+	switch {
+	case t.ref.Pinned():
+	case !attempted: // another node read it, and it may have changed before this one was told of changes
+		was.due = now.Add(s.r.cfg.Backoff.First)
+	default:
 		was.due = regular(now, s.r.cfg.Interval, rec.Expires)
 	}
 	return was
@@ -267,13 +297,20 @@ func (s *schedule) due() (next time.Time) {
 			continue // it looks again when it ends
 		}
 		at := e.next()
-		if !at.IsZero() && !at.After(now) {
+		if s.r.isDue(at, now) {
 			s.start(e, demand{})
 			continue
 		}
 		next = earlier(next, at)
 	}
 	return next
+}
+
+// isDue reports whether a time has come. One that is further away than anything is
+// put off has come too: the clock was set back.
+func (r *Resolver) isDue(at, now time.Time) bool {
+	longest := max(r.cfg.Interval, r.cfg.Backoff.Most, r.cfg.Settle)
+	return !at.IsZero() && (!at.After(now) || at.Sub(now) > longest)
 }
 
 // next gives when the app is to be seen to next.
