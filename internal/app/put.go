@@ -21,7 +21,8 @@ const MaxProperties = 128 << 10
 // the spec does not say it: location, kind, identity, the plan, and settings;
 // configuration is merged. Errors are problem.Exists when another app has the
 // name, problem.NotFound when the resource group or the plan is not there,
-// problem.Invalid and problem.TooLarge for what cannot be stored.
+// problem.Invalid and problem.TooLarge for what cannot be stored, and those of
+// Spec.Allow.
 func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app App, created bool, err error) {
 	app, err = retry(ctx, id, func() (App, error) {
 		r, err := a.inv.Get(ctx, id)
@@ -47,7 +48,8 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 }
 
 // Patch changes what the spec says: members are merged, objects among them too,
-// and null removes. problem.NotFound if there is no such app.
+// and null removes. problem.NotFound if there is no such app; other errors are
+// those of Put.
 func (a *Apps) Patch(ctx context.Context, id resource.ID, by string, s Spec) (App, error) {
 	return a.edit(ctx, id, by, func(d *draft) error { return a.apply(ctx, d, s, merge) })
 }
@@ -108,6 +110,9 @@ const (
 
 // apply brings what a spec says into a draft.
 func (a *Apps) apply(ctx context.Context, d *draft, s Spec, how mode) error {
+	if err := s.allowed(d); err != nil {
+		return err
+	}
 	r := &d.resource
 	if s.Location != "" {
 		r.Location, d.dirty = s.Location, d.dirty || r.Location != s.Location

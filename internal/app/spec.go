@@ -23,6 +23,25 @@ type Spec struct {
 	SKU        json.RawMessage
 	Properties Members // without siteConfig
 	Web        WebSpec // siteConfig
+	// Allow, if set, is asked with the site as it is right before it is changed or,
+	// with exists false, made; perhaps more than once. Its error ends the change.
+	// Plans do not ask.
+	Allow func(had App, exists bool) error
+}
+
+// allowed asks whether the site of a draft may be changed.
+func (s Spec) allowed(d *draft) error {
+	if s.Allow == nil {
+		return nil
+	}
+	if d.base.ID == "" {
+		return s.Allow(App{}, false)
+	}
+	had, err := FromResource(d.base)
+	if err != nil {
+		return err
+	}
+	return s.Allow(had, true)
 }
 
 // WebSpec is what a request says of a site's configuration. Settings that are not

@@ -43,6 +43,10 @@ func (api *API) putSite(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
+	return settled(c, func() (arm.Reply, error) { return api.putOnce(c, spec) })
+}
+
+func (api *API) putOnce(c *arm.Call, spec app.Spec) (arm.Reply, error) {
 	old, err := api.Apps.Get(c.Context(), c.Scope)
 	exists := err == nil
 	if err != nil && !errors.Is(err, problem.NotFound) {
@@ -54,10 +58,7 @@ func (api *API) putSite(c *arm.Call) (arm.Reply, error) {
 	if err := checkLocation(old.Resource.Location, spec.Location, exists); err != nil {
 		return arm.Reply{}, err
 	}
-	if spec.Identity, err = api.nextIdentity(c, old.Resource.Identity, spec.Identity, false); err != nil {
-		return arm.Reply{}, err
-	}
-	if err := api.checkLinked(c, old, spec); err != nil {
+	if spec, err = api.decide(c, old, exists, spec, false); err != nil {
 		return arm.Reply{}, err
 	}
 	a, _, err := api.Apps.Put(c.Context(), c.Scope, c.Caller.ObjectID, spec)
@@ -100,10 +101,19 @@ func (api *API) patchSite(c *arm.Call, old app.App) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	if spec.Identity, err = api.nextIdentity(c, old.Resource.Identity, spec.Identity, true); err != nil {
+	return settled(c, func() (arm.Reply, error) { return api.patchOnce(c, spec) })
+}
+
+// patchOnce reads the app anew: much can happen to it while a body arrives.
+func (api *API) patchOnce(c *arm.Call, spec app.Spec) (arm.Reply, error) {
+	old, err := api.Apps.Get(c.Context(), c.Scope)
+	if err != nil {
+		return arm.Reply{}, missing(err, c.Scope)
+	}
+	if err := c.Precondition(old.Resource.ETag(), true); err != nil {
 		return arm.Reply{}, err
 	}
-	if err := api.checkLinked(c, old, spec); err != nil {
+	if spec, err = api.decide(c, old, true, spec, true); err != nil {
 		return arm.Reply{}, err
 	}
 	a, err := api.Apps.Patch(c.Context(), c.Scope, c.Caller.ObjectID, spec)
@@ -113,18 +123,53 @@ func (api *API) patchSite(c *arm.Call, old app.App) (arm.Reply, error) {
 	return api.written(c, a)
 }
 
+// decide makes of what a client said what is stored, if the caller may have it so,
+// and binds it to the app that this was decided about.
+func (api *API) decide(c *arm.Call, old app.App, exists bool, spec app.Spec, patch bool) (app.Spec, error) {
+	var err error
+	if spec.Identity, err = api.nextIdentity(c, old.Resource.Identity, spec.Identity, patch); err != nil {
+		return spec, err
+	}
+	if err := api.checkLinked(c, old, spec); err != nil {
+		return spec, err
+	}
+	if spec.Identity != nil || spec.Properties["serverFarmId"] != nil {
+		spec.Allow = unmoved(old, exists)
+	}
+	return spec, nil
+}
+
 // written answers with an app that was changed, after its identities are made.
+// Their ids go to the app as it was when they were: it can have lost an identity
+// since, or have made way for another app.
 func (api *API) written(c *arm.Call, a app.App) (arm.Reply, error) {
-	if api.Identities != nil && a.Resource.Identity != nil {
-		block, err := api.Identities.Ensure(c.Context(), a.ID, a.Resource.Identity)
+	if api.Identities == nil || a.Resource.Identity == nil {
+		return api.getSite(c, a)
+	}
+	life := a.UID
+	return settled(c, func() (arm.Reply, error) {
+		now, err := api.Apps.Get(c.Context(), a.ID)
+		if err == nil && now.UID != life {
+			err = problem.New(problem.NotFound, "the app was deleted")
+		}
+		if err != nil {
+			return arm.Reply{}, missing(err, a.ID)
+		}
+		block, err := api.Identities.Ensure(c.Context(), a.ID, now.Resource.Identity)
 		if err != nil {
 			return arm.Reply{}, err
 		}
-		if a, err = api.Apps.Patch(c.Context(), a.ID, c.Caller.ObjectID, app.Spec{Identity: block}); err != nil {
+		now, err = api.Apps.Patch(c.Context(), a.ID, c.Caller.ObjectID, app.Spec{Identity: block, Allow: func(had app.App, _ bool) error {
+			if had.Resource.Revision != now.Resource.Revision {
+				return errMoved
+			}
+			return nil
+		}})
+		if err != nil {
 			return arm.Reply{}, err
 		}
-	}
-	return api.getSite(c, a)
+		return api.getSite(c, now)
+	})
 }
 
 func (api *API) getSite(c *arm.Call, a app.App) (arm.Reply, error) {

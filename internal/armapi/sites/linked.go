@@ -1,7 +1,9 @@
 package sites
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -76,6 +78,37 @@ func (api *API) checkLinked(c *arm.Call, old app.App, spec app.Spec) error {
 		}
 	}
 	return nil
+}
+
+// errMoved says that what a change was decided about is not there any more.
+var errMoved = errors.New("the app was changed by somebody else meanwhile")
+
+// unmoved lets a change happen to nothing but what it was decided about. What an
+// app has already it may keep without anybody being asked: a caller who may not
+// assign an identity must not bring back one that was taken away since, nor hand
+// that of a deleted app on to the next one of its name.
+func unmoved(old app.App, exists bool) func(app.App, bool) error {
+	return func(had app.App, there bool) error {
+		if there == exists && had.UID == old.UID && had.Plan == old.Plan && bytes.Equal(had.Resource.Identity, old.Resource.Identity) {
+			return nil
+		}
+		return errMoved
+	}
+}
+
+// changeTries bounds how often a change is decided anew because its app was
+// changed by others.
+const changeTries = 20
+
+// settled decides about a change and makes it until nobody comes between.
+func settled(c *arm.Call, once func() (arm.Reply, error)) (arm.Reply, error) {
+	for range changeTries {
+		reply, err := once()
+		if !errors.Is(err, errMoved) {
+			return reply, err
+		}
+	}
+	return arm.Reply{}, arm.Faultf(http.StatusConflict, "Conflict", "The app '%s' was changed by others all the time. Try again.", c.Scope.Name())
 }
 
 // withoutSignatures gives a configuration without the addresses that open storage
