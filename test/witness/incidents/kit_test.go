@@ -244,18 +244,18 @@ func (in *installation) call(ctx context.Context, path, key string) (int, string
 	return resp.StatusCode, string(body), err
 }
 
-// key shows the host key "default" of the app shop.
-func (in *installation) key(t *testing.T) string {
+// key shows a key of the app shop.
+func (in *installation) key(t *testing.T, name string, which ...string) string {
 	t.Helper()
 	var key struct{ Value string }
-	parse(t, in.run(t, "", "keys", "show", "default", "--app", "shop", "--show", "--output", "json"), &key)
+	parse(t, in.run(t, "", append([]string{"keys", "show", name, "--app", "shop", "--show", "--output", "json"}, which...)...), &key)
 	return key.Value
 }
 
 // has gives the value that the running worker of the app shop has in a setting.
 func (in *installation) has(t *testing.T, setting string) string {
 	t.Helper()
-	status, body, err := in.call(t.Context(), "/api/env?name="+setting, in.key(t))
+	status, body, err := in.call(t.Context(), "/api/env?name="+setting, in.key(t, "default"))
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("the app answers %d %s, %v", status, body, err)
 	}
@@ -265,7 +265,7 @@ func (in *installation) has(t *testing.T, setting string) string {
 // awaitHas waits until the worker has a value.
 func (in *installation) awaitHas(t *testing.T, setting, value string) {
 	t.Helper()
-	key := in.key(t)
+	key := in.key(t, "default")
 	until(t, "the worker has "+value, func() bool {
 		status, body, err := in.call(t.Context(), "/api/env?name="+setting, key)
 		must(t, err)
@@ -360,7 +360,7 @@ type load struct {
 func (in *installation) press(t *testing.T, path string, wanted ...string) *load {
 	t.Helper()
 	l := &load{}
-	key := in.key(t)
+	key := in.key(t, "default")
 	ctx, cancel := context.WithCancel(t.Context())
 	l.cancel = cancel
 	for range 4 {

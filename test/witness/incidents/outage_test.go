@@ -2,6 +2,7 @@ package incidents
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -74,6 +75,10 @@ func TestIncidentFunctions719KeysAreReadableWhateverReferencesDo(t *testing.T) {
 		t.Fatalf("references do not fail: %s", out)
 	}
 	keys := in.readsKeys(t)
+	master := in.key(t, "_master", "--kind", "master")
+	if status, body, err := in.call(t.Context(), "/admin/host/keys", master); err != nil || status != http.StatusOK || !strings.Contains(body, in.key(t, "default")) {
+		t.Errorf("/admin/host/keys: %d %s, %v", status, body, err) // what the thread is about
+	}
 	if got := in.has(t, "AzureWebJobsStorage"); got != "@Microsoft.KeyVault(VaultName=nowhere;SecretName=storage)" {
 		t.Errorf("the app has %q", got) // the key opens it, and it has the text, as on the platform
 	}
@@ -99,5 +104,5 @@ func (in *installation) readsKeys(t *testing.T) (all string) {
 		}
 		all += body
 	}
-	return all + in.run(t, "", "keys", "list", "--app", "shop", "--show", "--output", "json") + in.key(t)
+	return all + in.run(t, "", "keys", "list", "--app", "shop", "--show", "--output", "json") + in.key(t, "default")
 }
