@@ -185,7 +185,8 @@ func (s *Issuer) good(ctx context.Context, k kept) bool {
 	return k.Raw != "" && s.cfg.Clock.Now().Before(k.until) && s.counts(ctx, k)
 }
 
-// counts says whether the key that signed a token of ours was not revoked.
+// counts says whether a token is valid already, which it may not be when the clock
+// was set back, and the key that signed one of ours was not revoked.
 func (s *Issuer) counts(ctx context.Context, k kept) bool {
-	return !k.own || s.cfg.Authority.Signs(ctx, k.KeyID)
+	return !s.cfg.Clock.Now().Before(k.Issued) && (!k.own || s.cfg.Authority.Signs(ctx, k.KeyID))
 }

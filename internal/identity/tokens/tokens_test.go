@@ -214,6 +214,19 @@ func TestTokensOfRevokedKeysAreNotHandedOut(t *testing.T) {
 	}
 }
 
+// TestATokenOfTheFutureIsNotHandedOut has a clock that is set back: nobody would
+// accept the token for as long as it was ahead.
+func TestATokenOfTheFutureIsNotHandedOut(t *testing.T) {
+	b := setUp(t, nil)
+	b.clock.Advance(5 * 24 * time.Hour)
+	b.get(t, app, vault)
+	b.clock.Advance(-5 * 24 * time.Hour)
+	got := b.get(t, app, vault)
+	if _, err := b.authority.Verify(t.Context(), got.Raw, token.Expect{Audiences: []string{vault}}); err != nil {
+		t.Errorf("a token from %s was handed out at %s: %v", got.Issued, b.clock.Now(), err)
+	}
+}
+
 func TestTokensOutliveARotationOfKeys(t *testing.T) {
 	b := setUp(t, nil)
 	first := b.get(t, app, vault)
