@@ -320,6 +320,36 @@ func TestEnsureFollowsWhatIsStored(t *testing.T) {
 	f.consistent(want)
 }
 
+// TestBlocksWithoutTheirIdentityGetIt has documents as an interruption leaves them,
+// and versions that had no managed identities.
+func TestBlocksWithoutTheirIdentityGetIt(t *testing.T) {
+	f := newFixture(t)
+	kept := *f.block(f.site(system)).PrincipalID
+	const bare, none = siteAt + "-bare", siteAt + "-none"
+	f.document(bare, json.RawMessage(system))
+	f.document(none, json.RawMessage(`{"type":"None"}`))
+	var made string
+	for range 2 {
+		f.ok(f.EnsureAll(t.Context()))
+		own, err := f.System(t.Context(), parse(t, bare))
+		f.ok(err)
+		if made == "" {
+			made = own.ObjectID
+		}
+		if own.ObjectID != made || len(f.principals()) != 2 {
+			t.Errorf("%s after %s, principals %+v", own.ObjectID, made, f.principals())
+		}
+	}
+	if own, err := f.System(t.Context(), parse(t, siteAt)); err != nil || own.ObjectID != kept {
+		t.Errorf("another one: %v, %v", own.ObjectID, err)
+	}
+	f.document(none, json.RawMessage(system))
+	f.store.arm(1, false)
+	if err := f.EnsureAll(t.Context()); err == nil {
+		t.Error("a failure is not told")
+	}
+}
+
 func TestIdentityThatAnEarlierAppLeftIsNotTheNextOnes(t *testing.T) {
 	for name, heal := range map[string]func(f *fixture){
 		"at the next start": func(f *fixture) { f.ok(f.FinishDeletes(f.Context())) },

@@ -187,6 +187,47 @@ func (s *Identities) FinishDeletes(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// EnsureAll makes the identities of resources' own that their blocks ask for and
+// that are not there: an interruption between the write of a resource and Ensure
+// leaves such, and so do versions that stored blocks alone. It tries all of them and
+// gives the errors of those that failed.
+func (s *Identities) EnsureAll(ctx context.Context) error {
+	var failed []error
+	for _, typ := range s.cfg.Holders {
+		for after := state.Key(""); ; {
+			page, next, err := s.cfg.Inventory.List(ctx, typ, resource.Root, after, scanPage)
+			if err != nil {
+				return errors.Join(append(failed, err)...)
+			}
+			for _, r := range page {
+				if err := s.ensureOwn(ctx, r); err != nil {
+					failed = append(failed, fmt.Errorf("the identity of %q: %w", r.ID, err))
+				}
+			}
+			if after = next; next == "" {
+				break
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// ensureOwn ensures a resource's own identity unless it is there.
+func (s *Identities) ensureOwn(ctx context.Context, r inventory.Resource) error {
+	block, err := Parse(r.Identity)
+	if err != nil || !block.System() {
+		return err
+	}
+	if _, found, err := s.system(ctx, r.ResourceID(), block); found || err != nil {
+		return err
+	}
+	_, err = s.Ensure(ctx, r.ResourceID(), r.Identity)
+	if errors.Is(err, problem.NotFound) {
+		return nil // it was deleted meanwhile
+	}
+	return err
+}
+
 // SystemIdentity is the identity of a resource's own.
 type SystemIdentity struct {
 	identity.Principal
