@@ -30,7 +30,7 @@ func newTokenGet(env *Env) *cobra.Command {
 		Long: "Prints a token for a resource: by default that of the management API, with --resource vault\n" +
 			"that of the installation's vaults, else any https:// address. The token is a secret: whoever\n" +
 			"has it is you until it expires.",
-		Example: "  latchkey token get --output json\n  curl -H \"Authorization: Bearer $(latchkey token get --resource vault)\" …",
+		Example: "  latchkey token get --output json\n  curl -H @<(printf 'Authorization: Bearer %s' \"$(latchkey token get --resource vault)\") …",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.token(cmd.Context(), resource) },
 	}
