@@ -53,3 +53,30 @@ func TestWhichNamesAreTheInstallations(t *testing.T) {
 		}
 	}
 }
+
+// Clients ask tokens for what the vault's host tells them; whoever gets such a token
+// must not be able to use it here if the vault was another program's.
+func TestTokensForVaultsOfOtherProgramsOpenNoneHere(t *testing.T) {
+	local, open, domain := listening("127.0.0.1", "localhost"), listening("0.0.0.0", "localhost"), listening("127.0.0.1", "apps.example.org")
+	for _, tt := range []struct {
+		name string
+		node *Node
+		host string
+		want string
+	}{
+		{"its own", local, "kv.vault.localhost:7443", "https://vault.localhost:7443"},
+		{"in capitals, with a dot", local, "KV.Vault.Localhost.:7443", "https://Vault.Localhost.:7443"},
+		{"another program of the machine", local, "kv.vault.localhost:9999", ""},
+		{"in capitals", local, "KV.VAULT.LOCALHOST:9999", ""},
+		{"with a dot", local, "kv.vault.localhost.:9999", ""},
+		{"in brackets", local, "[kv.vault.localhost]:9999", ""},
+		{"at the usual port", local, "kv.vault.localhost", ""},
+		{"at no port", local, "kv.vault.localhost:x", ""},
+		{"a mapped port of a container", open, "kv.vault.localhost:17443", "https://vault.localhost:17443"},
+		{"the domain behind a proxy of this machine", domain, "kv.vault.apps.example.org", "https://vault.apps.example.org"},
+	} {
+		if got := tt.node.toldVaultAudience(tt.host, "https://"+afterLabels(tt.host, 1)); got != tt.want {
+			t.Errorf("%s: %q: got %q", tt.name, tt.host, got)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 
@@ -75,6 +76,20 @@ func (n *Node) vaultAudiences(told string) []string {
 	return list
 }
 
+// toldVaultAudience gives what clients that use a host are told to get tokens for,
+// if that can be this listener's: a token that was meant for another program of the
+// machine, which only has another port, must not open a vault here. "" if not.
+func (n *Node) toldVaultAudience(hostPort, resource string) string {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host, port = hostPort, "443"
+	}
+	if !n.isOurPort(strings.ToLower(strings.TrimSuffix(host, ".")), port) {
+		return ""
+	}
+	return resource
+}
+
 // vaultCaller tells who calls a vault. The resource is derived from the host the
 // client used, which is one of ours.
 func (n *Node) vaultCaller(ctx context.Context, r *http.Request, resource string) (vault.Caller, error) {
@@ -82,7 +97,7 @@ func (n *Node) vaultCaller(ctx context.Context, r *http.Request, resource string
 	if err != nil {
 		return vault.Caller{}, err
 	}
-	v, err := n.authority.Verify(ctx, raw, token.Expect{Audiences: n.vaultAudiences(resource)})
+	v, err := n.authority.Verify(ctx, raw, token.Expect{Audiences: n.vaultAudiences(n.toldVaultAudience(r.Host, resource))})
 	if err != nil {
 		return vault.Caller{}, err
 	}
