@@ -79,22 +79,28 @@ func network(source string) string {
 	return ip.String()
 }
 
-// coarse gives the event and kind that stand for the further events of somebody
-// of whom there are many different ones: of a principal, or of a source that
-// nobody knows.
-func (k kind) coarse(e Event) (Event, kind) {
+// coarse gives the kind of the further events of somebody of whom there are many
+// different ones: of a principal by action, or of a source that nobody knows.
+func (k kind) coarse() kind {
+	if k.isStranger() {
+		return kind{source: k.source, action: various}
+	}
+	return kind{principal: k.principal, action: various, scope: k.action}
+}
+
+// coarse gives the event that stands for such further events.
+func (e Event) coarse(k kind) Event {
 	out := Event{
-		Time: e.Time, Category: e.Category, Action: various, Source: e.Source, Outcome: e.Outcome, Node: e.Node,
-		CorrelationID: e.CorrelationID, Reason: "this principal did many different things within a minute; these are not told apart",
-		Details: map[string]string{"action": e.Action},
+		Time: e.Time, Category: e.Category, Action: various, Source: e.Source, Outcome: e.Outcome, Node: e.Node, CorrelationID: e.CorrelationID,
 	}
 	if k.isStranger() {
-		out.Outcome, out.Details = "Denied", nil
+		out.Outcome = "Denied"
 		out.Reason = "this source was refused many different things within a minute; these are not told apart"
-		return out, kind{source: k.source, action: various}
+		return out
 	}
-	out.Principal = e.Principal
-	return out, kind{principal: k.principal, action: various, scope: e.Action}
+	out.Principal, out.Details = e.Principal, map[string]string{"action": e.Action}
+	out.Reason = "this principal did many different things within a minute; these are not told apart"
+	return out
 }
 
 // Record adds an event without waiting. The first of its kind is written at once;
@@ -126,9 +132,9 @@ func (l *Log) Record(e Event) {
 // add takes an event in; it says whether there is something to write now.
 func (p *pending) add(e Event) bool {
 	k, places := kindOf(e), maxPending
-	if p.merging[k] == nil && p.crowded(k) {
-		e, k = k.coarse(e)
-		if !k.isStranger() {
+	crowded := p.merging[k] == nil && p.crowded(k)
+	if crowded {
+		if k = k.coarse(); !k.isStranger() {
 			places = 2 * maxPending // the second half is for these
 		}
 	}
@@ -142,6 +148,9 @@ func (p *pending) add(e Event) bool {
 	if len(p.ready) >= places || len(p.merging) >= places {
 		p.dropped++
 		return false
+	}
+	if crowded {
+		e = e.coarse(k)
 	}
 	e = e.detailed()
 	p.ready = append(p.ready, e)

@@ -22,6 +22,12 @@ const (
 	hostVault                 // <vault>.vault.<domain>
 )
 
+// lowerHosts are the kinds of hosts below a label of their own. They never change.
+var lowerHosts = [...]struct {
+	suffix string
+	kind   hostKind
+}{{".scm", hostSCM}, {".vault", hostVault}}
+
 // kindOf tells what a host name (with or without port) is for, and which app or vault.
 func (n names) kindOf(host string) (hostKind, string) {
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -32,9 +38,9 @@ func (n names) kindOf(host string) (hostKind, string) {
 	if !ok || first == "" {
 		return hostOther, ""
 	}
-	for suffix, kind := range map[string]hostKind{".scm": hostSCM, ".vault": hostVault} {
-		if name, ok := strings.CutSuffix(first, suffix); ok && name != "" && !strings.Contains(name, ".") {
-			return kind, name
+	for _, below := range lowerHosts {
+		if name, ok := strings.CutSuffix(first, below.suffix); ok && name != "" && !strings.Contains(name, ".") {
+			return below.kind, name
 		}
 	}
 	if strings.Contains(first, ".") {

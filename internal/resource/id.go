@@ -5,6 +5,7 @@ package resource
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -231,12 +232,21 @@ func (id ID) path() string {
 	if id.namespace == "" {
 		return id.parent
 	}
+	const providers = "/providers/"
+	size := len(id.parent) + len(providers) + len(id.namespace)
+	for i := range id.types {
+		size += len("//") + len(id.types[i]) + len(id.names[i])
+	}
 	var b strings.Builder
+	b.Grow(size)
 	b.WriteString(id.parent)
-	b.WriteString("/providers/")
+	b.WriteString(providers)
 	b.WriteString(id.namespace)
 	for i := range id.types {
-		b.WriteString("/" + id.types[i] + "/" + id.names[i])
+		b.WriteByte('/')
+		b.WriteString(id.types[i])
+		b.WriteByte('/')
+		b.WriteString(id.names[i])
 	}
 	return b.String()
 }
@@ -249,9 +259,23 @@ func (id ID) Equal(other ID) bool { return id.Key() == other.Key() }
 
 // Contains reports whether other is id or lies in it.
 func (id ID) Contains(other ID) bool {
-	if id.IsRoot() {
+	if id.IsRoot() || id.begins(other) {
 		return true
 	}
 	mine, its := id.Key(), other.Key()
 	return mine == its || strings.HasPrefix(its, mine+"/")
+}
+
+// begins reports whether other is id or lies in it and is spelled alike, which
+// most are, and which shows without making keys. false says nothing.
+func (id ID) begins(other ID) bool {
+	if id.namespace == "" {
+		rest, in := strings.CutPrefix(other.parent, id.parent)
+		return in && (rest == "" || rest[0] == '/')
+	}
+	if id.parent != other.parent || id.namespace != other.namespace || len(id.types) > len(other.types) {
+		return false
+	}
+	n := len(id.types)
+	return slices.Equal(id.types, other.types[:n]) && slices.Equal(id.names, other.names[:n])
 }

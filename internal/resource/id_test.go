@@ -139,6 +139,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if keys := a.IsRoot() || a.Key() == b.Key() || strings.HasPrefix(b.Key(), a.Key()+"/"); a.Contains(b) != keys {
+			t.Errorf("%q contains %q: %v, by their keys %v", a, b, !keys, keys)
+		}
 		if a.Contains(b) && b.Contains(a) != a.Equal(b) {
 			t.Errorf("%q and %q contain each other and differ", a, b)
 		}
