@@ -37,7 +37,7 @@ func (n *Node) openIdentities() (err error) {
 }
 
 func (n *Node) openUpstream() (*entra.Upstream, error) {
-	u, err := entra.New(entra.Config{Mappings: n.cfg.Upstream, Ours: n.ours, Clock: n.outside(), Log: n.log})
+	u, err := entra.New(entra.Config{Mappings: n.cfg.Upstream, Ours: n.ours, Clock: n.cfg.Clock, Log: n.log})
 	if err != nil {
 		return nil, err
 	}

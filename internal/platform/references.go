@@ -53,26 +53,28 @@ func (n *Node) followSecrets(ctx context.Context) {
 	names := map[string]string{} // of vaults, by UID: a change names the UID
 	for c := range n.secrets.Changes(ctx) {
 		if !c.Resync && names[c.VaultUID] == "" {
-			names = n.vaultNames(ctx)
+			var err error
+			if names, err = n.vaultNames(ctx); err != nil && ctx.Err() == nil {
+				n.log.Warn("vaults cannot be listed; all references are read again", "reason", err)
+				c.Resync = true
+			}
 		}
-		if c.Resync || names[c.VaultUID] == "" {
-			n.references.Poke() // rather too often than not at all
-			continue
+		switch name := names[c.VaultUID]; {
+		case c.Resync:
+			n.references.Poke()
+		case name != "": // else its vault is deleted, and what it had goes now: nobody could read that
+			n.references.Changed(name, c.Secret)
 		}
-		n.references.Changed(names[c.VaultUID], c.Secret)
 	}
 }
 
-func (n *Node) vaultNames(ctx context.Context) map[string]string {
+func (n *Node) vaultNames(ctx context.Context) (map[string]string, error) {
 	names := map[string]string{}
 	list, _, err := n.vaults.List(ctx, resource.Root, "", 0)
-	if err != nil && ctx.Err() == nil {
-		n.log.Warn("vaults cannot be listed; all references are read again", "reason", err)
-	}
 	for _, v := range list {
 		names[v.UID] = v.Name
 	}
-	return names
+	return names, err
 }
 
 // referenceIdentity gives the identity that reads an app's references.
@@ -84,6 +86,10 @@ func (n *Node) referenceIdentity(ctx context.Context, a app.Snapshot) (who ident
 	own := a.ReferenceIdentity == "" || strings.EqualFold(a.ReferenceIdentity, "SystemAssigned")
 	for _, i := range list {
 		if own && i.System || !own && !i.System && strings.EqualFold(i.ResourceID, a.ReferenceIdentity) {
+			if i.Dangling() && i.System {
+				return who, problem.New(problem.NotFound, "app "+a.Name+"'s own identity is not there").
+					WithNext("latchkey identity assign " + a.Name)
+			}
 			if i.Dangling() {
 				return who, problem.New(problem.NotFound, "the identity "+i.ResourceID+" was deleted").
 					WithNext("assign another one, or create it again and assign it anew")

@@ -72,6 +72,9 @@ func (n *Node) upkeep(ctx context.Context) {
 	if err := n.apps.FinishDeletes(ctx); err != nil && ctx.Err() == nil {
 		n.log.Error("apps whose deletion was interrupted are still there", "reason", err)
 	}
+	if err := n.identities.EnsureAll(ctx); err != nil && ctx.Err() == nil {
+		n.log.Error("apps are without the identity that they are to have", "reason", err, "next", "latchkey identity assign APP")
+	}
 	if err := n.releases.Collect(ctx); err != nil && ctx.Err() == nil {
 		n.log.Error("what interrupted deployments left could not be cleared", "reason", err)
 	}
@@ -93,7 +96,8 @@ func (n *Node) upkeepOnce(ctx context.Context) {
 	defer cancel()
 	for what, do := range map[string]func(context.Context) error{
 		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes, "identities": n.identities.FinishDeletes,
-		"vaults": n.vaults.PurgeExpired, "secrets": n.secrets.PurgeExpired,
+		"missing identities": n.identities.EnsureAll,
+		"vaults":             n.vaults.PurgeExpired, "secrets": n.secrets.PurgeExpired,
 		"seals": n.reseal,
 	} {
 		if err := do(held); err != nil && ctx.Err() == nil {
