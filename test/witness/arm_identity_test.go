@@ -210,6 +210,7 @@ func TestGoClientManagesVaults(t *testing.T) {
 	c.rg(t)
 	t.Run("a vault from its creation to its end", c.lifeOfAVault)
 	t.Run("a vault that comes back", c.recoversAVault)
+	t.Run("a vault that nobody can purge", c.purgeProtected)
 	t.Run("secrets through the management API", c.secretsByARM)
 }
 
@@ -307,6 +308,41 @@ func (c goClient) recoversAVault(t *testing.T) {
 	must(t, create(armkeyvault.CreateModeRecover))
 	if got := get(t, c.secrets(t, "back-kv"), "s", ""); *got.Value != "still here" {
 		t.Errorf("recovered: %s", *got.Value)
+	}
+}
+
+func (c goClient) purgeProtected(t *testing.T) {
+	ctx, vaults := t.Context(), c.vaults(t).NewVaultsClient()
+	making, err := vaults.BeginCreateOrUpdate(ctx, "rg", "kept-kv", armkeyvault.VaultCreateOrUpdateParameters{Location: to.Ptr("local"), Properties: &armkeyvault.VaultProperties{
+		TenantID: &c.cred.TenantID, SKU: &armkeyvault.SKU{Family: to.Ptr(armkeyvault.SKUFamilyA), Name: to.Ptr(armkeyvault.SKUNameStandard)},
+		EnablePurgeProtection: to.Ptr(true), SoftDeleteRetentionInDays: to.Ptr[int32](7),
+		AccessPolicies: []*armkeyvault.AccessPolicyEntry{c.policyFor(subjectOf(t, c.token(t)).ObjectID, armkeyvault.SecretPermissionsAll, armkeyvault.SecretPermissionsPurge)},
+	}}, nil)
+	must(t, err)
+	_, err = making.PollUntilDone(ctx, nil)
+	must(t, err)
+	client := c.secrets(t, "kept-kv")
+	if made := set(t, client, "s", "v"); *made.Attributes.RecoveryLevel != "CustomizedRecoverable" || *made.Attributes.RecoverableDays != 7 {
+		t.Errorf("%+v", made.Attributes)
+	}
+	_, err = client.DeleteSecret(ctx, "s", nil)
+	must(t, err)
+	_, err = client.PurgeDeletedSecret(ctx, "s", nil)
+	wantInner(t, err, http.StatusForbidden, "Forbidden", "PurgeProtectionEnabled")
+	for _, change := range []armkeyvault.VaultPatchProperties{{EnablePurgeProtection: to.Ptr(false)}, {SoftDeleteRetentionInDays: to.Ptr[int32](8)}} {
+		_, err = vaults.Update(ctx, "rg", "kept-kv", armkeyvault.VaultPatchParameters{Properties: &change}, nil)
+		wantError(t, err, http.StatusBadRequest, "BadRequest")
+	}
+	_, err = vaults.Delete(ctx, "rg", "kept-kv", nil)
+	must(t, err)
+	deleted, err := vaults.GetDeleted(ctx, "kept-kv", "local", nil)
+	must(t, err)
+	if !*deleted.Properties.PurgeProtectionEnabled || deleted.Properties.ScheduledPurgeDate.Sub(*deleted.Properties.DeletionDate) != 7*24*time.Hour {
+		t.Errorf("deleted: %+v", deleted.Properties)
+	}
+	var failed *azcore.ResponseError
+	if _, err = vaults.BeginPurgeDeleted(ctx, "kept-kv", "local", nil); !errors.As(err, &failed) || failed.ErrorCode != "MethodNotAllowed" {
+		t.Errorf("the purge of a protected vault: %v", err)
 	}
 }
 

@@ -289,6 +289,17 @@ func (s *shop) strangers(t *testing.T) {
 			t.Errorf("another app's identity by %v: %s", selector, got)
 		}
 	}
+	until(t, "the refusals are on record", func() bool {
+		found := map[float64]bool{} // by status
+		list, _ := s.do(t, "GET", "/providers/Latchkey.Audit/events?api-version=2026-01-01&action=workloadToken", "").at("value").([]any)
+		for _, one := range list {
+			if e, _ := one.(map[string]any); e["outcome"] == "Denied" {
+				status, _ := e["status"].(float64)
+				found[status] = true
+			}
+		}
+		return found[http.StatusForbidden] && found[http.StatusBadRequest]
+	})
 }
 
 func (s *shop) changes(t *testing.T) {

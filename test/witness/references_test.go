@@ -120,6 +120,7 @@ func (r *referring) resolved(t *testing.T) {
 	want := map[string]string{
 		"BY_NAME": "Resolved", "BY_URI": "Resolved", "AS_AZURE": "Resolved", "PINNED": "Resolved", "MISSING": "SecretNotFound", "ELSEWHERE": "VaultNotFound", "BROKEN": "InvalidSyntax",
 	}
+	until(t, "the references are read by themselves", func() bool { return r.statuses(t)["BY_NAME"] == armappservice.ResolveStatusResolved })
 	wantStatuses(t, r.refresh(t), want)
 	wantStatuses(t, r.statuses(t), want)
 	one, err := r.web.GetAppSettingKeyVaultReference(ctx, "rg", "orders", "BY_NAME", nil)
