@@ -12,6 +12,11 @@ import (
 // lookupTime bounds finding out whether this machine resolves names of vaults.
 const lookupTime = 2 * time.Second
 
+// workerTunnels is how many connections the workers of all apps may have through
+// the proxy. It is many times what a proxy of one person needs: an app that keeps
+// hundreds open must not cut the others off.
+const workerTunnels = 4096
+
 // openProxy gives workers a way to the installation's own hosts where the machine
 // resolves no names below the domain: code that is meant for the cloud calls a
 // vault by its name. It must not need root, so it is a proxy on loopback, which
@@ -26,7 +31,8 @@ func (n *Node) openProxy(ctx context.Context) error {
 		return nil
 	}
 	p := connect.New(connect.Config{
-		Domain: n.cfg.Domain, Node: dialable(n.management), Ports: []int{n.names.functions, n.names.management}, PassThrough: true, Log: n.log,
+		Domain: n.cfg.Domain, Node: dialable(n.management), Ports: []int{n.names.functions, n.names.management}, PassThrough: true,
+		Tunnels: workerTunnels, Log: n.log,
 	})
 	n.proxy = (&url.URL{Scheme: "http", Host: l.Addr().String()}).String()
 	n.beside(func(ctx context.Context) {
