@@ -185,7 +185,7 @@ func referenceRound(ctx context.Context, o options, dir, value string) (run refe
 		return run, m, err
 	}
 	run.refresh, run.inFlight = time.Since(began), watch()
-	if err := run.changeShared(ctx, n, clients, value); err != nil {
+	if err := run.changeShared(ctx, n, metrics, clients, value); err != nil {
 		return run, m, err
 	}
 	m, err = memoryOf(n.pid())
@@ -193,11 +193,15 @@ func referenceRound(ctx context.Context, o options, dir, value string) (run refe
 }
 
 // changeShared gives the shared secret another value and waits until it is with
-// all apps: until the running one answers with it, and the others are shown with
-// its version.
-func (run *referenceRun) changeShared(ctx context.Context, n *node, clients []*armclient.Client, value string) error {
+// all apps: until the running one answers with it, and the others have fetched it
+// and are shown with its version.
+func (run *referenceRun) changeShared(ctx context.Context, n *node, metrics string, clients []*armclient.Client, value string) error {
 	c := clients[0]
 	err := await(ctx, time.Minute, func() error { _, err := n.workload(ctx, runningApp); return err })
+	if err != nil {
+		return err
+	}
+	before, err := awaitFetches(ctx, metrics, 0)
 	if err != nil {
 		return err
 	}
@@ -223,7 +227,11 @@ func (run *referenceRun) changeShared(ctx context.Context, n *node, clients []*a
 		run.restart = time.Since(began)
 	})
 	version := made.ID[strings.LastIndexByte(made.ID, '/')+1:]
-	err = eachApp(ctx, clients[:4], func(ctx context.Context, c *armclient.Client, i int) error {
+	_, err = awaitFetches(ctx, metrics, before+referenceApps+1)
+	if err != nil {
+		return err
+	}
+	err = eachApp(ctx, clients, func(ctx context.Context, c *armclient.Client, i int) error {
 		return await(ctx, time.Minute, func() error { return hasVersion(ctx, c, referringApp(i), version) })
 	})
 	run.change = time.Since(began)
