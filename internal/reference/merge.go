@@ -84,7 +84,7 @@ func (p *pass) mergeOne(t target, rec record, room *int) record {
 	case o.failure == nil:
 		rec.resolve(now, o.secret)
 		rec.Identity, rec.LastAttempt = o.by, now
-	case !rec.LastAttempt.After(p.began) || rec.Status != Resolved: // another node's success counts more
+	case !p.outdone(rec, now): // another node's success counts more
 		rec.set(now, o.failure)
 		rec.Identity, rec.LastAttempt = o.by, now
 		if p.tokenExpired() {
@@ -93,6 +93,12 @@ func (p *pass) mergeOne(t target, rec record, room *int) record {
 	}
 	*room -= encodedLength(rec.Value)
 	return rec
+}
+
+// outdone reports whether another node read the secret after the pass began. A
+// time far ahead is of a clock that was set back since.
+func (p *pass) outdone(rec record, now time.Time) bool {
+	return rec.Status == Resolved && rec.LastAttempt.After(p.began) && rec.LastAttempt.Sub(now) < maxLag
 }
 
 // resolve takes a secret that was read.
@@ -118,7 +124,7 @@ func (r *record) set(now time.Time, f *Failure) {
 
 // differs reports whether a record must be stored anew.
 func differs(a, b record) bool {
-	late := b.LastAttempt.Sub(a.LastAttempt) >= maxLag
+	late := b.LastAttempt.Sub(a.LastAttempt).Abs() >= maxLag
 	a.LastAttempt = b.LastAttempt
 	return late || a != b
 }

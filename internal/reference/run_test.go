@@ -259,6 +259,37 @@ func TestAClockThatIsSetBackStopsNothing(t *testing.T) {
 	w.await("what was due later is fetched too", func() bool { return w.report(r, "orders", "DB").Version == "version-of-new" })
 }
 
+// TestAFailureCountsAfterAClockWasSetBack: a success in what is the future now is
+// not that of another node.
+func TestAFailureCountsAfterAClockWasSetBack(t *testing.T) {
+	const ahead = 5 * 24 * time.Hour
+	w := newWorld(t)
+	w.create("orders", map[string]string{"DB": ref("shop-kv", "db")})
+	w.vault.set("shop-kv/db", "old")
+	w.clock.Advance(ahead)
+	r := w.running()
+	w.awaitStatus(r, "orders", "DB", reference.Resolved)
+	w.await("the node is idle", r.Idle)
+	w.clock.Advance(-ahead)
+	refresh := func() reference.Report {
+		if err := r.Refresh(t.Context(), w.snapshot("orders").App); err != nil {
+			t.Fatal(err)
+		}
+		return w.report(r, "orders", "DB")
+	}
+	w.vault.fault("shop-kv", &reference.Failure{Status: reference.AccessDenied, Message: "no"})
+	if got := refresh(); got.Status != reference.AccessDenied || !got.Stale || !got.LastAttempt.Equal(w.clock.Now()) {
+		t.Errorf("refused: %+v", got)
+	}
+	w.clock.Advance(ahead)
+	w.vault.fault("shop-kv", nil)
+	refresh()
+	w.clock.Advance(-ahead)
+	if got := refresh(); got.Status != reference.Resolved || !got.LastAttempt.Equal(w.clock.Now()) {
+		t.Errorf("read again: %+v", got)
+	}
+}
+
 // TestASecretThatAlwaysChangesDoesNotLoop has a source that gives another value
 // each time: a start must not cause the next one.
 func TestASecretThatAlwaysChangesDoesNotLoop(t *testing.T) {
