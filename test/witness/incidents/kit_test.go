@@ -353,7 +353,8 @@ type load struct {
 	work   sync.WaitGroup
 	mu     sync.Mutex
 	good   int
-	bad    []string
+	bad    int
+	first  string // that failed
 }
 
 // press begins to call; every answer must be one of those wanted.
@@ -384,10 +385,12 @@ func (l *load) count(status int, body string, err error, wanted []string) {
 			return
 		}
 	}
-	l.bad = append(l.bad, fmt.Sprintf("%d %s %v", status, body, err))
+	if l.bad++; l.bad == 1 {
+		l.first = fmt.Sprintf("%d %.200s, %v", status, body, err)
+	}
 }
 
-func (l *load) so() (good int, bad []string) {
+func (l *load) so() (good, bad int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.good, l.bad
@@ -399,7 +402,7 @@ func (l *load) more(t *testing.T, calls int) {
 	before, _ := l.so()
 	until(t, "more calls are answered", func() bool {
 		good, bad := l.so()
-		return good >= before+calls || len(bad) > 0
+		return good >= before+calls || bad > 0
 	})
 }
 
@@ -408,9 +411,8 @@ func (l *load) end(t *testing.T) {
 	t.Helper()
 	l.cancel()
 	l.work.Wait()
-	good, bad := l.so()
-	if good == 0 || len(bad) > 0 {
-		t.Errorf("%d calls succeeded and %d failed; the first: %.1q", good, len(bad), bad)
+	if good, bad := l.so(); good == 0 || bad > 0 {
+		t.Errorf("%d calls succeeded and %d failed, first with %s", good, bad, l.first)
 	}
 }
 
