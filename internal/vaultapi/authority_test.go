@@ -63,6 +63,7 @@ func TestTokensOfTheAuthority(t *testing.T) {
 		{"of another installation", others, token.Claims{Audience: "https://vault.azure.net"}, 0, 401, "[InvalidToken]"},
 		{"of a principal that is gone", ours, token.Claims{Audience: "https://vault.azure.net", ObjectID: "gone"}, 0, 401, "[InvalidToken]"},
 		{"expired", ours, token.Claims{Audience: "https://vault.azure.net"}, 2 * time.Hour, 401, "[TokenExpired] Error validating token: 'S2S12086'."},
+		{"of the time before the clock was set back", ours, token.Claims{Audience: "https://vault.azure.net"}, -2 * time.Hour, 401, "[InvalidToken]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,8 +81,8 @@ func TestTokensOfTheAuthority(t *testing.T) {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
 			want := map[int]string{401: wantChallenge}[tt.status]
-			if tt.claims.ObjectID == "gone" { // the client may get another token, and must not use this one again
-				want += `, error="insufficient_claims", claims="` + token.RenewalClaims(c.Now()) + `"`
+			if tt.claims.ObjectID == "gone" || tt.later != 0 { // the client may get another token, and must not use this one again
+				want += `, error="insufficient_claims", claims="` + token.RenewalClaims(e.clock.Now()) + `"`
 			}
 			if diff := cmp.Diff(want, w.Header().Get("WWW-Authenticate")); diff != "" {
 				t.Error(diff)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/token"
 	"github.com/latchkey/latchkey/internal/vault"
 )
 
@@ -34,7 +35,11 @@ func TestTokensThatDoNotCount(t *testing.T) {
 			if diff := cmp.Diff(want, w.Body.String()); w.Code != 401 || diff != "" {
 				t.Errorf("%d %s", w.Code, diff)
 			}
-			if diff := cmp.Diff([]string{wantChallenge}, w.Header().Values("WWW-Authenticate")); diff != "" {
+			challenge := wantChallenge
+			if tt.name == "expired" {
+				challenge += `, error="insufficient_claims", claims="` + token.RenewalClaims(e.clock.Now()) + `"`
+			}
+			if diff := cmp.Diff([]string{challenge}, w.Header().Values("WWW-Authenticate")); diff != "" {
 				t.Error(diff)
 			}
 			ev := e.last()

@@ -86,7 +86,9 @@ func noToken() *fault {
 	return wrongToken("AKV10000", "AKV10000: Request is missing a Bearer or PoP token.")
 }
 
-// refusal words why a token was refused, for clients that want it for resource.
+// refusal words why a token was refused, for clients that want it for resource. Who
+// offers one that is out of its time goes by a clock that a drill has left behind,
+// say, and would offer it again and again: it is to get another.
 func refusal(err error, resource, tenant string) *fault {
 	var r *token.Refused
 	if !errors.As(err, &r) {
@@ -102,10 +104,12 @@ func refusal(err error, resource, tenant string) *fault {
 	case token.WrongIssuer:
 		return wrongToken("AKV10032", "AKV10032: Invalid issuer. Expected one of "+token.IssuerV1(tenant)+", "+token.IssuerV2(tenant)+", found another one.")
 	case token.Expired:
-		return wrongToken("TokenExpired", "[TokenExpired] Error validating token: 'S2S12086'.")
+		f := wrongToken("TokenExpired", "[TokenExpired] Error validating token: 'S2S12086'.")
+		f.renew = true
+		return f
 	}
 	f := wrongToken(r.Reason.String(), "[InvalidToken] Error validating token: "+r.Detail+".")
-	f.renew = token.IsRevoked(err)
+	f.renew = r.Reason == token.NotYet || token.IsRevoked(err)
 	return f
 }
 
