@@ -5,10 +5,13 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/managed"
 	"github.com/latchkey/latchkey/internal/notify"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/reference"
@@ -79,7 +82,7 @@ func (n *Node) vaultNames(ctx context.Context) (map[string]string, error) {
 
 // referenceIdentity gives the identity that reads an app's references.
 func (n *Node) referenceIdentity(ctx context.Context, a app.Snapshot) (who identity.Assigned, err error) {
-	list, err := n.identities.Of(ctx, a.Resource.Identity, a.ID)
+	list, err := n.madeIdentities(ctx, a)
 	if err != nil {
 		return who, err
 	}
@@ -103,6 +106,32 @@ func (n *Node) referenceIdentity(ctx context.Context, a app.Snapshot) (who ident
 	}
 	return who, problem.New(problem.NotFound, "keyVaultReferenceIdentity names "+a.ReferenceIdentity+", which is not assigned to app "+a.Name).
 		WithNext("latchkey identity assign " + a.Name + " --identity " + a.ReferenceIdentity)
+}
+
+// Waiting for an identity that is being made: an app is stored before its own
+// identity, which takes moments.
+const (
+	identityLook = 50 * time.Millisecond
+	identityTime = 2 * time.Second
+)
+
+// madeIdentities gives an app's identities, after a moment if its own is only being
+// made: nobody should read that it is missing.
+func (n *Node) madeIdentities(ctx context.Context, a app.Snapshot) ([]identity.Assigned, error) {
+	stored := a.Resource.Identity
+	for waited := time.Duration(0); ; waited += identityLook {
+		list, err := n.identities.Of(ctx, stored, a.ID)
+		block, bad := managed.Parse(stored)
+		making := err == nil && bad == nil && block.System() && block.PrincipalID == nil
+		if !making || waited >= identityTime || clock.Sleep(ctx, clock.Real{}, identityLook) != nil {
+			return list, err
+		}
+		now, err := n.apps.Get(ctx, a.ID)
+		if err != nil || now.UID != a.UID {
+			return list, err
+		}
+		stored = now.Resource.Identity
+	}
 }
 
 // secretSource reads secrets for references: from our own vaults, as the app's

@@ -221,3 +221,22 @@ func TestRefuseKeepsAnAppWithoutItsSecretsFromRunning(t *testing.T) {
 		return status == http.StatusOK
 	})
 }
+
+// TestAnIdentityThatIsBeingMadeIsNotReportedMissing: an app with its own identity
+// and references can be made in one request.
+func TestAnIdentityThatIsBeingMadeIsNotReportedMissing(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	makeVault(t, p, "shop", "db", "one")
+	p.Do(t, http.MethodPut, p.Site("orders"), map[string]any{
+		"location": "local", "kind": "functionapp,linux", "identity": map[string]string{"type": "SystemAssigned"},
+		"properties": map[string]any{"siteConfig": map[string]any{"appSettings": []map[string]string{
+			{"name": "DB", "value": "@Microsoft.KeyVault(VaultName=shop;SecretName=db)"},
+		}}},
+	}, nil)
+	platformtest.Until(t, "the identity may not read", func() bool {
+		return references(t, p, "orders")["DB"].Properties.Status == "AccessToKeyVaultDenied"
+	})
+	if said := p.Log.String(); strings.Contains(said, "MSINotEnabled") {
+		t.Errorf("a missing identity was reported:\n%s", said)
+	}
+}
