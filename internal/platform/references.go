@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func (n *Node) openReferences() (err error) {
 		}
 	}
 	if c.Webhook != "" {
-		n.webhook, err = notify.New(notify.Config{URL: c.Webhook, Secret: c.WebhookSecret, Clock: n.cfg.Clock, Log: n.log})
+		n.webhook, err = notify.New(notify.Config{URL: c.Webhook, Secret: c.WebhookSecret, Clock: n.outside(), Log: n.log})
 		if err != nil {
 			return err
 		}
@@ -122,7 +123,7 @@ func (n *Node) madeIdentities(ctx context.Context, a app.Snapshot) ([]identity.A
 	for waited := time.Duration(0); ; waited += identityLook {
 		list, err := n.identities.Of(ctx, stored, a.ID)
 		block, bad := managed.Parse(stored)
-		making := err == nil && bad == nil && block.System() && block.PrincipalID == nil
+		making := err == nil && bad == nil && block.PrincipalID == nil && slices.ContainsFunc(list, func(i identity.Assigned) bool { return i.System && i.Dangling() })
 		if !making || waited >= identityTime || clock.Sleep(ctx, clock.Real{}, identityLook) != nil {
 			return list, err
 		}
