@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/latchkey/latchkey/bench/seed"
 	"github.com/latchkey/latchkey/internal/armclient"
 )
@@ -92,6 +94,9 @@ func vaultAt(ctx context.Context, o options, dir, bare string, size int) (row va
 	if info, err := os.Stat(filepath.Join(dir, "state.db")); err == nil {
 		row.state = info.Size()
 	}
+	if err := uncache(filepath.Join(dir, "state.db")); err != nil {
+		return row, err
+	}
 	n, err := startNode(ctx, o.binary, dir, nil)
 	if err != nil {
 		return row, err
@@ -116,6 +121,20 @@ func vaultAt(ctx context.Context, o options, dir, bare string, size int) (row va
 	}
 	row.after, err = memoryOf(n.pid())
 	return row, err
+}
+
+// uncache makes the system forget what it has of a file. Else what filling the
+// vault left there counts as the node's memory, page by page that it comes near.
+func uncache(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
 // load reads secrets by chance with as many connections as the options say, and
