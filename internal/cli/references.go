@@ -85,7 +85,7 @@ func (s *session) showReferences(all []manage.Reference) error {
 	rows := make([][]string, len(all))
 	for n, r := range all {
 		failing = failing || r.Status != "Resolved"
-		rows[n] = []string{r.App, r.Setting, r.Status, r.Vault + "/" + r.Secret, inUse(r), whyOf(r)}
+		rows[n] = []string{r.App, r.Setting, r.Status, strings.Trim(r.Vault+"/"+r.Secret, "/"), inUse(r), whyOf(r)}
 	}
 	var err error
 	if s.out.is(formJSON) {

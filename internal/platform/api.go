@@ -60,11 +60,21 @@ func (n *Node) newAPI() (http.Handler, error) {
 	api, err = arm.New(arm.Config{
 		Authenticate: n.armCaller, Authorize: n.roles, Audit: directory.Recorder(n.audit), Admit: base.Admit,
 		SubscriptionID: n.install.SubscriptionID, Log: n.log, Clock: n.cfg.Clock,
-		LoginURL: func(host string) string { return "https://" + host + "/" + n.install.TenantID },
+		LoginURL: n.loginURL,
 	}, slices.Concat(base.Operations(), assignments.Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
 		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations(),
 		vaults.Operations(), owned.Operations())...)
 	return directory.Graph(api), err
+}
+
+// loginURL gives where clients of a host get tokens: where they are, if that is here.
+// What a request claims is repeated to nobody else.
+func (n *Node) loginURL(host string) string {
+	at := n.names.managementURL()
+	if n.allowHost(host) {
+		at = "https://" + host
+	}
+	return at + "/" + n.install.TenantID
 }
 
 func (n *Node) newResources() (*resources.Service, error) {

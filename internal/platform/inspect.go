@@ -3,12 +3,14 @@ package platform
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/release"
 	"github.com/latchkey/latchkey/internal/route"
 	"github.com/latchkey/latchkey/internal/server/hosted"
+	"github.com/latchkey/latchkey/internal/worker/custom"
 )
 
 // inspect reads the functions of an unpacked package, as a start would find them.
@@ -19,6 +21,11 @@ func inspect(_ context.Context, dir string) (functions []release.Function, fault
 	}
 	for _, f := range m.Faults() {
 		faults = append(faults, f.String())
+	}
+	if h := m.App.Host.CustomHandler; h != nil && strings.Contains(h.Executable, "/") {
+		if _, err := custom.LookUp(dir, h, ""); err != nil { // where it was looked for is the node's business
+			faults = append(faults, "host.json: the package has no program "+strconv.Quote(h.Executable)+", which customHandler names, or it may not be run: build it before deploying")
+		}
 	}
 	for i := range m.Functions {
 		functions = append(functions, describe(m.App.Host.HTTP.RoutePrefix, &m.Functions[i]))

@@ -115,6 +115,9 @@ func (s *VaultSecrets) explain(err error) error {
 		return err
 	}
 	message, _, _ := strings.Cut(err.Error(), "\r\n") // more lines are for programs
+	if !strings.HasPrefix(message, "Caller is not authorized") && !strings.Contains(message, " permission on key vault ") {
+		return problem.New(problem.Denied, message) // no role and no policy would help
+	}
 	next := `give a role that allows it: latchkey role assign "Key Vault Secrets Officer" --scope vault/` + s.vault.Name + " --principal …"
 	if s.vault.Access == AccessByPolicies {
 		next = "give an access policy that allows it: latchkey vault policy set " + s.vault.Name + " --secrets get,list,set --principal …"
