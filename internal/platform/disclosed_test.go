@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,6 +51,8 @@ func TestReadsForReferencesAreRecordedWhenTheyTellSomethingNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What waits to be written is written refusals first.
+	slices.SortStableFunc(list, func(a, b audit.Entry) int { return a.Time.Compare(b.Time) })
 	var got []string
 	for _, e := range list {
 		got = append(got, fmt.Sprint(e.Outcome, " ", e.Details["version"]))
