@@ -109,6 +109,7 @@ var layers = map[string]int{
 	"bench/":        programs,
 	"test/witness":  programs,
 	"test/witness/": programs,
+	"test/azurite":  programs,
 }
 
 // beside lists the imports that stay within a layer. A package may also import
@@ -175,7 +176,7 @@ var standIns = map[string]string{
 }
 
 // testOnly are for tests wherever they are: conformance suites and helpers.
-var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/state/etcd/etcdtest"}
+var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/state/etcd/etcdtest", "test/azurite"}
 
 // homes says where a library may be imported; a trailing slash includes what is below.
 var homes = map[string][]string{
