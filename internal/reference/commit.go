@@ -20,7 +20,7 @@ var errAppGone = problem.New(problem.NotFound, "the app is gone")
 // for them.
 func (p *pass) commit(ctx context.Context) (document, error) {
 	next, events, written, err := p.write(ctx)
-	if errors.Is(err, problem.NotFound) {
+	if errors.Is(err, problem.NotFound) || err != nil && p.lane == p.r.behind { // nobody waits: it is tried again
 		return document{}, err
 	}
 	if err != nil {

@@ -22,15 +22,17 @@ const (
 // Run keeps references resolved until ctx ends, which is the only reason for it to
 // return. Of several nodes that run, the one with the lease refreshes.
 func (r *Resolver) Run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for told := false; ctx.Err() == nil; {
 		lease, err := r.store.Acquire(ctx, r.cfg.Lease, leaseTTL)
 		if err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !told {
+				told = true
 				r.cfg.Log.Error("references are not refreshed by this node", "reason", err, "next", problem.NextOf(err))
 			}
 			_ = clock.Sleep(ctx, r.cfg.Clock, leaseWait)
 			continue
 		}
+		told = false
 		held, cancel := state.Held(ctx, lease)
 		r.lead(held)
 		cancel()
@@ -226,6 +228,7 @@ type follower struct {
 	s     *schedule
 	apps  map[state.Key]string // UIDs by documents
 	later bool                 // it was reset before
+	cut   bool                 // the state cannot be read
 }
 
 // Reset implements state.Follower. The first one is for a node that begins to
@@ -240,7 +243,7 @@ func (f *follower) Reset(documents []state.Document) {
 	for _, uid := range gone {
 		f.s.remove(uid)
 	}
-	f.later = true
+	f.later, f.cut = true, false
 }
 
 // Apply implements state.Follower.
@@ -255,6 +258,10 @@ func (f *follower) Apply(e state.Event) {
 
 // Cut implements state.Follower.
 func (f *follower) Cut(err error) {
+	if f.cut {
+		return
+	}
+	f.cut = true
 	f.s.r.cfg.Log.Error("changes of apps are not seen; their references stay as they are", "reason", err, "next", problem.NextOf(err))
 }
 

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/reference"
+	"github.com/latchkey/latchkey/internal/state"
 )
 
 // advance moves the clock in steps, each when what was set off before is done, so
@@ -287,6 +291,58 @@ func TestAFailureCountsAfterAClockWasSetBack(t *testing.T) {
 	w.clock.Advance(-ahead)
 	if got := refresh(); got.Status != reference.Resolved || !got.LastAttempt.Equal(w.clock.Now()) {
 		t.Errorf("read again: %+v", got)
+	}
+}
+
+// unwritable is a store that takes nothing about references while it fails.
+type unwritable struct {
+	state.Store
+	fails   atomic.Bool
+	refused atomic.Int64
+}
+
+func (u *unwritable) Write(ctx context.Context, ops ...state.Op) (state.Revision, error) {
+	about := slices.ContainsFunc(ops, func(op state.Op) bool { return strings.HasPrefix(string(op.Key), string(reference.Documents)) })
+	if about && u.fails.Load() {
+		u.refused.Add(1)
+		return 0, problem.New(problem.Unavailable, "the disk is full")
+	}
+	return u.Store.Write(ctx, ops...)
+}
+
+// TestAChangeThatCannotBeStoredIsReadAgainSoon: not when the secret is due the next
+// time.
+func TestAChangeThatCannotBeStoredIsReadAgainSoon(t *testing.T) {
+	w := newWorld(t)
+	w.vault.set("shop-kv/db", "old")
+	w.create("orders", map[string]string{"DB": ref("shop-kv", "db")})
+	store := &unwritable{Store: w.store}
+	r := w.running(func(c *reference.Config) { c.Store, c.Interval = store, 24*time.Hour })
+	w.awaitStatus(r, "orders", "DB", reference.Resolved)
+	store.fails.Store(true)
+	w.vault.set("shop-kv/db", "new")
+	r.Changed("shop-kv", "db")
+	w.await("storing it fails", func() bool { return store.refused.Load() > 0 })
+	store.fails.Store(false)
+	w.advance(time.Minute, time.Second)
+	w.await("the new value is there", func() bool { return w.report(r, "orders", "DB").Version == "version-of-new" })
+}
+
+// TestAskingMoreOftenMakesNoWaitLonger has a reference that fails and is asked for
+// again and again.
+func TestAskingMoreOftenMakesNoWaitLonger(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", map[string]string{"DB": ref("shop-kv", "db")})
+	r := w.running()
+	w.awaitStatus(r, "orders", "DB", reference.SecretNotFound)
+	w.await("the node is idle", r.Idle)
+	due := w.report(r, "orders", "DB").NextRefresh
+	for i := range 10 {
+		r.Retry()
+		w.await("it is tried again", func() bool { return w.vault.called("shop-kv/db") >= i+2 && r.Idle() })
+	}
+	if again := w.report(r, "orders", "DB").NextRefresh; due.IsZero() || !again.Equal(due) {
+		t.Errorf("it is due at %s after %s", again, due)
 	}
 }
 

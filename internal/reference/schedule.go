@@ -239,6 +239,9 @@ func (s *schedule) next(was timing, t target, rec record, attempted bool, now ti
 		was.last = now
 	}
 	if rec.Status != Resolved {
+		if was.failures > 0 && !s.r.isDue(was.due, now) {
+			return was // somebody asked for it before its time, which makes no wait longer
+		}
 		was.due = now.Add(s.r.cfg.Backoff.wait(was.failures))
 		was.failures++
 		return was
