@@ -18,6 +18,10 @@ import (
 // services that decide have to take them up: both follow the same state.
 const settleTime = 200 * time.Millisecond
 
+// lateTime is when references are tried once more after that: with many roles, or
+// little time to compute, the services take longer.
+const lateTime = 3 * time.Second
+
 // followPermissions has references that failed tried again when somebody may have
 // been given a permission: nobody should have to wait for the next attempt.
 func (n *Node) followPermissions(ctx context.Context) {
@@ -30,13 +34,16 @@ func (n *Node) followPermissions(ctx context.Context) {
 	} {
 		following.Go(func() { state.Follow(ctx, n.store, prefix, n.outside(), noticer(changed)) })
 	}
+	var late <-chan time.Time
 	for {
 		select {
 		case <-changed:
+			if clock.Sleep(ctx, clock.Real{}, settleTime) != nil {
+				return
+			}
+			late = clock.Real{}.NewTimer(lateTime).C()
+		case <-late:
 		case <-ctx.Done():
-			return
-		}
-		if clock.Sleep(ctx, clock.Real{}, settleTime) != nil {
 			return
 		}
 		n.references.Retry()
