@@ -540,3 +540,23 @@ func TestConfigMustBeComplete(t *testing.T) {
 		t.Error("nothing is enough")
 	}
 }
+
+// Blocks of versions that did not know identities name such as were never there.
+func TestIdentityThatWasNotThereIsAssignedByNobodysWrite(t *testing.T) {
+	f := newFixture(t)
+	f.document(siteAt, json.RawMessage(`{"type":"UserAssigned","userAssignedIdentities":{"`+userAt+`later":{}}}`))
+	f.user("later")
+	stored := f.ensure()
+	list, err := f.Of(t.Context(), stored, parse(t, siteAt))
+	f.ok(err)
+	if len(list) != 1 || !list[0].Dangling() {
+		t.Errorf("the resource may use %+v", list)
+	}
+	next := f.merge(stored, `{"type":"UserAssigned","userAssignedIdentities":{"`+userAt+`later":{}}}`, true)
+	had, hadErr := managed.Parse(stored)
+	named, namedErr := managed.Parse(next)
+	f.ok(errors.Join(hadErr, namedErr))
+	if named.Binds(userAt+"later", had) {
+		t.Error("naming it is nothing that anybody is asked about")
+	}
+}

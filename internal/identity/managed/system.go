@@ -33,10 +33,10 @@ type ownRecord struct {
 func ownName(id resource.ID) string { return strings.TrimPrefix(id.Key(), "/") }
 
 // Ensure makes or deletes the identity of a resource's own as its stored block
-// asks for, and gives the block with the ids of all principals. The resource must
+// asks for, and gives the block with the ids of its principal. The resource must
 // be in the inventory; if its block has been changed since block was written, what
 // is stored counts. It can be called again at any time, also after an
-// interruption. User-assigned identities that are gone keep their binding.
+// interruption. User-assigned identities stay bound, or unbound, as they are.
 // Errors: problem.NotFound without the resource, problem.Conflict when others kept
 // changing it, and those of the hook.
 func (s *Identities) Ensure(ctx context.Context, id resource.ID, _ json.RawMessage) (json.RawMessage, error) {
@@ -54,7 +54,7 @@ func (s *Identities) Ensure(ctx context.Context, id resource.ID, _ json.RawMessa
 			return nil, err
 		}
 		if settled {
-			return s.filled(ctx, block, own)
+			return s.filled(block, own)
 		}
 		if err := pause(ctx, try); err != nil {
 			return nil, err
@@ -63,22 +63,14 @@ func (s *Identities) Ensure(ctx context.Context, id resource.ID, _ json.RawMessa
 	return nil, contended(fmt.Sprintf("the identity of %q", id.Name()))
 }
 
-// filled gives a block with the ids of its principals.
-func (s *Identities) filled(ctx context.Context, block Block, own identity.Principal) (json.RawMessage, error) {
+// filled gives a block with the ids of its own principal. Those of user-assigned
+// identities are [Identities.Merge]'s, whose caller asks whether they may be given:
+// one without is an identity that was not there when it was assigned, and what has
+// come under its id since is another's.
+func (s *Identities) filled(block Block, own identity.Principal) (json.RawMessage, error) {
 	block.PrincipalID, block.TenantID = nil, nil
 	if block.System() {
 		block.PrincipalID, block.TenantID = &own.ObjectID, &s.cfg.TenantID
-	}
-	for name, b := range block.Assigned {
-		if b.principal() != "" {
-			continue
-		}
-		bound, err := s.bind(ctx, name)
-		if err == nil {
-			block.Assigned[name] = bound
-		} else if !errors.Is(err, problem.NotFound) {
-			return nil, err
-		}
 	}
 	return json.Marshal(block)
 }
