@@ -18,6 +18,11 @@ import (
 // services that decide have to take them up: both follow the same state.
 const settleTime = 200 * time.Millisecond
 
+// retryPause is the least time between two such attempts: who changes permissions
+// all the time must not have every vault asked all the time, those of the cloud
+// among them.
+const retryPause = time.Second
+
 // lateTime is when references are tried once more after that: with many roles, or
 // little time to compute, the services take longer.
 const lateTime = 3 * time.Second
@@ -47,6 +52,9 @@ func (n *Node) followPermissions(ctx context.Context) {
 			return
 		}
 		n.references.Retry()
+		if clock.Sleep(ctx, clock.Real{}, retryPause) != nil {
+			return
+		}
 	}
 }
 
