@@ -26,10 +26,12 @@ func (n *Node) openDrill(ctx context.Context) (err error) {
 }
 
 // outside gives the clock by which the world outside lives: certificates are
-// judged by the clients' clocks, which no drill moves.
-func (n *Node) outside() clock.Clock {
-	if n.cfg.Drill {
+// judged by the clients' clocks, and leases by the state's, which no drill moves.
+func (n *Node) outside() clock.Clock { return n.cfg.outside() }
+
+func (c Config) outside() clock.Clock {
+	if c.Drill {
 		return clock.Real{}
 	}
-	return n.cfg.Clock
+	return c.Clock
 }

@@ -31,7 +31,7 @@ func openBackend(ctx context.Context, cfg Config) (state.Store, error) {
 	case "etcd":
 		return etcd.Open(ctx, etcd.Config{
 			Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username, Password: c.Etcd.Password,
-			TLS: c.Etcd.TLS, Clock: cfg.Clock,
+			TLS: c.Etcd.TLS, Clock: cfg.outside(),
 		})
 	default:
 		return nil, problem.New(problem.Invalid, "unknown kind of state "+c.Kind).WithNext("use bolt or etcd")
