@@ -108,6 +108,31 @@ func TestPutCreatesAnAppThatRuns(t *testing.T) {
 	}
 }
 
+func TestCurrentGivesAnAppAsItIsNow(t *testing.T) {
+	f := newFixture(t)
+	a := f.put(t, "orders", minimal)
+	if now, err := f.Current(t.Context(), a); err != nil || now.UID != a.UID || now.State != app.Running {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if _, err := f.SetState(t.Context(), a.ID, "me", app.Stopped); err != nil {
+		t.Fatal(err)
+	}
+	now, err := f.Current(t.Context(), a)
+	if err != nil || now.State != app.Stopped {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if err := f.Delete(t.Context(), a.ID, "me"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Current(t.Context(), now); !errors.Is(err, problem.NotFound) {
+		t.Errorf("an app that was deleted: %v", err)
+	}
+	next := f.put(t, "orders", minimal)
+	if now, err := f.Current(t.Context(), now); err != nil || now.UID != next.UID {
+		t.Errorf("the next app of the name: %+v, %v", now, err)
+	}
+}
+
 func TestGenerationGrowsWithWhatRunningCopiesMustTakeUp(t *testing.T) {
 	f := newFixture(t)
 	id := f.put(t, "orders", minimal).ID

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/audit"
@@ -75,7 +76,7 @@ func (n *Node) openEndpoint(ctx context.Context, a app.App, settings hosted.Sett
 		return func() {}, err
 	}
 	e, err := msi.Listen(context.WithoutCancel(ctx), msi.Config{
-		Identities: func(ctx context.Context) ([]identity.Assigned, error) { return n.identitiesOf(ctx, a) },
+		Identities: n.identitiesOf(a),
 		Issue:      n.tokens.Get, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name), TenantID: n.install.TenantID,
 		Location: a.Resource.Location, WindowsErrors: !strings.Contains(strings.ToLower(a.Resource.Kind), "linux"),
 		OnEvent: n.auditWorkload(a), Fault: n.tokenFault(),
@@ -89,14 +90,22 @@ func (n *Node) openEndpoint(ctx context.Context, a app.App, settings hosted.Sett
 	return e.Close, nil
 }
 
-// identitiesOf gives the identities that an app may use now; none for a life of
-// the app that is over.
-func (n *Node) identitiesOf(ctx context.Context, a app.App) ([]identity.Assigned, error) {
-	now, err := n.apps.Get(ctx, a.ID)
-	if err != nil || now.UID != a.UID {
-		return nil, err
+// identitiesOf gives what tells the identities that an app may use at each moment;
+// none for a life of the app that is over.
+func (n *Node) identitiesOf(a app.App) func(context.Context) ([]identity.Assigned, error) {
+	var last atomic.Pointer[app.App] // as it was read last
+	last.Store(&a)
+	return func(ctx context.Context) ([]identity.Assigned, error) {
+		known := last.Load()
+		now, err := n.apps.Current(ctx, *known)
+		if err != nil || now.UID != a.UID {
+			return nil, err
+		}
+		if now.Resource.Revision != known.Resource.Revision {
+			last.Store(&now)
+		}
+		return n.identities.Of(ctx, now.Resource.Identity, a.ID)
 	}
-	return n.identities.Of(ctx, now.Resource.Identity, a.ID)
 }
 
 // tokenFault makes the endpoints fail in a drill.
