@@ -50,6 +50,9 @@ type Key struct {
 	Name  string
 	Value string
 	Extra map[string][]byte // raw JSON by member name; nil when there is none
+	// HashOnly marks, for people, a key of which only a verifier is stored: Value
+	// is then a masked form. Stores don't know it and don't keep it.
+	HashOnly bool
 }
 
 // Set is the keys of one document: the host's (Master, Keys = host function

@@ -93,6 +93,8 @@ func ValidateValue(value string) error {
 		return invalidValue("contains a control character")
 	case strings.TrimSpace(value) != value:
 		return invalidValue("begins or ends with a space, which a request header would lose")
+	case LooksLikeVerifier(value):
+		return invalidValue("begins with " + verifierPrefix + ", which marks what is kept of values that are not kept")
 	}
 	return nil
 }

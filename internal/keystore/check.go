@@ -118,13 +118,14 @@ func checkShape(doc Doc, s *accesskey.Set) error {
 	if s.Master.Value == "" {
 		return invalid(doc, "the host document needs a master key")
 	}
-	s.Master.Name = accesskey.MasterStoredName
+	s.Master.Name, s.Master.HashOnly = accesskey.MasterStoredName, false
 	return normalExtra(doc, "the master key", s.Master.Extra, reservedKey)
 }
 
 func normalList(doc Doc, what string, keys []accesskey.Key) error {
 	seen := make(map[string]bool, len(keys))
 	for i, k := range keys {
+		keys[i].HashOnly = false
 		label := fmt.Sprintf("%s %q", what, k.Name)
 		lower := strings.ToLower(k.Name)
 		switch {
