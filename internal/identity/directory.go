@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"unicode"
@@ -62,6 +63,9 @@ func (d *Directory) Create(ctx context.Context, p Principal, also ...state.Op) (
 	if err != nil {
 		return Principal{}, err
 	}
+	// An object id can be chosen, also that of somebody who is gone: their tokens
+	// must not count for the next one.
+	p.Epoch = 1 + rand.Int64N(1<<53-1)
 	op, err := d.records.Put(p.ObjectID, record{Principal: p}, state.Absent)
 	if err != nil {
 		return Principal{}, err

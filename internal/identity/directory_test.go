@@ -203,6 +203,7 @@ func TestUpdateChangesWhatMayBeChanged(t *testing.T) {
 		want.Name, want.Disabled, want.Revision = "renamed", true, got.Revision
 		read, err := f.Get(t.Context(), p.ObjectID)
 		must(t, err)
+
 		if diff := cmp.Diff([]Principal{want, want}, []Principal{got, read}); diff != "" {
 			t.Error(diff)
 		}
@@ -338,5 +339,27 @@ func TestAnEventThatIsFasterThanTheWriteIsNotAwaited(t *testing.T) {
 	}
 	if _, _, known := c.lookup("c"); known {
 		t.Error("a change to come counts as taken")
+	}
+}
+
+// TestTokensOfSomebodyWhoIsGoneAreNotTheNextOnes: an object id can be chosen.
+func TestTokensOfSomebodyWhoIsGoneAreNotTheNextOnes(t *testing.T) {
+	f := newFixture()
+	p, err := f.Create(t.Context(), Principal{Name: "one", Kind: ServicePrincipal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Delete(t.Context(), p.ObjectID); err != nil {
+		t.Fatal(err)
+	}
+	next, err := f.Create(t.Context(), Principal{ObjectID: p.ObjectID, Name: "two", Kind: ServicePrincipal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Accepts(t.Context(), p.ObjectID, p.Epoch); reasonOf(err) != TokensExpired {
+		t.Errorf("the token of the one before: %v", err)
+	}
+	if _, err := f.Accepts(t.Context(), p.ObjectID, next.Epoch); err != nil {
+		t.Errorf("a token of the new one: %v", err)
 	}
 }

@@ -142,7 +142,7 @@ type secretSource Node
 // Fetch implements reference.Source.
 func (s *secretSource) Fetch(ctx context.Context, q reference.Query) (reference.Secret, error) {
 	n := (*Node)(s)
-	v, own, err := n.vaultOf(q)
+	v, own, err := n.vaultOf(ctx, q)
 	if err != nil {
 		return reference.Secret{}, err
 	}
@@ -156,7 +156,7 @@ func (s *secretSource) Fetch(ctx context.Context, q reference.Query) (reference.
 
 // vaultOf finds the vault that a query means. A name alone is first of all one of
 // ours; so is a host of the cloud, unless the cloud's vaults are asked.
-func (n *Node) vaultOf(q reference.Query) (v vault.Vault, own bool, err error) {
+func (n *Node) vaultOf(ctx context.Context, q reference.Query) (v vault.Vault, own bool, err error) {
 	host, real := withoutPort(q.Host), n.realVaults != nil
 	kind, _ := n.names.kindOf(host)
 	switch {
@@ -169,10 +169,18 @@ func (n *Node) vaultOf(q reference.Query) (v vault.Vault, own bool, err error) {
 		}
 	}
 	v, err = n.vaults.ByName(q.Vault)
-	if host == "" && real && errors.Is(err, problem.NotFound) && n.realVaults.Serves("") {
-		return v, false, nil
+	if host != "" || !real || !errors.Is(err, problem.NotFound) || !n.realVaults.Serves("") {
+		return v, true, failure(err, q)
 	}
-	return v, true, failure(err, q)
+	// A vault of ours that was deleted must not become somebody else's of that name.
+	free, bad := n.vaults.NameFree(ctx, q.Vault)
+	switch {
+	case bad != nil:
+		return v, true, failure(bad, q)
+	case !free:
+		return v, true, failure(err, q)
+	}
+	return v, false, nil
 }
 
 func withoutPort(host string) string {

@@ -200,10 +200,10 @@ func TestTokensOfAPrincipalAreExpired(t *testing.T) {
 		_, err := e.directory.Accepts(t.Context(), reader, epoch)
 		return err == nil
 	}
-	if got := e.want(200, "POST", all+"/"+p.AppID+"/expireTokens", ""); got["objectId"] != reader || accepted(0) || !accepted(1) {
+	if got := e.want(200, "POST", all+"/"+p.AppID+"/expireTokens", ""); got["objectId"] != reader || accepted(p.Epoch) || !accepted(p.Epoch+1) {
 		t.Errorf("%v", got)
 	}
-	if got := e.want(200, "POST", "/v1.0/servicePrincipals/"+reader+"/revokeSignInSessions", ""); got["value"] != true || accepted(1) || !accepted(2) {
+	if got := e.want(200, "POST", "/v1.0/servicePrincipals/"+reader+"/revokeSignInSessions", ""); got["value"] != true || accepted(p.Epoch+1) || !accepted(p.Epoch+2) {
 		t.Errorf("%v", got)
 	}
 	e.want(404, "POST", all+"/"+uuid.NewString()+"/expireTokens", "")
