@@ -183,10 +183,13 @@ func (a *Apps) Restart(ctx context.Context, id resource.ID, by string) (App, err
 	})
 }
 
+// whoeverDid leaves the name of who changed an app last as it is.
+const whoeverDid = "(whoever did)"
+
 // Touch makes running copies start anew because something changed that they were
 // made from and that is not the app's own, such as a secret it refers to.
 func (a *Apps) Touch(ctx context.Context, id resource.ID) (App, error) {
-	return a.edit(ctx, id, "", func(d *draft) error {
+	return a.edit(ctx, id, whoeverDid, func(d *draft) error {
 		d.restart()
 		return nil
 	})

@@ -108,6 +108,9 @@ func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(
 }
 
 func (a *Apps) editOnce(ctx context.Context, app App, p private, by string, change func(*draft) error) (App, error) {
+	if by == whoeverDid {
+		by = app.Resource.ChangedBy
+	}
 	d := a.newDraft(app.ID)
 	d.base, d.resource, d.private = app.Resource, app.Resource, p
 	if err := change(d); err != nil {

@@ -130,6 +130,10 @@ func (l *Log) Record(e Event) {
 }
 
 // add takes an event in; it says whether there is something to write now.
+// within reports whether a repetition is merged: a clock that was set back makes
+// what comes next another event.
+func within(d time.Duration) bool { return d >= 0 && d < mergeWithin }
+
 func (p *pending) add(e Event) bool {
 	k, places := kindOf(e), maxPending
 	crowded := p.merging[k] == nil && p.crowded(k)
@@ -138,7 +142,7 @@ func (p *pending) add(e Event) bool {
 			places = 2 * maxPending // the second half is for these
 		}
 	}
-	if m := p.merging[k]; m != nil && e.Time.Sub(m.Time) < mergeWithin {
+	if m := p.merging[k]; m != nil && within(e.Time.Sub(m.Time)) {
 		m.Count++
 		m.Until, m.CorrelationID = e.Time, e.CorrelationID
 		return false

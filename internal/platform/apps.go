@@ -22,7 +22,7 @@ import (
 func (n *Node) openApps(context.Context) error {
 	n.fleet = fleet.New(fleet.Config{
 		Store: n.store, Prefix: inventory.TypePrefix(app.SiteType) + "subscriptions/", Decode: decodeWant,
-		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.cfg.Clock, Log: n.log,
+		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.outside(), Log: n.log,
 	})
 	n.beside(n.upkeep)
 	n.beside(n.keepUsers)

@@ -34,7 +34,7 @@ func (n *Node) armCaller(ctx context.Context, r *http.Request) (arm.Caller, erro
 	v, err := n.authenticate(ctx, r)
 	var refused *token.Refused
 	switch {
-	case errors.As(err, &refused) && refused.Reason == token.Expired:
+	case errors.As(err, &refused) && refused.Reason == token.Expired && n.drill == nil:
 		return arm.Caller{}, arm.ExpiredToken(refused.Error())
 	case token.IsRevoked(err):
 		return arm.Caller{}, arm.RevokedToken(err.Error())

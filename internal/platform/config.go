@@ -94,7 +94,7 @@ const PublicAuthority = entra.DefaultAuthorityHost
 
 // ReferencesConfig says how vault references are kept up to date.
 type ReferencesConfig struct {
-	Interval      time.Duration // how often secrets of the cloud's vaults are read again; 0 is the default
+	Interval      time.Duration // how often secrets are read again besides when ours change; 0 is the default
 	Refuse        bool          // an app with a reference that never resolved is not started
 	RealVaults    []string      // suffixes of hosts that are vaults of the cloud
 	Webhook       string        // gets changes of status; "" is none

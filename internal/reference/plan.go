@@ -53,19 +53,19 @@ func connectionValues(connections map[string]app.Connection) map[string]string {
 // were not attempted since the app became what it is.
 type demand struct {
 	all     bool
-	failing bool            // that did not resolve
+	refused bool            // that a change of permissions can heal
 	keys    map[string]bool // of records
 	secrets map[string]bool // by secretKey
 	vaults  map[string]bool // all of their secrets; names in lower case
 }
 
 func (d demand) wants(t target, r record) bool {
-	return d.all || d.failing && r.Status != Resolved || d.keys[t.key] || d.secrets[t.secret()] || d.vaults[strings.ToLower(t.ref.Vault)]
+	return d.all || d.refused && r.Status.refused() || d.keys[t.key] || d.secrets[t.secret()] || d.vaults[strings.ToLower(t.ref.Vault)]
 }
 
 // add joins what is wanted.
 func (d *demand) add(other demand) {
-	d.all, d.failing = d.all || other.all, d.failing || other.failing
+	d.all, d.refused = d.all || other.all, d.refused || other.refused
 	d.keys, d.secrets, d.vaults = join(d.keys, other.keys), join(d.secrets, other.secrets), join(d.vaults, other.vaults)
 }
 

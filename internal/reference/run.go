@@ -98,8 +98,9 @@ func (r *Resolver) Changed(vault, secret string) {
 	}
 }
 
-// Retry fetches references that failed again at once: call it when permissions or
-// identities changed. It does nothing on nodes that do not refresh.
+// Retry fetches references again at once that failed for want of a permission, an
+// identity or a vault: call it when such changed. It does nothing on nodes that do
+// not refresh.
 func (r *Resolver) Retry() {
 	if s := r.leading(); s != nil {
 		s.retry()

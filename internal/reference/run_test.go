@@ -154,10 +154,33 @@ func TestAnOutageLosesNothing(t *testing.T) {
 	}
 }
 
+var denied = &reference.Failure{Status: reference.AccessDenied, HTTPStatus: 403, InnerCode: "ForbiddenByRbac", Message: "no role"}
+
+// TestAChangeOfPermissionsHealsWhatItCan: a vault that is out of order is left
+// alone.
+func TestAChangeOfPermissionsHealsWhatItCan(t *testing.T) {
+	w := newWorld(t)
+	w.vault.fault("shop-kv", denied)
+	w.vault.fault("down-kv", outage)
+	w.create("orders", map[string]string{"S": ref("shop-kv", "s"), "D": ref("down-kv", "s")})
+	r := w.running()
+	w.awaitStatus(r, "orders", "S", reference.AccessDenied)
+	w.awaitStatus(r, "orders", "D", reference.OtherReasons)
+	w.await("the node is idle", r.Idle)
+	before := w.vault.called("down-kv/s")
+	w.vault.set("shop-kv/s", "x")
+	w.vault.fault("shop-kv", nil)
+	r.Retry()
+	w.awaitStatus(r, "orders", "S", reference.Resolved)
+	if again := w.vault.called("down-kv/s"); again != before {
+		t.Errorf("a vault that fails was asked %d times more", again-before)
+	}
+}
+
 func TestACopyThatHasTheLiteralTextStartsAnewWithTheSecret(t *testing.T) {
 	w := newWorld(t)
 	w.vault.set("shop-kv/s", "x")
-	w.vault.fault("shop-kv", outage)
+	w.vault.fault("shop-kv", denied)
 	w.create("orders", map[string]string{"S": ref("shop-kv", "s")})
 	r := w.running()
 	if v := w.values(r, "orders"); v.Settings["S"] != ref("shop-kv", "s") {
@@ -332,9 +355,10 @@ func TestAChangeThatCannotBeStoredIsReadAgainSoon(t *testing.T) {
 // again and again.
 func TestAskingMoreOftenMakesNoWaitLonger(t *testing.T) {
 	w := newWorld(t)
+	w.vault.fault("shop-kv", denied)
 	w.create("orders", map[string]string{"DB": ref("shop-kv", "db")})
 	r := w.running()
-	w.awaitStatus(r, "orders", "DB", reference.SecretNotFound)
+	w.awaitStatus(r, "orders", "DB", reference.AccessDenied)
 	w.await("the node is idle", r.Idle)
 	due := w.report(r, "orders", "DB").NextRefresh
 	for i := range 10 {

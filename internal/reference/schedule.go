@@ -113,7 +113,7 @@ func (s *schedule) retry() {
 	for _, e := range s.apps {
 		for _, t := range e.timings {
 			if t.failures > 0 {
-				s.start(e, demand{failing: true})
+				s.start(e, demand{refused: true})
 				break
 			}
 		}

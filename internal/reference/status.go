@@ -171,3 +171,13 @@ type Summary struct {
 	Stale     int      // of them, with an older value
 	Valueless int      // of them, without any value
 }
+
+// refused reports whether a change of permissions, identities or vaults can heal a
+// reference.
+func (s Status) refused() bool {
+	switch s {
+	case MSINotEnabled, VaultNotFound, AccessDenied, UnauthorizedClient:
+		return true
+	}
+	return false
+}

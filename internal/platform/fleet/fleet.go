@@ -8,6 +8,7 @@ package fleet
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ type Fleet struct {
 	ready chan struct{}
 	once  sync.Once
 	cut   atomic.Pointer[cut]
+	turns chan struct{} // of copies that take over, so that not all apps start at once
 
 	ctx  context.Context      // of Run
 	work sync.WaitGroup       // runners
@@ -71,7 +73,7 @@ func New(cfg Config) *Fleet {
 	if cfg.OpenTimeout == 0 {
 		cfg.OpenTimeout = 60 * time.Second
 	}
-	return &Fleet{cfg: cfg, ready: make(chan struct{}), keys: map[state.Key]string{}}
+	return &Fleet{cfg: cfg, ready: make(chan struct{}), keys: map[state.Key]string{}, turns: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 }
 
 // Run follows the control plane until ctx ends, then stops all apps: requests in

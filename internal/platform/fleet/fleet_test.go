@@ -154,3 +154,37 @@ func TestOpeningIsTriedAgainAndAllEnds(t *testing.T) {
 	cancel()
 	f.work.Wait()
 }
+
+// TestCopiesThatTakeOverWaitForTheirTurn: a change of what many apps use must not
+// start them all at once, and one that does not get to run holds up nobody.
+func TestCopiesThatTakeOverWaitForTheirTurn(t *testing.T) {
+	f := newFleet(t, nil)
+	c := f.cfg.Clock.(*clock.Manual)
+	f.turns = make(chan struct{}, 1)
+	(*follower)(f).Reset([]state.Document{document(t, "/a/one", Want{Name: "one"}), document(t, "/a/two", Want{Name: "two"})})
+	one, two := f.slot("one"), f.slot("two")
+	<-one.wake
+	<-two.wake
+	if !one.turn(t.Context()) {
+		t.Fatal("the first has to wait")
+	}
+	two.changed()
+	if two.turn(t.Context()) {
+		t.Fatal("two at a time")
+	}
+	one.handOn(t.Context(), &running{up: make(chan struct{}), ended: make(chan struct{})})
+	if err := c.AwaitTimers(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(turnMost)
+	if !two.turn(t.Context()) {
+		t.Fatal("the turn is not handed on")
+	}
+	two.handOn(t.Context(), nil)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if !one.turn(t.Context()) || two.turn(ended) {
+		t.Error("a fleet that ends waits")
+	}
+	f.work.Wait()
+}

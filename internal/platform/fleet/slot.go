@@ -129,7 +129,15 @@ func (s *slot) run(ctx context.Context) {
 		case next.is(w):
 		default:
 			s.retire(ctx, next)
-			if next = s.begin(ctx, *w); next == nil {
+			next = nil
+			replaces := s.now.Load() != nil
+			if replaces && !s.turn(ctx) {
+				continue
+			}
+			if next = s.begin(ctx, *w); replaces {
+				s.handOn(ctx, next)
+			}
+			if next == nil {
 				s.pause(ctx, wait)
 				wait = min(2*wait, openMost)
 				continue
@@ -167,6 +175,43 @@ func (s *slot) await(ctx context.Context, next *running) *running {
 		return nil
 	}
 	return next
+}
+
+// turn waits until the app may have a copy that takes over: a change of what many
+// apps use must not start them all at once. It is false if something else came up.
+func (s *slot) turn(ctx context.Context) bool {
+	select {
+	case s.f.turns <- struct{}{}:
+		return true
+	case <-s.wake:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// turnMost is how long a copy that does not get to run keeps others waiting.
+const turnMost = 5 * time.Second
+
+// handOn gives the turn to the next app when a copy runs, has ended, or takes too
+// long.
+func (s *slot) handOn(ctx context.Context, c *running) {
+	if c == nil {
+		<-s.f.turns
+		return
+	}
+	s.f.work.Add(1) // the runner is still counted
+	go func() {
+		defer s.f.work.Done()
+		defer func() { <-s.f.turns }()
+		timer := s.f.cfg.Clock.NewTimer(turnMost)
+		defer timer.Stop()
+		select {
+		case <-c.up:
+		case <-c.ended:
+		case <-timer.C():
+		case <-ctx.Done():
+		}
+	}()
 }
 
 func (s *slot) pause(ctx context.Context, d time.Duration) {
