@@ -62,15 +62,18 @@ func (s *Store) Load(ctx context.Context, doc keystore.Doc) (keystore.Document, 
 	if err := check(ctx, doc); err != nil {
 		return keystore.Document{}, "", err
 	}
-	entries, there, err := s.dir.Read(ctx)
+	now, err := s.dir.Read(ctx)
+	if err == nil {
+		err = now.Faults[doc]
+	}
 	if err != nil {
 		return keystore.Document{}, "", err
 	}
-	d, exists := entries.Document(doc)
-	if !s.count(doc, exists, there) {
+	d, exists := now.Entries.Document(doc)
+	if !s.count(doc, exists, now.Exists) {
 		return keystore.Document{}, "", keystore.Missing(doc, s.String())
 	}
-	rev := entries.Revision(doc)
+	rev := now.Entries.Revision(doc)
 	if rev == "" {
 		rev = "no files"
 	}
@@ -105,11 +108,11 @@ func (s *Store) refuse(ctx context.Context, doc keystore.Doc) error {
 
 // List implements [keystore.Store].
 func (s *Store) List(ctx context.Context) ([]keystore.Doc, error) {
-	entries, _, err := s.dir.Read(ctx)
+	now, err := s.dir.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return entries.Docs(), nil
+	return now.Docs(), nil
 }
 
 // Capabilities implements [keystore.Store].

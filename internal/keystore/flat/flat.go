@@ -4,8 +4,8 @@
 // reads and watches folders of such files. It does not know where else entries
 // are kept, and it writes nothing.
 //
-// The layout keeps no order and no metadata: keys come sorted by name and
-// without extra members.
+// The layout keeps no order and no metadata: keys come sorted by name, ignoring
+// case, and without extra members.
 package flat
 
 import (
@@ -158,7 +158,10 @@ func put(set *accesskey.Set, k accesskey.Key, kind accesskey.Kind) {
 	}
 }
 
-func byName(a, b accesskey.Key) int { return strings.Compare(a.Name, b.Name) }
+// byName sorts keys by name, ignoring case as far as that tells them apart.
+func byName(a, b accesskey.Key) int {
+	return cmp.Or(strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), strings.Compare(a.Name, b.Name))
+}
 
 // Revision identifies the state of a document: it changes with any of its
 // entries, also such that are no keys. It is "" for a document without entries.

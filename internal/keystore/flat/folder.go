@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/atomicfile"
@@ -28,53 +30,73 @@ type Folder struct {
 	Dir string
 }
 
-// Read gives the entries of the folder; exists is false if there is none. Of a
-// volume mounted by Kubernetes it gives one state, never a mixture of two. Files
-// whose names name no key are not opened. Line ends after a value are cut off.
-// It returns keystore.ErrUnavailable for what cannot be read and
-// keystore.ErrUndecryptable for what is no file or larger than 64 KiB, naming
-// the file.
-func (f Folder) Read(ctx context.Context) (entries Entries, exists bool, err error) {
-	for range maxTries {
-		if err := keystore.Alive(ctx); err != nil {
-			return nil, false, err
-		}
-		entries, exists, err = f.once()
-		if !errors.Is(err, errSwapped) {
-			return entries, exists, err
-		}
-	}
-	return nil, false, problem.Wrap(keystore.ErrUnavailable, f.Dir+" cannot be read", errSwapped)
+// Contents is what a folder held at one time.
+type Contents struct {
+	Exists  bool // there is a folder
+	Entries Entries
+	// Faults has the documents of which some file could not be read, each with
+	// the reason: keystore.ErrUnavailable, keystore.ErrUndecryptable for what is
+	// larger than 64 KiB or no file, problem.Denied for a link that root must not
+	// follow. The others are whole.
+	Faults map[keystore.Doc]error
 }
 
-func (f Folder) once() (Entries, bool, error) {
+// Docs gives the documents that are there, damaged ones included, sorted.
+func (c Contents) Docs() []keystore.Doc {
+	docs := append(c.Entries.Docs(), slices.Collect(maps.Keys(c.Faults))...)
+	slices.Sort(docs)
+	return slices.Compact(docs)
+}
+
+// Read gives the entries of the folder, none if there is no folder. Of a volume
+// mounted by Kubernetes it gives one state, never a mixture of two. Files whose
+// names name no key are not opened. Line ends after a value are cut off. It
+// returns keystore.ErrUnavailable if the folder cannot be read.
+func (f Folder) Read(ctx context.Context) (Contents, error) {
+	for range maxTries {
+		if err := keystore.Alive(ctx); err != nil {
+			return Contents{}, err
+		}
+		c, err := f.once()
+		if !errors.Is(err, errSwapped) {
+			return c, err
+		}
+	}
+	return Contents{}, problem.Wrap(keystore.ErrUnavailable, f.Dir+" cannot be read", errSwapped)
+}
+
+func (f Folder) once() (Contents, error) {
 	at := f.current()
 	list, err := os.ReadDir(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		if at != f.Dir || f.current() != at {
-			return nil, false, errSwapped
+			return Contents{}, errSwapped
 		}
-		return nil, false, nil
+		return Contents{}, nil
 	}
 	if err != nil {
-		return nil, false, problem.Wrap(keystore.ErrUnavailable, f.Dir+" cannot be read", err)
+		return Contents{}, problem.Wrap(keystore.ErrUnavailable, f.Dir+" cannot be read", err)
 	}
-	entries := Entries{}
+	c := Contents{Exists: true, Entries: Entries{}, Faults: map[keystore.Doc]error{}}
 	for _, item := range list {
-		if _, ok := ParseName(item.Name()); !ok || item.IsDir() {
+		n, ok := ParseName(item.Name())
+		if !ok || item.IsDir() {
 			continue
 		}
-		if entries[item.Name()], err = read(filepath.Join(at, item.Name())); err != nil {
-			break
+		value, err := read(filepath.Join(at, item.Name()))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return Contents{}, errSwapped
+		case err != nil:
+			c.Faults[n.Doc] = err
+		default:
+			c.Entries[item.Name()] = value
 		}
 	}
-	if f.current() != at || errors.Is(err, fs.ErrNotExist) {
-		return nil, false, errSwapped
+	if f.current() != at {
+		return Contents{}, errSwapped
 	}
-	if err != nil {
-		return nil, false, err
-	}
-	return entries, true, nil
+	return c, nil
 }
 
 // current gives the folder that has the files right now.
