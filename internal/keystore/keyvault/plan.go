@@ -98,8 +98,8 @@ func (p *plan) key(kind accesskey.Kind, k accesskey.Key, last *spot) error {
 		}
 		*last = spot{l.order, strings.ToLower(s.name)}
 	}
-	if at, _ := parseName(s.name); at.key != k.Name && kind != accesskey.Master {
-		l.name = k.Name
+	if kind != accesskey.Master {
+		l.name = k.Name // a vault may spell the secret as one of an earlier life
 	}
 	if err := p.keep(s.name, k.Name, there); err != nil {
 		return err

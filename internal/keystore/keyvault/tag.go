@@ -18,7 +18,7 @@ const (
 	appTag   = "latchkey-app"   // whose secret it is
 	writeTag = "latchkey-write" // which update wrote it
 	orderTag = "latchkey-order" // place in its list, from 1
-	nameTag  = "latchkey-name"  // the key's name where the secret's own does not say it
+	nameTag  = "latchkey-name"  // the key's name, of which the secret's own may not tell all
 	dataTag  = "latchkey"       // extra members as JSON; cut up: latchkey-1, latchkey-2 …
 	claimTag = "latchkey-claim" // of a writer's secret: what it is at, or idle
 
@@ -31,7 +31,7 @@ type labels struct {
 	app   string
 	write string
 	order int
-	name  string // "" for what the secret's name says
+	name  string // "" for what the secret's own says
 	extra map[string][]byte
 }
 
