@@ -51,7 +51,7 @@ type Key struct {
 	Value string
 	Extra map[string][]byte // raw JSON by member name; nil when there is none
 	// HashOnly marks, for people, a key of which only a verifier is stored: Value
-	// is then a masked form. Stores don't know it and don't keep it.
+	// is masked, except when it has just been made. Stores don't keep it.
 	HashOnly bool
 }
 

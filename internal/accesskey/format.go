@@ -12,6 +12,9 @@ func (k Key) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "%q %s", k.Name, azfkey.Mask(k.Value))
 }
 
+// Mask gives what may be shown of a value: its beginning and its length.
+func Mask(value string) string { return azfkey.Mask(value) }
+
 // Seed gives the kind by which an identifiable key of kind k is marked; host
 // and function keys are marked alike. None has no mark: the zero [azfkey.Kind],
 // for which nothing is generated and nothing is valid.

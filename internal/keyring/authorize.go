@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
 )
 
 // weakBelow is the length below which a value may be within reach of guessing:
@@ -15,6 +17,7 @@ const weakBelow = 32
 type Request struct {
 	Key      string     // as presented; "" when nothing was
 	Function *Scope     // the routed function; nil when there is none
+	Method   string     // HTTP method, in upper case; "" is a method that no key is limited to
 	Source   netip.Addr // where the request comes from; the zero Addr is a source like any other
 }
 
@@ -32,27 +35,64 @@ type Request struct {
 // Throttled with every further wrong key, and values shorter than 32 characters
 // are not looked at until it has budget again; longer ones still work.
 //
+// A stored key that is disabled, out of its time or not for this request is
+// treated as a wrong one, so that a caller cannot tell it from one; the decision
+// names it for the operator. One that has used up its rate or quota is Throttled.
+// Of keys with the same value the first decides, whatever the others allow.
+//
 // The answer is Unavailable, never a plain no, when keys that could match are
 // not readable and were never read.
 func (r *Ring) Authorize(ctx context.Context, req Request) Decision {
-	d := r.evaluate(req)
-	if d.Reason == Matched || d.Reason == NoKey || d.Reason == NotEvaluated {
+	d := r.evaluate(&req)
+	if d.final() {
 		return d
 	}
 	return r.reconsider(ctx, req, d)
 }
 
-// Match decides by the keys held right now, without asking the store, waiting
-// or counting wrong keys. It neither locks nor allocates.
+// final reports whether asking the store again would not change a decision.
+func (d *Decision) final() bool {
+	switch d.Reason {
+	case Matched, NoKey, NotEvaluated, RateExceeded, QuotaExceeded:
+		return true
+	}
+	return false
+}
+
+// Match decides by the keys held right now and the time, without asking the
+// store, waiting or counting anything. What depends on more of a request is left
+// out: methods, addresses, rate and quota. It neither locks nor allocates.
 func (r *Ring) Match(presented string, function *Scope) Decision {
+	e, d := r.lookUp(presented, function)
+	if e == nil {
+		return d
+	}
+	if t := e.terms; t != nil && e.decision.Reason == Matched {
+		if reason := t.standing(r.cfg.Clock.Now().Unix()); reason != Matched {
+			return e.refused(reason)
+		}
+		if t.strict && !r.cfg.Format.Identifiable(e.decision.Kind, presented) {
+			return Decision{Reason: NotIdentifiable}
+		}
+	}
+	return e.decision
+}
+
+// lookUp finds what is held of a presented value, or decides that it need not.
+func (r *Ring) lookUp(presented string, function *Scope) (*entry, Decision) {
 	switch {
 	case presented == "":
-		return Decision{}
+		return nil, Decision{}
 	case len(presented) > MaxValue:
-		return Decision{Reason: TooLong}
+		return nil, Decision{Reason: TooLong}
 	}
+	snap := r.snap.Load()
 	d := r.hasher.sum(presented)
-	return r.snap.Load().match(&d, function.slot())
+	e := snap.match(&d, function.slot())
+	if snap.hashed && e.decision.Reason != Matched && len(presented) <= accesskey.MaxValueLen {
+		e = snap.matchHashed(presented, function.slot(), e)
+	}
+	return e, Decision{}
 }
 
 // slot gives the scope's index in the tables; that of no function has no keys.
@@ -63,26 +103,31 @@ func (s *Scope) slot() uint64 {
 	return s.index
 }
 
-func (r *Ring) evaluate(req Request) Decision {
+func (r *Ring) evaluate(req *Request) Decision {
 	if req.Key != "" && len(req.Key) < weakBelow {
 		if wait := r.limiter.Wait(req.Source); wait > 0 {
 			return Decision{Reason: NotEvaluated, Throttled: true, RetryAfter: wait}
 		}
 	}
-	return r.Match(req.Key, req.Function)
+	e, d := r.lookUp(req.Key, req.Function)
+	if e == nil {
+		return d
+	}
+	return r.apply(e, req)
 }
 
 // reconsider judges a key again after asking the store where that may help, and
 // charges it to its source if it stays wrong.
 func (r *Ring) reconsider(ctx context.Context, req Request, d Decision) Decision {
 	if d.Reason != TooLong && r.catchUp(ctx, req.Function) {
-		if d = r.evaluate(req); d.Reason == Matched || d.Reason == NotEvaluated {
+		if d = r.evaluate(&req); d.final() {
 			return d
 		}
 	}
 	if d.Reason != TooLong && !r.complete(req.Function) {
 		return Decision{Reason: StoreUnavailable}
 	}
+	r.tellRefused(&req, d)
 	return r.charge(req.Source, d)
 }
 

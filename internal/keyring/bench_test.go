@@ -132,3 +132,71 @@ func TestAuthorizeAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// managed puts the keys of function 0 under limits that allow everything and
+// counts their uses.
+func managed(tb testing.TB) (*keyring.Ring, []string) {
+	tb.Helper()
+	store, ctx := memory.New(), context.Background()
+	m := accesskey.Meta{
+		Expires: time.Unix(2e9, 0), NotBefore: time.Unix(1, 0), Methods: []string{"GET", "POST"},
+		CIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Rate:  accesskey.Rate{N: 1_000_000_000, Per: time.Second}, Quota: accesskey.Quota{N: 1_000_000_000, Per: accesskey.Month},
+	}
+	var doc keystore.Document
+	for k := range 10 {
+		key := accesskey.Key{Name: "k" + strconv.Itoa(k), Value: newKey(tb, azfkey.Function)}
+		doc.Keys.Keys = append(doc.Keys.Keys, key.WithMeta(m))
+	}
+	store.Put("f0", doc)
+	store.Put(keystore.HostDoc, keystore.Document{Keys: accesskey.Set{Master: accesskey.Key{Value: newKey(tb, azfkey.Master)}}})
+	r, err := keyring.New(keyring.Config{Store: store, Usage: &ledgerBook{}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(r.Close)
+	if err := r.Open(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	if err := r.Ensure(ctx, []string{"f0"}); err != nil {
+		tb.Fatal(err)
+	}
+	return r, values(doc.Keys.Keys)
+}
+
+// BenchmarkManaged compares a plain key with one under every kind of limit whose
+// uses are counted, on the system clock.
+func BenchmarkManaged(b *testing.B) {
+	plain, own, _ := crowd(b, 100)
+	limited, keys := managed(b)
+	for _, c := range []struct {
+		name string
+		r    *keyring.Ring
+		key  string
+	}{{"plain", plain, own[3]}, {"limits+usage", limited, keys[3]}} {
+		b.Run(c.name, func(b *testing.B) {
+			ctx, req := context.Background(), keyring.Request{Key: c.key, Function: c.r.Function("f0"), Source: benchSource, Method: "POST"}
+			b.ReportAllocs()
+			for b.Loop() {
+				if d := c.r.Authorize(ctx, req); d.Reason != keyring.Matched {
+					b.Fatal(d.Reason)
+				}
+			}
+		})
+	}
+}
+
+func TestAuthorizeWithLimitsAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r, keys := managed(t)
+	ctx, f := context.Background(), r.Function("f0")
+	for name, method := range map[string]string{"allowed": "GET", "refused": "PUT"} {
+		req := keyring.Request{Key: keys[3], Function: f, Source: benchSource, Method: method}
+		r.Authorize(ctx, req)
+		if n := testing.AllocsPerRun(200, func() { r.Authorize(ctx, req) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}

@@ -55,6 +55,8 @@ type Limits struct {
 	LoadTimeout time.Duration // longest wait for the store per operation; 10 seconds
 	RetryFirst  time.Duration // wait after the first failed read, doubled each time; 1 second
 	RetryMost   time.Duration // longest wait between failed reads; 1 minute
+	UsageEvery  time.Duration // least time between writes of uses; 1 minute
+	RetiredKept time.Duration // how long a former value is recognised after it ended; 7 days
 }
 
 // Config is what a [Ring] needs. Only Store is required.
@@ -66,6 +68,10 @@ type Config struct {
 	Log     *slog.Logger // for the operator, never a key value; nil: discarded
 	OnEvent func(Event)  // nil: none. Called synchronously, possibly concurrently; must not call the Ring
 	Limits  Limits
+	Usage   UsageStore // nil: uses are not counted
+	// HashOnly has new values of host and function keys kept as verifiers only:
+	// they are shown once, and a stock host cannot use the documents.
+	HashOnly bool
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -97,6 +103,8 @@ func (l Limits) withDefaults() Limits {
 		LoadTimeout: or(l.LoadTimeout, 10*time.Second),
 		RetryFirst:  or(l.RetryFirst, time.Second),
 		RetryMost:   or(l.RetryMost, time.Minute),
+		UsageEvery:  or(l.UsageEvery, time.Minute),
+		RetiredKept: or(l.RetiredKept, 7*24*time.Hour),
 	}
 }
 

@@ -47,11 +47,23 @@ const (
 	TooLong                        // longer than any key may be
 	NotEvaluated                   // a short value from a throttled source: not looked at
 	StoreUnavailable               // keys that could decide are not readable, so there is no decision
+
+	KeyDisabled        // a stored key that is switched off
+	NotYetValid        // a stored key whose time has not come
+	KeyExpired         // a stored key whose time is over, former values included
+	MethodNotAllowed   // a stored key that is not for this HTTP method
+	FunctionNotAllowed // a host key that is not for this function
+	SourceNotAllowed   // a stored key that is not for this address
+	RateExceeded       // a key in force that is used too often; Throttled is set
+	QuotaExceeded      // a key in force that is used up for this period; Throttled is set
+	MetadataUnreadable // a stored key whose restrictions cannot be understood
 )
 
 var reasonNames = [...]string{
 	"noKey", "matched", "unknown", "otherFunction", "notIdentifiable", "tooLong",
 	"notEvaluated", "storeUnavailable",
+	"keyDisabled", "notYetValid", "keyExpired", "methodNotAllowed", "functionNotAllowed", "sourceNotAllowed",
+	"rateExceeded", "quotaExceeded", "metadataUnreadable",
 }
 
 // String gives the reason's name as audit records and metrics show it.
@@ -61,11 +73,22 @@ func (r Reason) String() string { return reasonNames[r] }
 // request without a key.
 type Decision struct {
 	Level      Level
-	Kind       accesskey.Kind // accesskey.None when nothing matched
+	Kind       accesskey.Kind // of the key in Name
 	Reason     Reason         // operator only
-	Throttled  bool           // the source has presented too many wrong keys
-	Name       string         // the key's name, "" when nothing matched
-	RetryAfter time.Duration  // with Throttled: when the source may try again
+	Throttled  bool           // the source has presented too many wrong keys, or the key is used up for now
+	Name       string         // of the key that matched or was refused; "" when there is none
+	Retired    string         // name of a former value of the key Name, when it was that; operator only
+	RetryAfter time.Duration  // with Throttled: when to try again
+}
+
+// Known reports whether what was presented is a key of the app, in force here or
+// not: functions should not get to see it.
+func (d Decision) Known() bool {
+	switch d.Reason {
+	case Matched, OtherFunction, NotIdentifiable:
+		return true
+	}
+	return d.Name != ""
 }
 
 // Unavailable reports that the keys needed for a decision cannot be read, which

@@ -30,13 +30,22 @@ const (
 	HealthChanged                     // Health
 	SourceThrottled                   // a source has used up its wrong keys: Source
 	KeysInClear                       // keys were in clear in a store that seals values; Text names them
+	KeyRotated                        // Kind, Name: a new value; Retired is the name of the old one, if it stays valid for a while
+	KeyRetired                        // Kind, Name: a former value was removed
+	KeyRestricted                     // Kind, Name: its metadata was changed
+	RetiredKeyUsed                    // Kind, Name, Retired, Source: a former value that is still valid was used; once a minute per key
+	KeyRefused                        // Kind, Name, Retired, Source, Reason: a stored key was presented that does not work; once a minute per key
+	MetadataRestored                  // keys had lost their restrictions to somebody else's write; Text names them
+	MetadataLost                      // somebody else replaced keys that had restrictions; Text names them
+	MetadataBroken                    // Kind, Name: the key does not work as its metadata cannot be understood: Err
 )
 
 var eventNames = [...]string{
 	"documentRead", "documentFailed", "documentCreated", "documentMissing", "documentResealed",
 	"keysChanged", "keyCreated", "keyUpdated", "keyDeleted", "documentPruned", "weakKey",
 	"keysIgnored", "masterMissing", "watchFailed", "healthChanged", "sourceThrottled",
-	"keysInClear",
+	"keysInClear", "keyRotated", "keyRetired", "keyRestricted", "retiredKeyUsed", "keyRefused",
+	"metadataRestored", "metadataLost", "metadataBroken",
 }
 
 // String gives the type's name as metrics and audit records show it.
@@ -68,6 +77,8 @@ type Event struct {
 	Function string         // the function as it was asked for; "" for the host document
 	Kind     accesskey.Kind // with the key events and WeakKey
 	Name     string         // likewise
+	Retired  string         // with KeyRotated, RetiredKeyUsed and KeyRefused: the name of a former value
+	Reason   Reason         // with KeyRefused
 	Code     string         // diagnostic code, "" for most
 	Help     string         // link for Code
 	Took     time.Duration  // time the store needed
@@ -105,7 +116,8 @@ func (e Event) logged() bool {
 func (r *Ring) log(e Event) {
 	attrs := []slog.Attr{slog.String("event", e.Type.String()), slog.String("cause", e.Cause.String())}
 	for _, a := range []slog.Attr{
-		slog.String("function", e.Function), slog.String("keyName", e.Name), slog.String("diagnostic", e.Code),
+		slog.String("function", e.Function), slog.String("keyName", e.Name), slog.String("retired", e.Retired),
+		slog.String("diagnostic", e.Code),
 		slog.String("help", e.Help), slog.String("source", e.Source), slog.String("next", e.Health.Next),
 	} {
 		if a.Value.String() != "" {
@@ -137,6 +149,13 @@ func weakEvent(mode Mode, s *Scope, kind accesskey.Kind, name string, cause Caus
 		Code: weakKeyCode, Help: weakKeyHelp,
 		Text: fmt.Sprintf("A non highly-identifiable secret has been loaded by the application: "+
 			"(KeyType:%s, KeyName:%s, FunctionName:%s).", keyType(kind), name, s.name),
+	}
+}
+
+func brokenEvent(s *Scope, kind accesskey.Kind, name string, cause Cause, err error) Event {
+	return Event{
+		Type: MetadataBroken, Cause: cause, Level: slog.LevelError, Function: s.name, Kind: kind, Name: name, Err: err,
+		Text: fmt.Sprintf("%s key '%s' does not work: its restrictions cannot be understood", kind, name),
 	}
 }
 

@@ -28,6 +28,7 @@ type fetched struct {
 	created  bool
 	resealed bool
 	inClear  []string // keys that were in clear where values are sealed
+	meta     found
 }
 
 // read asks the store for a document, in its turn, and puts the answer in force.
@@ -67,7 +68,7 @@ func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
 		doc, rev, err := r.cfg.Store.Load(ctx, s.doc)
 		switch {
 		case err == nil:
-			return r.reseal(ctx, s, fetched{document: doc, revision: rev, inClear: doc.InClear}), nil
+			return r.repair(ctx, s, fetched{document: doc, revision: rev, inClear: doc.InClear}), nil
 		case !missing(err):
 			return fetched{}, err
 		case s.present || r.damaged(s):
@@ -131,8 +132,15 @@ func (r *Ring) fresh(doc keystore.Doc) (keystore.Document, error) {
 		}
 	}
 	value, err := r.generate(kind)
-	d.Keys.Keys = []accesskey.Key{{Name: accesskey.DefaultName, Value: value}}
-	return d, err
+	if err != nil {
+		return d, err
+	}
+	k := accesskey.Key{Name: accesskey.DefaultName, Value: value}
+	if sec := (Section{Kind: kind}); r.hashed(sec, k) {
+		k = r.valued(d.Keys, sec, k, accesskey.Meta{}, value, r.cfg.Clock.Now())
+	}
+	d.Keys.Keys = []accesskey.Key{k}
+	return d, nil
 }
 
 func (r *Ring) addMaster(set *accesskey.Set) error {
@@ -149,25 +157,44 @@ func (r *Ring) generate(kind accesskey.Kind) (string, error) {
 	return value, nil
 }
 
-// reseal has a document rewritten whose values are in clear or sealed with an old
-// key. The keys are good either way, so failing is no reason not to use them.
-func (r *Ring) reseal(ctx context.Context, s *Scope, got fetched) fetched {
-	if !got.document.Stale || r.cfg.Store.Capabilities().ReadOnly {
+// repair has a document rewritten whose values are in clear or sealed with an old
+// key, or whose keys have lost their metadata. The keys are good either way, so
+// failing is no reason not to use them. A document that was seen before is not
+// repaired again: what did not help then does not help now.
+func (r *Ring) repair(ctx context.Context, s *Scope, got fetched) fetched {
+	if !s.present || s.revision != got.revision {
+		got.document, got.meta = r.whole(s, got.document)
+	}
+	can := r.cfg.Store.Capabilities()
+	if can.ReadOnly || !got.document.Stale && (len(got.meta.restored) == 0 || !can.Metadata) {
 		return got
 	}
-	inClear := got.inClear
+	return r.rewrite(ctx, s, got)
+}
+
+func (r *Ring) rewrite(ctx context.Context, s *Scope, got fetched) fetched {
+	inClear, meta, stale := got.inClear, got.meta, got.document.Stale
 	doc, rev, err := r.cfg.Store.Update(ctx, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
 		if !exists {
 			return old, errTaken
 		}
-		inClear = old.InClear
-		return tidy(old), nil
+		inClear, stale = old.InClear, old.Stale
+		old, meta = r.whole(s, tidy(old))
+		return old, nil
 	})
 	if err != nil {
-		r.cfg.Log.Warn(s.label()+" are "+form(got.inClear)+" and could not be sealed anew", "store", r.store(), "error", err)
+		r.cfg.Log.Warn(s.label()+" could not be written anew; the keys stay in use as they are", "why", got.why(), "store", r.store(), "error", err)
 		return got
 	}
-	return fetched{document: doc, revision: rev, resealed: true, inClear: inClear}
+	return fetched{document: doc, revision: rev, resealed: stale, inClear: inClear, meta: meta}
+}
+
+// why says what a document is to be written anew for.
+func (f fetched) why() string {
+	if f.document.Stale {
+		return form(f.inClear)
+	}
+	return "without the metadata of keys"
 }
 
 // form says how a stale document's values are kept.
@@ -181,9 +208,9 @@ func form(inClear []string) string {
 // accept puts a document in force. Callers have the turn.
 func (r *Ring) accept(s *Scope, got fetched, cause Cause, took time.Duration) []Event {
 	news := !s.present || s.revision != got.revision
-	var keys []stored
+	var keys prepared
 	if news {
-		keys = r.digestsOf(s, got.document.Keys)
+		keys = r.prepare(s, got.document.Keys)
 	}
 	read, odd := r.inspect(s, got.document.Keys, cause)
 	read.Took = took
@@ -193,7 +220,8 @@ func (r *Ring) accept(s *Scope, got fetched, cause Cause, took time.Duration) []
 	wasKnown := s.known
 	s.known, s.present, s.fault = true, true, nil
 	if news {
-		s.document, s.revision, s.stored = got.document, got.revision, keys
+		s.document, s.revision = got.document, got.revision
+		s.stored, s.salts, s.ledgers, s.tallies = keys.stored, keys.salts, keys.ledgers, keys.tallies
 		r.publish()
 		events = append(events, r.newsEvents(s, got, cause, wasKnown)...)
 		events = append(events, odd...)
@@ -218,6 +246,7 @@ func (r *Ring) newsEvents(s *Scope, got fetched, cause Cause, wasKnown bool) []E
 	if len(got.inClear) > 0 {
 		events = append(events, r.inClearEvent(s, got, cause))
 	}
+	events = append(events, got.meta.events(s, r.store(), cause)...)
 	if cause == Local || wasKnown && !got.created {
 		events = append(events, s.changedEvent(cause))
 	}
@@ -255,6 +284,12 @@ func (r *Ring) inspect(s *Scope, set accesskey.Set, cause Cause) (read Event, od
 		}
 		if len(key.Value) > MaxValue {
 			ignored++
+		}
+		if _, err := key.Meta(); err != nil {
+			odd = append(odd, brokenEvent(s, kind, key.Name, cause, err))
+		}
+		if accesskey.LooksLikeVerifier(key.Value) {
+			continue // its format was seen to when it was set
 		}
 		if r.cfg.Format.Identifiable(kind, key.Value) {
 			read.Identifiable++

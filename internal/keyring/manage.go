@@ -17,7 +17,9 @@ var errKeep = errors.New("nothing to change")
 
 // List gives the keys of a section in stored order; the master key is in its
 // own section only. They are those in the store, or the last good ones while it
-// cannot be read; without those it is the store's error. A document that does
+// cannot be read; without those it is the store's error. Former values that are
+// keys of their own are among them; keys of which only a verifier is kept have a
+// masked value and are marked HashOnly. A document that does
 // not exist is created as by Ensure. The caller makes sure that a function
 // exists.
 func (r *Ring) List(ctx context.Context, sec Section) ([]accesskey.Key, error) {
@@ -29,7 +31,11 @@ func (r *Ring) List(ctx context.Context, sec Section) ([]accesskey.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sec.list(set), nil
+	keys := sec.list(set)
+	for i := range keys {
+		keys[i] = sec.shown(keys[i])
+	}
+	return keys, nil
 }
 
 // Get gives one key by name, ignoring case; problem.NotFound if there is none.
@@ -73,9 +79,11 @@ func (r *Ring) Merged(ctx context.Context, function string) ([]accesskey.Key, er
 // ignoring case. At the host the name [accesskey.MasterName] means the master
 // key, which is never reported as created. A document that does not exist is
 // created with its generated keys besides this one. The new key is in force
-// when Set returns. Errors: problem.Invalid for a bad name, for an empty or
-// overlong value and, in mode Enabled, for one that is not identifiable;
-// otherwise the store's; then nothing is changed.
+// when Set returns. Restrictions of the key stay; former values of it end unless
+// the value is the one it has. Errors: problem.Invalid for a bad name, for an
+// empty or overlong value, for that of a former or restricted key, and, in mode
+// Enabled, for one that is not identifiable; otherwise the store's; then nothing
+// is changed.
 func (r *Ring) Set(ctx context.Context, sec Section, name, value string) (key accesskey.Key, created bool, err error) {
 	sec, s, err := r.aim(sec, name)
 	if err == nil {
@@ -102,24 +110,24 @@ func (r *Ring) Renew(ctx context.Context, sec Section, name string) (key accessk
 }
 
 func (r *Ring) assign(ctx context.Context, sec Section, s *Scope, name, value string) (key accesskey.Key, created bool, err error) {
-	edit := func(set *accesskey.Set, _ bool) error {
-		key, created = sec.set(set, name, value)
-		return nil
-	}
-	err = r.write(ctx, s, edit, func() Event {
+	a := assignment{ring: r, sec: sec, name: name, value: value}
+	err = r.write(ctx, s, a.edit, func() Event {
 		what, t := "Updated", KeyUpdated
-		if created {
+		if a.created {
 			what, t = "Created", KeyCreated
 		}
-		return keyEvent(t, sec, s, key.Name, what)
+		return keyEvent(t, sec, s, a.key.Name, what)
 	})
 	if err != nil {
 		return accesskey.Key{}, false, err
 	}
-	return key, created, nil
+	key = sec.shown(a.key)
+	key.Value = value
+	return key, a.created, nil
 }
 
-// Delete removes a key, which no longer works when Delete returns.
+// Delete removes a key and its former values, none of which works any more when
+// Delete returns.
 // problem.NotFound if there is none of that name, ignoring case; problem.Invalid
 // for the master key, which can only be replaced.
 func (r *Ring) Delete(ctx context.Context, sec Section, name string) error {
@@ -134,6 +142,7 @@ func (r *Ring) Delete(ctx context.Context, sec Section, name string) error {
 		removed := false
 		if existed {
 			*set, removed = set.Remove(sec.Kind, name)
+			removed = endFormer(set, sec.Kind, name) || removed
 		}
 		if !removed {
 			return errNoKey()
@@ -224,17 +233,21 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 	defer stop()
 	begun, created := r.cfg.Clock.Now(), false
 	var inClear []string
+	var meta found
 	doc, rev, err := r.cfg.Store.Update(inner, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
 		created, inClear = !exists && !s.present, old.InClear
 		base, err := r.base(s, old, exists)
 		if err != nil {
 			return base, err
 		}
+		if exists {
+			base, meta = r.whole(s, base)
+		}
 		return base, edit(&base.Keys, !created)
 	})
 	took := r.cfg.Clock.Now().Sub(begun)
 	if err == nil {
-		return r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear}, Local, took), nil
+		return r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear, meta: meta}, Local, took), nil
 	}
 	return r.failedWrite(ctx, s, err)
 }

@@ -81,7 +81,8 @@ func (r *Ring) forget(s *Scope) []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.known, s.present, s.fault = false, false, nil
-	s.document, s.revision, s.stored = keystore.Document{}, "", nil
+	s.document, s.revision = keystore.Document{}, ""
+	s.stored, s.salts, s.ledgers, s.tallies = nil, nil, nil, nil
 	r.publish()
 	return r.assess(Local)
 }

@@ -39,6 +39,9 @@ type Ring struct {
 	byDoc      map[keystore.Doc]*Scope
 	pending    map[*Scope]bool // to be read again because others changed them
 	health     Health
+
+	flushing sync.Mutex                      // held while uses are handed over or summed up
+	recalled atomic.Pointer[map[KeyRef]Used] // quotas as they were kept at the start
 }
 
 // New makes a ring without touching the store; [Ring.Open] or [Ring.Start]
@@ -81,8 +84,12 @@ func (r *Ring) Start(ctx context.Context) error {
 	r.started = true
 	r.mu.Unlock()
 	r.startWatching()
+	r.recall(ctx)
 	err := r.Open(ctx)
 	r.spawn(r.follow)
+	if r.cfg.Usage != nil {
+		r.spawn(r.keepUsage)
+	}
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -27,6 +28,9 @@ type Scope struct {
 	document keystore.Document
 	revision keystore.Revision
 	stored   []stored
+	salts    []accesskey.Salt   // of the verifiers among stored
+	ledgers  map[string]*ledger // by kind and name of keys with limits
+	tallies  map[KeyRef]*tally  // by folded name; nil where uses are not counted
 	fault    *fault
 
 	flight *flight // guarded by Ring.mu

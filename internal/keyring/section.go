@@ -89,8 +89,14 @@ func (sec Section) set(set *accesskey.Set, name, value string) (key accesskey.Ke
 	if sec.Kind == accesskey.Master {
 		name = accesskey.MasterStoredName
 	}
-	*set, created = set.Put(sec.Kind, accesskey.Key{Name: name, Value: value})
-	key, _ = set.Find(sec.Kind, name)
+	return sec.put(set, accesskey.Key{Name: name, Value: value})
+}
+
+// put is set with members of the stored form; without any, those of the key that
+// is replaced stay.
+func (sec Section) put(set *accesskey.Set, k accesskey.Key) (key accesskey.Key, created bool) {
+	*set, created = set.Put(sec.Kind, k)
+	key, _ = set.Find(sec.Kind, k.Name)
 	if sec.Kind == accesskey.Master {
 		key.Name, created = accesskey.MasterName, false
 	}
