@@ -363,25 +363,26 @@ func (s *storm) after(r *http.Request, resp *http.Response) error {
 }
 
 func TestArchivedBlobsAreNeverReplaced(t *testing.T) {
-	f := newFake(t, false)
-	p := newPlace(t, fakeAccount(f))
-	s := p.open()
-	put(t, s, "fn", keystoretest.Function("1"))
-	archive := azblob.AccessTierArchive
-	if _, err := p.client.NewBlobClient(app+"/fn.json").SetTier(t.Context(), archive, nil); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := s.Load(t.Context(), "fn")
-	if !errors.Is(err, keystore.ErrUnavailable) || !strings.Contains(problem.NextOf(err), "AZFD0008") {
-		t.Errorf("load: %v", err)
-	}
-	if err := try(t.Context(), s, "fn", keystoretest.Function("2")); !errors.Is(err, keystore.ErrUnavailable) {
-		t.Errorf("update: %v", err)
-	}
-	if _, err := p.client.NewBlobClient(app+"/fn.json").SetTier(t.Context(), azblob.AccessTierHot, nil); err != nil {
-		t.Fatal(err)
-	}
-	want(t, s, "fn", keystoretest.Function("1"))
+	onBoth(t, func(t *testing.T, a account) {
+		p := newPlace(t, a)
+		s := p.open()
+		put(t, s, "fn", keystoretest.Function("1"))
+		archive := azblob.AccessTierArchive
+		if _, err := p.client.NewBlobClient(app+"/fn.json").SetTier(t.Context(), archive, nil); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := s.Load(t.Context(), "fn")
+		if !errors.Is(err, keystore.ErrUnavailable) || !strings.Contains(problem.NextOf(err), "AZFD0008") {
+			t.Errorf("load: %v", err)
+		}
+		if err := try(t.Context(), s, "fn", keystoretest.Function("2")); !errors.Is(err, keystore.ErrUnavailable) {
+			t.Errorf("update: %v", err)
+		}
+		if _, err := p.client.NewBlobClient(app+"/fn.json").SetTier(t.Context(), azblob.AccessTierHot, nil); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, "fn", keystoretest.Function("1"))
+	})
 }
 
 func TestAContainerThatGoesComesBackWithTheNextDocument(t *testing.T) {
