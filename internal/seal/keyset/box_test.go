@@ -412,3 +412,37 @@ func TestARewrapWhoseWriteArrivesLateLosesNoKey(t *testing.T) {
 	opens(t, openIn(t, b, keyset.NewKEK("", path), false), text)
 	opens(t, s, text)
 }
+
+// TestOpeningMeetsAChangeOfTheKey: the key-encryption key is changed after the
+// keyset was read and before the key is.
+func TestOpeningMeetsAChangeOfTheKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kek")
+	b := &meeting{}
+	s := openIn(t, &b.box, keyset.NewKEK("", path), true)
+	text := sealed(t, s, "v", "p")
+	b.then = func() {
+		if err := s.Rewrap(t.Context(), ""); err != nil {
+			t.Error(err)
+		}
+	}
+	other, err := keyset.OpenIn(t.Context(), b, keyset.NewKEK("", path), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens(t, other, text)
+}
+
+// meeting is a box in which something happens right after the first reading.
+type meeting struct {
+	box
+	then func()
+}
+
+func (m *meeting) Load(ctx context.Context) ([]byte, error) {
+	text, err := m.box.Load(ctx)
+	if then := m.then; then != nil {
+		m.then = nil
+		then()
+	}
+	return text, err
+}

@@ -11,6 +11,7 @@
 package keyset
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -112,8 +113,22 @@ func (s *Sealer) load(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return text, s.adopt(text)
+	for range loadTries {
+		if err = s.adopt(text); !errors.Is(err, problem.Undecryptable) {
+			break
+		}
+		// The keys may have been changed between the two readings.
+		now, bad := s.box.Load(ctx)
+		if bad != nil || bytes.Equal(now, text) {
+			break
+		}
+		text = now
+	}
+	return text, err
 }
+
+// loadTries bounds how often a keyset is read anew that is being changed.
+const loadTries = 10
 
 // adopt makes the keyset of a text the one in use.
 func (s *Sealer) adopt(text []byte) error {
