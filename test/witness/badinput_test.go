@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
 	"github.com/latchkey/latchkey/internal/state/bolt"
 	"github.com/latchkey/latchkey/internal/state/sealed"
@@ -49,11 +50,14 @@ func (p *process) forged(t *testing.T, object, tenant string) map[string]string 
 	must(t, err)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: private}, (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", kept[0].ID))
 	must(t, err)
+	who, err := identity.New(store, clock.Real{}).Get(ctx, object)
+	must(t, err)
 	mint := func(tenant, audience string, from time.Duration) string {
 		at := time.Now().Add(from)
 		text, err := jwt.Signed(signer).Claims(map[string]any{
 			"aud": audience, "iss": token.IssuerV1(tenant), "iat": at.Unix(), "nbf": at.Unix(), "exp": at.Add(time.Hour).Unix(),
 			"oid": object, "sub": object, "appid": uuid.NewString(), "tid": tenant, "ver": "1.0", "uti": uuid.NewString(),
+			"lk_epoch": who.Epoch,
 		}).Serialize()
 		must(t, err)
 		return text
@@ -105,8 +109,11 @@ func (b bad) check(t *testing.T, c *caller) {
 	if isWeb(b.path) && code != "InvalidRequestUri" && b.method != http.MethodHead && a.text("Message") == "" {
 		t.Errorf("%s: clients of Microsoft.Web find no Message: %s", b.name, a)
 	}
-	challenge := a.header.Get("Www-Authenticate")
-	if want := fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="`, c.p.Management, c.cred.TenantID); (a.status == 401) != strings.HasPrefix(challenge, want) {
+	challenge, how := a.header.Get("Www-Authenticate"), `invalid_token", error_description="`
+	if strings.Contains(a.text("error.message"), "its principal is disabled, was deleted") { // clients are to get another one
+		how = `insufficient_claims", claims="`
+	}
+	if want := fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="`, c.p.Management, c.cred.TenantID) + how; (a.status == 401) != strings.HasPrefix(challenge, want) {
 		t.Errorf("%s: the challenge is %q", b.name, challenge)
 	}
 }

@@ -19,12 +19,15 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/functions"
 	"github.com/latchkey/latchkey/internal/armapi/installation"
 	"github.com/latchkey/latchkey/internal/armapi/keyvault"
+	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/armapi/storage"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/identity/groups"
+	"github.com/latchkey/latchkey/internal/identity/managed"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/resource"
@@ -41,7 +44,7 @@ func operations(t *testing.T) []arm.Operation {
 		Permissions: func(context.Context, arm.Caller, resource.ID) ([]authz.Permission, error) { return nil, nil },
 	})
 	must(t, err)
-	own, err := directory.New(directory.Config{Directory: &identity.Directory{}, Roles: &rbac.Roles{}, Audit: &audit.Log{}, TenantID: "t", SubscriptionID: "s"})
+	own, err := directory.New(directory.Config{Directory: &identity.Directory{}, Roles: &rbac.Roles{}, Audit: &audit.Log{}, Groups: &groups.Groups{}, TenantID: "t", SubscriptionID: "s"})
 	must(t, err)
 	rollouts, err := deployments.New(deployments.Config{Inventory: &inventory.Inventory{}, TenantID: "t", SubscriptionID: "s",
 		Invoke: func(context.Context, arm.Inner) (int, []byte, error) { return 0, nil, nil }})
@@ -51,7 +54,10 @@ func operations(t *testing.T) []arm.Operation {
 	vaults, err := keyvault.New(keyvault.Config{Vaults: &vault.Vaults{}, Secrets: &secrets.Store{}, TenantID: "t", Authorize: anything{},
 		VaultURL: func(string) string { return "" }})
 	must(t, err)
-	return slices.Concat(base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
+	owned, err := managedidentity.New(managedidentity.Config{Identities: &managed.Identities{}, Directory: &identity.Directory{}, Authorize: anything{},
+		TenantID: "t", SubscriptionName: "s"})
+	must(t, err)
+	return slices.Concat(owned.Operations(), base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
 		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations())
 }
 
@@ -99,6 +105,8 @@ var readBodies = map[string]string{
 	"/providers/Microsoft.Web/checknameavailability":      `{"name":"somename","type":"Microsoft.Web/sites"}`,
 	"/providers/Microsoft.ResourceGraph/resources":        `{"query":"Resources | project id"}`,
 	"/v1.0/directoryObjects/getByIds":                     `{"ids":[]}`,
+	"/getMemberGroups":                                    `{"securityEnabledOnly":true}`,
+	"/checkMemberGroups":                                  `{"groupIds":["11111111-2222-3333-4444-555555555555"]}`,
 }
 
 // rollout is a deployment without resources.
@@ -128,12 +136,17 @@ var never = regexp.MustCompile(`/functions/\{function\}|/(deployments|deployment
 // reading says how the program's reads are called for one app.
 type reading struct {
 	*caller
+	groups   *strings.Replacer // for patterns in which {group} is one of principals
 	params   *strings.Replacer
 	deployed bool
 }
 
-func readsOf(c *caller, app, principal string, deployed bool) reading {
-	return reading{c, strings.NewReplacer(
+// ofGroups finds patterns in which {group} is a group of principals.
+var ofGroups = regexp.MustCompile(`^(/v1.0|/providers/Latchkey.Directory)/groups/`)
+
+func readsOf(c *caller, app, principal, group string, deployed bool) reading {
+	return reading{c, strings.NewReplacer("{group}", group, "{member}", principal), strings.NewReplacer(
+		"{object}", principal, "{identity}", "readidentity",
 		"{scope}", c.site("reads", app), "{sub}", c.cred.SubscriptionID, "{subscription}", c.cred.SubscriptionID, "{group}", "reads", "{site}", app,
 		"{plan}", "plan", "{function}", "f", "{id}", "latest", "{setting}", "REF", "{namespace}", "Microsoft.Web", "{location}", "local",
 		"{slot}", "staging", "{role}", reader, "{name}", "11111111-2222-3333-4444-555555555555", "{principal}", principal, "{credential}", "cluster",
@@ -150,7 +163,11 @@ func (r reading) all(t *testing.T, ops []arm.Operation) {
 		if !isReadOperation(op) || strings.Contains(op.Pattern, "/hostruntime/") { // which is the running host itself
 			continue
 		}
-		path := r.params.Replace(op.Pattern)
+		path := op.Pattern
+		if ofGroups.MatchString(path) {
+			path = r.groups.Replace(path)
+		}
+		path = r.params.Replace(path)
 		if strings.Contains(path, "{") {
 			t.Errorf("%s %s: the test has no value for a parameter", op.Method, op.Pattern)
 			continue
@@ -225,6 +242,9 @@ func TestNoReadDependsOnARunningApp(t *testing.T) {
 	c.do(t, "PUT", "/providers/Latchkey.Directory/principals/"+principal+"/federatedCredentials/cluster?api-version=2026-01-01",
 		`{"issuer":"https://issuer.example","subject":"s","audiences":["api://AzureADTokenExchange"]}`)
 
+	group := c.do(t, "POST", "/providers/Latchkey.Directory/groups?api-version=2026-01-01", `{"name":"readers"}`).text("objectId")
+	c.do(t, "PUT", "/providers/Latchkey.Directory/groups/"+group+"/members/"+principal+"?api-version=2026-01-01", "")
+
 	c.app(t, "reads", "never", "http://127.0.0.1:1")
 	const deployment = "/providers/Microsoft.Resources/deployments/rollout?api-version=2021-04-01"
 	c.do(t, "PUT", c.group("reads")+deployment, strings.Replace(rollout, `"location":"local",`, "", 1))
@@ -234,6 +254,10 @@ func TestNoReadDependsOnARunningApp(t *testing.T) {
 	for _, child := range []string{"blobServices/default/containers", "fileServices/default/shares", "queueServices/default/queues", "tableServices/default/tables"} {
 		c.do(t, "PUT", account+"/"+child+"/child?api-version=2023-05-01", `{}`)
 	}
+	own := c.group("reads") + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/readidentity"
+	c.do(t, "PUT", own+"?api-version=2023-01-31", `{"location":"local"}`)
+	c.do(t, "PUT", own+"/federatedIdentityCredentials/cluster?api-version=2023-01-31",
+		`{"properties":{"issuer":"https://issuer.example","subject":"of-the-identity","audiences":["api://AzureADTokenExchange"]}}`)
 	kv := c.group("reads") + "/providers/Microsoft.KeyVault/vaults/readvault"
 	c.do(t, "PUT", kv+"?api-version=2023-07-01", `{"location":"local","properties":{"tenantId":"`+c.cred.TenantID+`","sku":{"family":"A","name":"standard"},"accessPolicies":[]}}`)
 	c.do(t, "PUT", kv+"/secrets/s?api-version=2023-07-01", `{"properties":{"value":"v"}}`)
@@ -251,9 +275,12 @@ func TestNoReadDependsOnARunningApp(t *testing.T) {
 		return c.do(t, "GET", c.site("reads", "broken")+"?api-version=2023-12-01", "").has("properties.latchkey.instances.0.errors.0") == nil
 	})
 
+	for _, app := range []string{"never", "broken", "healthy"} {
+		c.do(t, "PATCH", c.site("reads", app)+"?api-version=2023-12-01", `{"identity":{"type":"SystemAssigned"}}`)
+	}
 	apps := map[string]bool{"never": false, "broken": true, "healthy": true}
 	for app, deployed := range apps {
-		t.Run("as it is, "+app, func(t *testing.T) { readsOf(c, app, principal, deployed).all(t, ops) })
+		t.Run("as it is, "+app, func(t *testing.T) { readsOf(c, app, principal, group, deployed).all(t, ops) })
 	}
 	for app := range apps {
 		c.do(t, "POST", c.site("reads", app)+"/stop?api-version=2023-12-01", "")
@@ -263,7 +290,7 @@ func TestNoReadDependsOnARunningApp(t *testing.T) {
 	}
 	for app, deployed := range apps {
 		t.Run("stopped, "+app, func(t *testing.T) {
-			readsOf(c, app, principal, deployed).all(t, ops)
+			readsOf(c, app, principal, group, deployed).all(t, ops)
 			host := c.send(t, request{method: "GET", path: c.site("reads", app) + "/hostruntime/admin/host/status?api-version=2023-12-01"})
 			if outcome(host) != "400 BadRequest" || !strings.HasPrefix(host.text("error.message"), "Encountered an error (ServiceUnavailable) from host runtime") {
 				t.Errorf("what only a running host can answer: %s", host)
