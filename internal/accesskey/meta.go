@@ -155,6 +155,11 @@ func (m Meta) Clone() Meta {
 // normal gives m in the form in which it is stored and compared.
 func (m Meta) normal() Meta {
 	m = m.Clone()
+	m.Methods, m.Functions, m.CIDRs = some(m.Methods), some(m.Functions), some(m.CIDRs)
+	m.Former = some(m.Former)
+	if len(m.Unknown) == 0 {
+		m.Unknown = nil
+	}
 	for _, t := range []*time.Time{&m.Created, &m.NotBefore, &m.Expires} {
 		*t = seconds(*t)
 	}
@@ -168,6 +173,14 @@ func (m Meta) normal() Meta {
 		m.Former[i].Since, m.Former[i].Expires = seconds(m.Former[i].Since), seconds(m.Former[i].Expires)
 	}
 	return m
+}
+
+// some gives nil for an empty list, which restricts nothing either.
+func some[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
 }
 
 func seconds(t time.Time) time.Time {

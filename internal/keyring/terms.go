@@ -57,11 +57,11 @@ func (t *terms) refuses(req *Request, now time.Time) Reason {
 		return reason
 	}
 	switch {
-	case t.functions != nil && (req.Function == nil || !slices.Contains(t.functions, req.Function.doc)):
+	case len(t.functions) > 0 && (req.Function == nil || !slices.Contains(t.functions, req.Function.doc)):
 		return FunctionNotAllowed
-	case t.methods != nil && !slices.Contains(t.methods, req.Method):
+	case len(t.methods) > 0 && !slices.Contains(t.methods, req.Method):
 		return MethodNotAllowed
-	case t.nets != nil && !within(t.nets, req.Source):
+	case len(t.nets) > 0 && !within(t.nets, req.Source):
 		return SourceNotAllowed
 	}
 	return Matched

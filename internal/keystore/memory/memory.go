@@ -155,7 +155,12 @@ func (s *Store) ready(ctx context.Context, doc keystore.Doc) error {
 	}
 	s.place.mu.Lock()
 	defer s.place.mu.Unlock()
-	if s.place.unavailable {
+	return s.place.reachable()
+}
+
+// reachable says that the store is switched off. Callers hold mu.
+func (p *place) reachable() error {
+	if p.unavailable {
 		return problem.New(keystore.ErrUnavailable, "the key store in memory is switched off")
 	}
 	return nil
@@ -163,6 +168,9 @@ func (s *Store) ready(ctx context.Context, doc keystore.Doc) error {
 
 // get gives a document, the zero entry if there is none. Callers hold mu.
 func (p *place) get(doc keystore.Doc) (entry, error) {
+	if err := p.reachable(); err != nil { // it may have been switched off since ready looked
+		return entry{}, err
+	}
 	if p.corrupt[doc] {
 		return entry{}, problem.New(keystore.ErrUndecryptable,
 			fmt.Sprintf("key document %q in memory is damaged", string(doc)))
