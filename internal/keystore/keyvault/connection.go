@@ -81,20 +81,39 @@ func transport(given http.RoundTripper) http.RoundTripper {
 	return t
 }
 
-// list gives all secrets whose names begin with the prefix, to the last page.
-func (c *connection) list(ctx context.Context) ([]property, error) {
+// list gives all secrets whose names begin with the prefix, to the last page. If a
+// page fails in a way that may pass, the list is begun anew: a pager that has
+// failed once fails for ever.
+func (c *connection) list(ctx context.Context) (all []property, err error) {
+	err = c.again(ctx, func() error {
+		all, err = c.pages(ctx)
+		return err
+	})
+	if errors.Is(err, errEndless) {
+		return nil, err
+	}
+	return all, c.fault(ctx, listing, "", err)
+}
+
+var errEndless = problem.New(keystore.ErrUnavailable, "the vault has too many secrets, or a list without an end").
+	WithNext("keep access keys in a vault of their own")
+
+func (c *connection) pages(ctx context.Context) ([]property, error) {
 	var all []property
 	pager := c.client.NewListSecretPropertiesPager(nil)
 	for range maxPages {
 		var page azsecrets.ListSecretPropertiesResponse
-		_, err := c.try(ctx, func(ctx context.Context) (err error) {
+		err := c.once(ctx, func(ctx context.Context) (err error) {
 			page, err = pager.NextPage(ctx)
 			return err
 		})
 		if err != nil {
-			return nil, c.fault(ctx, listing, "", err)
+			return nil, err
 		}
 		for _, p := range page.Value {
+			if p == nil {
+				return nil, errTorn
+			}
 			if got, ok := c.property(p.ID, p.Attributes, p.Tags); ok {
 				all = append(all, got)
 			}
@@ -103,8 +122,7 @@ func (c *connection) list(ctx context.Context) ([]property, error) {
 			return all, nil
 		}
 	}
-	return nil, problem.New(keystore.ErrUnavailable, c.cfg.URI+" has too many secrets, or a list without an end").
-		WithNext("keep access keys in a vault of their own")
+	return nil, errEndless
 }
 
 // property puts what the vault says in our form; false for another prefix.
@@ -158,7 +176,7 @@ func (c *connection) secret(s azsecrets.Secret) (secret, error) {
 // get reads the latest version; errGone if there is no such secret, errOff if it is
 // disabled.
 func (c *connection) get(ctx context.Context, name string) (got secret, err error) {
-	_, err = c.try(ctx, func(ctx context.Context) error {
+	err = c.try(ctx, func(ctx context.Context) error {
 		r, err := c.client.GetSecret(ctx, c.prefix+name, "", nil)
 		if err == nil {
 			got, err = c.secret(r.Secret)
@@ -170,7 +188,7 @@ func (c *connection) get(ctx context.Context, name string) (got secret, err erro
 
 // set makes a new version.
 func (c *connection) set(ctx context.Context, name string, p azsecrets.SetSecretParameters) (got secret, err error) {
-	_, err = c.try(ctx, func(ctx context.Context) error {
+	err = c.try(ctx, func(ctx context.Context) error {
 		r, err := c.client.SetSecret(ctx, c.prefix+name, p, nil)
 		if err == nil {
 			got, err = c.secret(r.Secret)
@@ -183,7 +201,7 @@ func (c *connection) set(ctx context.Context, name string, p azsecrets.SetSecret
 // label replaces the tags of a version and gives when the vault did.
 func (c *connection) label(ctx context.Context, name, version string, tags map[string]string) (updated int64, err error) {
 	p := azsecrets.UpdateSecretPropertiesParameters{Tags: pointers(tags)}
-	_, err = c.try(ctx, func(ctx context.Context) error {
+	err = c.try(ctx, func(ctx context.Context) error {
 		r, err := c.client.UpdateSecretProperties(ctx, c.prefix+name, version, p, nil)
 		if err == nil && (r.Attributes == nil || r.Attributes.Updated == nil) {
 			return errTorn
@@ -198,7 +216,7 @@ func (c *connection) label(ctx context.Context, name, version string, tags map[s
 
 // remove deletes a secret with all its versions; one that is not there is removed.
 func (c *connection) remove(ctx context.Context, name string) error {
-	_, err := c.try(ctx, func(ctx context.Context) error {
+	err := c.try(ctx, func(ctx context.Context) error {
 		_, err := c.client.DeleteSecret(ctx, c.prefix+name, nil)
 		return err
 	})
@@ -211,7 +229,7 @@ func (c *connection) remove(ctx context.Context, name string) error {
 
 // restore undoes a deletion; one that is not deleted any more is restored.
 func (c *connection) restore(ctx context.Context, name string) error {
-	_, err := c.try(ctx, func(ctx context.Context) error {
+	err := c.try(ctx, func(ctx context.Context) error {
 		_, err := c.client.RecoverDeletedSecret(ctx, c.prefix+name, nil)
 		return err
 	})

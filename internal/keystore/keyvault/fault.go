@@ -35,26 +35,30 @@ var (
 	errDeleting = errors.New("the secret is being deleted or recovered")
 )
 
-// try makes a request, again after faults that pass: no answer, a broken one, too
-// many requests, a vault in trouble. It says how often.
-func (c *connection) try(ctx context.Context, do func(context.Context) error) (tries int, err error) {
+// try makes a request, again after faults that pass.
+func (c *connection) try(ctx context.Context, do func(context.Context) error) error {
+	return c.again(ctx, func() error { return c.once(ctx, do) })
+}
+
+// again does something again after faults that pass: no answer, a broken one, too
+// many requests, a vault in trouble.
+func (c *connection) again(ctx context.Context, do func() error) error {
 	for n := 0; ; n++ {
-		if err = c.once(ctx, do); !passing(err) || ctx.Err() != nil {
-			return n + 1, err
+		err := do()
+		if !passing(err) || ctx.Err() != nil {
+			return err
 		}
 		wait := c.cfg.Retry<<n/2 + rand.N(c.cfg.Retry<<n)
 		if asked := retryAfter(err, c.cfg.Clock.Now()); asked > 0 {
 			wait = asked
 		}
-		if n+1 == maxTries || wait > maxWait {
-			return n + 1, err
-		}
-		if clock.Sleep(ctx, c.cfg.Clock, wait) != nil {
-			return n + 1, err
+		if n+1 == maxTries || wait > maxWait || clock.Sleep(ctx, c.cfg.Clock, wait) != nil {
+			return err
 		}
 	}
 }
 
+// once makes a request when fewer than inFlight are under way.
 func (c *connection) once(ctx context.Context, do func(context.Context) error) error {
 	select {
 	case c.slots <- struct{}{}:
@@ -71,7 +75,7 @@ func (c *connection) once(ctx context.Context, do func(context.Context) error) e
 func passing(err error) bool {
 	var answer *azcore.ResponseError
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errEndless):
 		return false
 	case !errors.As(err, &answer):
 		return true
