@@ -146,7 +146,7 @@ var beside = map[string][]string{
 	"internal/portal":     {"internal/web", "internal/armapi"},
 	"internal/cli":        {"internal/server", "internal/platform", "internal/platform/settings"},
 	"internal/cli/":       {"internal/server"}, // functions are listed the same way, wherever they are
-	"internal/platform":   {"internal/server", "internal/server/hosted"},
+	"internal/platform":   {"internal/server", "internal/server/hosted", "internal/server/stores"},
 	"internal/platform/":  {"internal/server", "internal/server/hosted"},
 	"internal/testkit":    {"internal/server"},
 	"internal/testkit/":   {"internal/platform"},
@@ -164,7 +164,7 @@ var backends = []string{
 
 // assemblers may know backends: who picks them, and the seeder of benchmarks, which
 // fills what the platform would open.
-var assemblers = []string{"internal/server", "internal/platform", "bench/seed"}
+var assemblers = []string{"internal/server", "internal/server/stores", "internal/platform", "bench/seed"}
 
 // fakes are the backends that anybody's tests may use.
 var fakes = []string{"internal/keystore/memory", "internal/state/memory"}
