@@ -11,7 +11,7 @@ import (
 
 // keys looks at the sealing key and at every key document.
 func (e *examination) keys(ctx context.Context) {
-	view, err := viewKeys(ctx, e.cfg.DataDir, e.settings)
+	view, err := viewKeys(ctx, e.cfg, e.settings)
 	if err != nil {
 		e.fail(checkKeys, err, "correct the setting")
 		return
@@ -19,10 +19,10 @@ func (e *examination) keys(ctx context.Context) {
 	docs, err := view.store.List(ctx)
 	e.seal(view, len(docs))
 	if err != nil {
-		e.fail(checkKeys, err, asOwner)
+		e.fail(checkKeys, err, view.reach())
 		return
 	}
-	for _, warning := range view.store.Warnings() {
+	for _, warning := range warningsOf(view.store) {
 		e.add(checkKeys, CheckWarn, warning, "make what is open to others the owner's alone: chmod 700 on the folder, chmod 600 on its files; put a file in place of a link")
 	}
 	e.documents(ctx, view, docs)
@@ -35,6 +35,8 @@ func (e *examination) seal(v *keyView, docs int) {
 		e.fail(checkSeal, v.ownErr, "restore the folder "+v.place.sealDir+" from a backup")
 	case v.hasOwn:
 		e.ok(checkSeal, "%s opens", v.keyset)
+	case !v.files:
+		e.ok(checkSeal, "keys are in %s, in the stock host's form; no keyset of Latchkey's own is needed", v.store)
 	case v.foreign:
 		e.ok(checkSeal, "keys are kept in the stock host's form; no keyset of Latchkey's own is needed")
 	case docs > 0:
@@ -74,9 +76,20 @@ func said(err error, file string) string {
 	return file + ": " + err.Error()
 }
 
+// reach says what to do about a store that cannot be read.
+func (v *keyView) reach() string {
+	if v.files {
+		return asOwner
+	}
+	return "see latchkey keystore check, and docs/stores for the permissions it needs"
+}
+
 // remedy says how to get a document's keys back, and how to do without.
 func (v *keyView) remedy(doc keystore.Doc, err error) string {
 	file := v.file(doc)
+	if !v.files {
+		return v.remedyElsewhere(err)
+	}
 	if problem.KindOf(err) != keystore.ErrUndecryptable {
 		return asOwner + ", or make " + file + " readable for it"
 	}
@@ -86,6 +99,18 @@ func (v *keyView) remedy(doc keystore.Doc, err error) string {
 	return "nothing was changed. If it is sealed: restore " + v.place.sealDir + " (kek and keyset.json) from a backup, or set " +
 		kekSetting + " or AzureWebEncryptionKey to the value it was sealed with. If it is damaged: restore " + file +
 		" from a backup. To start over with new keys, which every caller then needs, move " + file + " aside"
+}
+
+// remedyElsewhere is remedy for stores that are no folder of documents.
+func (v *keyView) remedyElsewhere(err error) string {
+	if next := problem.NextOf(err); next != "" {
+		return "nothing was changed. " + next
+	}
+	if problem.KindOf(err) != keystore.ErrUndecryptable {
+		return v.reach()
+	}
+	return "nothing was changed. If it is sealed: set AzureWebEncryptionKey to the value it was sealed with. If it is damaged: " +
+		"restore it from an earlier version in the store"
 }
 
 // orphans names the functions that are gone but have keys. An app whose

@@ -12,17 +12,18 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/blob"
 	"github.com/latchkey/latchkey/internal/keystore/codec"
 	"github.com/latchkey/latchkey/internal/keystore/files"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal"
 	"github.com/latchkey/latchkey/internal/seal/dataprotection"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
+	"github.com/latchkey/latchkey/internal/server/stores"
 	"github.com/latchkey/latchkey/internal/telemetry"
 )
 
 const (
-	storageTypeSetting = "AzureWebJobsSecretStorageType"
 	secretsPathSetting = "FUNCTIONS_SECRETS_PATH"
 	kekSetting         = "LATCHKEY_KEK"
 )
@@ -42,30 +43,63 @@ func placeOf(dataDir string, s settings) keyPlace {
 	return p
 }
 
-// openStore opens the key store the settings ask for. A store this version does
-// not have is refused: falling back to another would mean other keys.
-func openStore(ctx context.Context, cfg Config, s settings) (*files.Store, keyPlace, error) {
+// openStore opens the key store the settings ask for. What is missing or unknown is
+// refused: falling back to another store would mean other keys.
+func openStore(ctx context.Context, cfg Config, s settings, log *slog.Logger) (keystore.Store, keyPlace, error) {
 	place := placeOf(cfg.DataDir, s)
-	if err := checkStoreKind(s); err != nil {
-		return nil, place, err
-	}
 	if err := checkPlace(cfg, s, place); err != nil {
 		return nil, place, err
 	}
-	sealer, err := openSealer(ctx, place, s)
+	elsewhere, err := storesConfig(cfg, s, log)
 	if err != nil {
 		return nil, place, err
 	}
-	if !place.shared {
-		ignoreInGit(cfg.DataDir)
-	}
-	store := files.New(files.Config{
-		Dir: place.dir,
-		Codec: codec.New(codec.Config{
+	elsewhere.Default = func() (keystore.Store, error) {
+		sealer, err := openSealer(ctx, place, s)
+		if err != nil {
+			return nil, err
+		}
+		if !place.shared {
+			ignoreInGit(cfg.DataDir)
+		}
+		return files.New(files.Config{Dir: place.dir, Codec: codec.New(codec.Config{
 			Sealer: sealer, HostName: s.Get("WEBSITE_HOSTNAME"), InstanceID: s.Get("WEBSITE_INSTANCE_ID"),
-		}),
-	})
-	return store, place, nil
+		})}), nil
+	}
+	elsewhere.Files = elsewhere.Default
+	store, err := stores.Open(ctx, elsewhere)
+	return store, placedIn(place, store), err
+}
+
+// storesConfig gives what all stores but files take. A service's store may be shared
+// with a stock host, so values are sealed in its format or not at all.
+func storesConfig(cfg Config, s settings, log *slog.Logger) (stores.Config, error) {
+	sealer, err := sharedSealers(keyPlace{shared: true}, s)
+	return stores.Config{
+		Setting: liveSettings(cfg, s), Mounted: true, Sealer: sealer, Clock: cfg.Clock, Log: log,
+	}, err
+}
+
+// liveSettings gives settings by name. A renewed signature counts without a restart;
+// for all else the settings that were read first stay.
+func liveSettings(cfg Config, s settings) func(string) string {
+	return func(name string) string {
+		if known := s.Get(name); known == "" || !strings.EqualFold(name, blob.SASSetting) {
+			return known
+		}
+		if now, _, _, _ := readSettings(cfg.Dir, cfg.Environ); now.Get(name) != "" {
+			return now.Get(name)
+		}
+		return s.Get(name) // while the file is being written
+	}
+}
+
+// placedIn gives the place of a store that is open: files have a folder.
+func placedIn(p keyPlace, store keystore.Store) keyPlace {
+	if _, ok := store.(*files.Store); !ok && store != nil {
+		p.dir = store.String()
+	}
+	return p
 }
 
 // ignoreInGit makes the data folder and keeps it out of version control. It is a
@@ -163,14 +197,15 @@ type Keys struct {
 
 // OpenKeys opens the keys of the app in cfg.Dir directly in their store. It
 // returns problem.Unsupported for a store this version does not have,
-// problem.Denied where others would choose root's folders, and the sealer's errors. The keys themselves are read when they are asked for.
+// problem.Invalid for settings of one that are missing or wrong, problem.Denied where others would choose root's folders, and the sealer's errors. The keys themselves are read when they are asked for.
 func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	s, _, _, _ := readSettings(cfg.Dir, cfg.Environ)
-	store, place, err := openStore(ctx, cfg, s)
+	log := telemetry.NewLogger(cfg.Log, cfg.LogFormat, slog.LevelWarn)
+	store, place, err := openStore(ctx, cfg, s, log)
 	if err != nil {
 		return nil, err
 	}

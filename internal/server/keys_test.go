@@ -167,12 +167,55 @@ func TestTheDataFolderIsIgnoredByGit(t *testing.T) {
 	}
 }
 
-func TestUnknownKeyStoresAreRefusedByName(t *testing.T) {
-	cfg := shop(t)
-	cfg.Environ = append(cfg.Environ, "AzureWebJobsSecretStorageType=keyvault")
-	_, err := server.OpenKeys(t.Context(), cfg)
-	if problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), "AzureWebJobsSecretStorageType") {
-		t.Errorf("got %v", err)
+func TestUnknownAndIncompleteKeyStoresAreRefusedByName(t *testing.T) {
+	tests := map[string]struct {
+		kind  error
+		names string
+	}{
+		"kubernetes": {problem.Unsupported, "AzureWebJobsSecretStorageType"},
+		"elsewhere":  {problem.Unsupported, "AzureWebJobsSecretStorageType"},
+		"keyvault":   {problem.Invalid, "AzureWebJobsSecretStorageKeyVaultUri"},
+		"blob":       {problem.Invalid, "AzureWebJobsStorage"},
+	}
+	for kind, tt := range tests {
+		t.Run(kind, func(t *testing.T) {
+			cfg := shop(t)
+			cfg.Environ = append(cfg.Environ, "AzureWebJobsSecretStorageType="+kind)
+			_, err := server.OpenKeys(t.Context(), cfg)
+			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.names) {
+				t.Errorf("got %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(cfg.Dir, ".latchkey")); !os.IsNotExist(err) {
+				t.Errorf("something was made all the same: %v", err)
+			}
+			for _, c := range server.Examine(t.Context(), cfg) {
+				if c.Name == "keys" && (c.Status != server.CheckFailed || !strings.Contains(c.Message, tt.names)) {
+					t.Errorf("doctor: %+v", c)
+				}
+			}
+		})
+	}
+}
+
+func TestMountedKeysServeAndAreNeverChanged(t *testing.T) {
+	cfg, dir := shop(t), t.TempDir()
+	put(t, dir, "host.master", "a-mounted-master\n")
+	cfg.Environ = append(cfg.Environ, "AzureWebJobsSecretStorageType=ContainerApps", "LATCHKEY_MOUNTED_KEYS="+dir)
+	keys, err := server.OpenKeys(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	if master, err := keys.Get(t.Context(), keyring.MasterKey(), "_master"); err != nil || master.Value != "a-mounted-master" {
+		t.Errorf("%v %v", master, err)
+	}
+	if _, _, err := keys.Renew(t.Context(), keyring.MasterKey(), "_master"); !errors.Is(err, problem.ReadOnly) {
+		t.Errorf("renewed: %v", err)
+	}
+	for _, c := range server.Examine(t.Context(), cfg) {
+		if c.Name == "keys" && c.Status != server.CheckOK {
+			t.Errorf("doctor: %+v", c)
+		}
 	}
 }
 

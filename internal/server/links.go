@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/latchkey/latchkey/internal/keystore/containerapps"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
 )
@@ -34,16 +36,21 @@ func checkPlace(cfg Config, s settings, p keyPlace) error {
 // checkPathSettings refuses settings that send root to a folder unless root's own
 // environment has them.
 func checkPathSettings(environ []string, s settings) error {
-	if s.Get(secretsPathSetting) == "" {
-		return nil
-	}
-	for _, e := range environ {
-		if name, _, ok := strings.Cut(e, "="); ok && strings.EqualFold(name, secretsPathSetting) {
-			return nil
+	for _, setting := range []string{secretsPathSetting, containerapps.DirSetting} {
+		if s.Get(setting) == "" || hasSetting(environ, setting) {
+			continue
 		}
+		return problem.New(problem.Denied, "root does not take setting "+setting+" from the app's local.settings.json").
+			WithNext("run this as the user that runs the app, or set " + setting + " in the environment")
 	}
-	return problem.New(problem.Denied, "root does not take setting "+secretsPathSetting+" from the app's local.settings.json").
-		WithNext("run this as the user that runs the app, or set " + secretsPathSetting + " in the environment")
+	return nil
+}
+
+func hasSetting(environ []string, setting string) bool {
+	return slices.ContainsFunc(environ, func(e string) bool {
+		name, _, ok := strings.Cut(e, "=")
+		return ok && strings.EqualFold(name, setting)
+	})
 }
 
 // trustedAbove gives the folder whose own path is taken as it was given: the

@@ -144,12 +144,12 @@ func (n *Node) listenOps(ctx context.Context) (net.Listener, error) {
 }
 
 func (n *Node) openKeys(ctx context.Context) error {
-	store, place, err := openStore(ctx, n.cfg, n.settings)
+	store, place, err := openStore(ctx, n.cfg, n.settings, n.log)
 	if err != nil {
 		return err
 	}
 	n.place = place
-	for _, w := range store.Warnings() {
+	for _, w := range warningsOf(store) {
 		n.log.Warn("look at the key files: " + w)
 	}
 	n.keys, err = newRing(store, n.settings, n.cfg.Clock, n.log, n.onKeyEvent)

@@ -39,7 +39,7 @@ func OpenOwners(ctx context.Context, cfg Config) (*Owners, error) {
 		return nil, err
 	}
 	s, _, _, _ := readSettings(cfg.Dir, cfg.Environ)
-	view, err := viewKeys(ctx, cfg.DataDir, s)
+	view, err := viewKeys(ctx, cfg, s)
 	if err != nil {
 		return nil, err
 	}

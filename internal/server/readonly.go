@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/keystore/codec"
@@ -15,12 +15,14 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal"
 	"github.com/latchkey/latchkey/internal/seal/keyset"
+	"github.com/latchkey/latchkey/internal/server/stores"
 )
 
 // keyView is an app's key store opened for looking only: neither opening nor
 // reading makes or changes anything, not even what a start would make.
 type keyView struct {
-	store   *files.Store
+	store   keystore.Store
+	files   bool // the store is a folder of documents
 	place   keyPlace
 	keyset  string // path of Latchkey's own keyset
 	hasOwn  bool   // there is such a keyset
@@ -28,23 +30,44 @@ type keyView struct {
 	foreign bool   // values are sealed in the stock host's format, or not at all
 }
 
-// viewKeys opens the store the settings ask for. It returns problem.Unsupported
-// for a store this version does not have, and the faults of the settings that
-// seal. A keyset that cannot be opened is in the view.
-func viewKeys(ctx context.Context, dataDir string, s settings) (*keyView, error) {
-	if err := checkStoreKind(s); err != nil {
-		return nil, err
-	}
-	place := placeOf(dataDir, s)
-	v := &keyView{place: place, keyset: filepath.Join(place.sealDir, keyset.KeysetFile)}
-	chain, err := sharedSealers(place, s)
+// viewKeys opens the store the settings ask for. It returns problem.Unsupported for
+// a store this version does not have, problem.Invalid for settings of one that are
+// missing or wrong, and the faults of the settings that seal. A keyset that cannot be
+// opened is in the view.
+func viewKeys(ctx context.Context, cfg Config, s settings) (*keyView, error) {
+	v := &keyView{place: placeOf(cfg.DataDir, s)}
+	v.keyset = filepath.Join(v.place.sealDir, keyset.KeysetFile)
+	elsewhere, err := storesConfig(cfg, s, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	v.foreign = len(chain) > 0
-	chain = append(chain, v.own(ctx, s))
-	v.store = files.New(files.Config{Dir: place.dir, ReadOnly: true, Codec: codec.New(codec.Config{Sealer: chain})})
+	elsewhere.ReadOnly = true
+	elsewhere.Default = func() (keystore.Store, error) { return v.openFiles(ctx, s) }
+	elsewhere.Files = elsewhere.Default
+	if v.store, err = stores.Open(ctx, elsewhere); err != nil {
+		return nil, err
+	}
+	v.foreign = v.foreign || !v.files
+	v.place = placedIn(v.place, v.store)
 	return v, nil
+}
+
+func (v *keyView) openFiles(ctx context.Context, s settings) (keystore.Store, error) {
+	chain, err := sharedSealers(v.place, s)
+	if err != nil {
+		return nil, err
+	}
+	v.files, v.foreign = true, len(chain) > 0
+	chain = append(chain, v.own(ctx, s))
+	return files.New(files.Config{Dir: v.place.dir, ReadOnly: true, Codec: codec.New(codec.Config{Sealer: chain})}), nil
+}
+
+// warningsOf gives what a store says about its place, if it is one that does.
+func warningsOf(store keystore.Store) []string {
+	if w, ok := store.(interface{ Warnings() []string }); ok {
+		return w.Warnings()
+	}
+	return nil
 }
 
 // own opens the keyset if there is one. It must be there before it is opened,
@@ -77,18 +100,10 @@ type lost struct {
 // Open gives the reason why the sealer is missing.
 func (l lost) Open(string, string) (string, bool, error) { return "", false, l.err }
 
-// checkStoreKind refuses a key store this version does not have.
-func checkStoreKind(s settings) error {
-	kind := s.Get(storageTypeSetting)
-	if kind == "" || strings.EqualFold(kind, "files") {
-		return nil
-	}
-	return problem.New(problem.Unsupported,
-		fmt.Sprintf("setting %s asks for key store %q, which this version does not have", storageTypeSetting, kind)).
-		WithNext("set " + storageTypeSetting + " to files, or remove it")
-}
-
-// file gives the path of a document.
+// file names a document for people: the path of its file where it has one.
 func (v *keyView) file(doc keystore.Doc) string {
+	if !v.files {
+		return fmt.Sprintf("key document %q of %s", string(doc), v.store)
+	}
 	return filepath.Join(v.place.dir, string(doc)+".json")
 }
