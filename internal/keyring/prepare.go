@@ -3,7 +3,6 @@ package keyring
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 )
@@ -21,7 +20,7 @@ type prepared struct {
 // values, and later keys of a list with a name that came before. What was counted
 // so far goes on. Callers have the turn.
 func (r *Ring) prepare(s *Scope, set accesskey.Set) prepared {
-	p := preparer{ring: r, scope: s, now: r.cfg.Clock.Now()}
+	p := preparer{ring: r, scope: s}
 	p.ledgers, p.tallies = map[string]*ledger{}, map[KeyRef]*tally{}
 	for kind, key := range effective(s.doc, set) {
 		if key.Value == "" || len(key.Value) > MaxValue {
@@ -36,7 +35,6 @@ type preparer struct {
 	prepared
 	ring  *Ring
 	scope *Scope
-	now   time.Time
 }
 
 func (p *preparer) key(kind accesskey.Kind, key accesskey.Key) {
@@ -122,12 +120,8 @@ func (p *preparer) tally(ref KeyRef, d digest, meta accesskey.Meta, l *ledger) *
 	}
 	was := p.scope.tallies[ref.folded()]
 	t := &tally{ref: ref, digest: d, since: meta.Created}
-	switch {
-	case was == nil:
-	case was.digest == d:
+	if was != nil && was.digest == d {
 		t = was
-	case t.since.IsZero():
-		t.since = p.now.UTC().Truncate(time.Second)
 	}
 	t.ledger.Store(l)
 	p.tallies[ref.folded()] = t

@@ -56,8 +56,11 @@ type Used struct {
 
 // Use says how a key has been used, by requests that it was allowed for.
 type Use struct {
-	Key   KeyRef
-	Since time.Time // when the value that is counted was made; zero when that is not known
+	Key KeyRef
+	// Since is when the value that is counted was made, by which all nodes tell it
+	// from earlier ones. It is zero for keys whose metadata does not say; their
+	// counts go on when the value changes.
+	Since time.Time
 	Count int64
 	Last  time.Time // zero: never
 	From  AddressClass

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,6 +22,7 @@ func basicChecks() []check {
 		{"a document that breaks a rule is refused", nil, ruleBreaker},
 		{"what callers hold is theirs", nil, noSharing},
 		{"unknown members survive", nil, extras},
+		{"managed keys survive", nil, managed},
 		{"list is sorted", nil, listSorted},
 		{"delete removes", nil, deletes},
 		{"documents do not touch each other", nil, independent},
@@ -160,6 +162,53 @@ func extras(t *testing.T, ctx context.Context, h Harness) {
 	mustUpdate(t, ctx, h.Store, keystore.HostDoc, add("another", "v"))
 	d.Keys.Keys = append(d.Keys.Keys, accesskey.Key{Name: "another", Value: "v"})
 	wantLoaded(t, ctx, h.Store, keystore.HostDoc, d)
+}
+
+// managed stores what a rotation makes: a key with metadata, a former value under
+// a name that says when it ends, and a verifier in place of a value. Names and
+// values must survive anywhere, metadata where the store says so.
+func managed(t *testing.T, ctx context.Context, h Harness) {
+	until := time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
+	nets, err := accesskey.ParseNetworks([]string{"10.0.0.0/8", "2001:db8::/32"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := accesskey.Meta{
+		Note: "für <partner> & co \U0001f511", Owner: "ops@example.com", Created: until.AddDate(-1, 0, 0), NotBefore: until.AddDate(0, -1, 0),
+		Expires: until, Disabled: true, Methods: []string{"GET"}, Functions: []string{"hello"}, CIDRs: nets,
+		Rate: accesskey.Rate{N: 5, Per: time.Minute, Burst: 2}, Quota: accesskey.Quota{N: 9, Per: accesskey.Month},
+		RotateEvery: 720 * time.Hour, Overlap: time.Hour, Unknown: map[string][]byte{"later": []byte(`{"a":1}`)},
+	}
+	verifier := accesskey.NewVerifier(accesskey.Salt{1, 2}, "a value").String()
+	d := Host("1")
+	d.Keys.Master = d.Keys.Master.WithMeta(accesskey.Meta{Former: []accesskey.Former{{Verifier: verifier, Since: until, Expires: until.Add(time.Hour)}}})
+	d.Keys.Keys = []accesskey.Key{
+		accesskey.Key{Name: "default", Value: "new value"}.WithMeta(meta),
+		accesskey.Key{Name: accesskey.RetiredName("default", until), Value: "old value"}.WithMeta(accesskey.Meta{Retires: "default", Expires: until}),
+		{Name: "hashed", Value: verifier},
+	}
+	mustUpdate(t, ctx, h.Store, keystore.HostDoc, put(d))
+	mustUpdate(t, ctx, h.Store, keystore.HostDoc, add("plain", "v"))
+	d.Keys.Keys = append(d.Keys.Keys, accesskey.Key{Name: "plain", Value: "v"})
+	if !h.Store.Capabilities().Metadata {
+		d.Keys.Master.Extra = nil
+		for i := range d.Keys.Keys {
+			d.Keys.Keys[i].Extra = nil
+		}
+	}
+	wantLoaded(t, ctx, h.Store, keystore.HostDoc, d)
+	got, _ := mustLoad(t, ctx, h.Store, keystore.HostDoc)
+	for _, k := range got.Keys.Keys {
+		m, err := k.Meta()
+		switch _, _, retired := accesskey.ParseRetiredName(k.Name); {
+		case err != nil:
+			t.Errorf("%s: %v", k.Name, err)
+		case retired && !m.Expires.Equal(until):
+			t.Errorf("a former value is known to end at %v", m.Expires)
+		case k.Name == "hashed" && !accesskey.IsVerifier(k.Value):
+			t.Error("the verifier cannot be read")
+		}
+	}
 }
 
 func listSorted(t *testing.T, ctx context.Context, h Harness) {
