@@ -1,6 +1,20 @@
 // Package accesskey owns the vocabulary of access keys: what a key is, which
-// kinds exist, and the pure decisions about sets of keys. It does no I/O, keeps
-// no state and does not know where keys are stored.
+// kinds exist, what people may note about a key and restrict, and the pure
+// decisions about sets of keys. It does no I/O, keeps no state and does not know
+// where keys are stored.
+//
+// What is known about a key beyond name and value is its [Meta]: one JSON member
+// of the key's stored object, with a version, so that stores and other programs
+// need not understand it. Three rules make it safe in documents that others write,
+// too, and drop what they don't know:
+//
+//   - Metadata that cannot be understood, a later version included, takes the key
+//     out of force; it never counts as none.
+//   - Who takes all restrictions away leaves an empty member. A key that had a
+//     member and has none was stripped by somebody else, not freed.
+//   - What must hold even without metadata is in the key's name or value: a former
+//     value says in its name when it ends ([RetiredName]), and a text that stands
+//     for a value that is not kept says so itself ([Verifier]).
 package accesskey
 
 import "strings"

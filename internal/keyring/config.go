@@ -69,6 +69,7 @@ type Config struct {
 	OnEvent func(Event)  // nil: none. Called synchronously, possibly concurrently; must not call the Ring
 	Limits  Limits
 	Usage   UsageStore // nil: uses are not counted
+	Memory  Memory     // nil: restrictions that others drop while no ring runs are lost
 	// HashOnly has new values of host and function keys kept as verifiers only:
 	// they are shown once, and a stock host cannot use the documents.
 	HashOnly bool

@@ -47,6 +47,9 @@ func (r *Ring) readInTurn(ctx context.Context, s *Scope, cause Cause) ([]Event, 
 	defer stop()
 	begun := r.cfg.Clock.Now()
 	got, err := r.fetch(inner, s)
+	if err == nil && !got.absent {
+		defer func() { r.remember(inner, s) }() // after it was accepted, before stop
+	}
 	took := r.cfg.Clock.Now().Sub(begun)
 	switch {
 	case err == nil && got.absent:
@@ -64,6 +67,9 @@ func (r *Ring) readInTurn(ctx context.Context, s *Scope, cause Cause) ([]Event, 
 // fetch loads a document and, only if there is none and never was one as far as
 // this ring knows, creates it. Callers have the turn.
 func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
+	if err := r.recallMeta(ctx, s); err != nil {
+		return fetched{}, err
+	}
 	for range createTries {
 		doc, rev, err := r.cfg.Store.Load(ctx, s.doc)
 		switch {

@@ -231,6 +231,9 @@ func (r *Ring) write(ctx context.Context, s *Scope, edit func(set *accesskey.Set
 func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.Set, bool) error) ([]Event, error) {
 	inner, stop := r.bounded(ctx)
 	defer stop()
+	if err := r.recallMeta(inner, s); err != nil {
+		return r.failedWrite(ctx, s, err)
+	}
 	begun, created := r.cfg.Clock.Now(), false
 	var inClear []string
 	var meta found
@@ -247,7 +250,9 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 	})
 	took := r.cfg.Clock.Now().Sub(begun)
 	if err == nil {
-		return r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear, meta: meta}, Local, took), nil
+		events := r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear, meta: meta}, Local, took)
+		r.remember(inner, s)
+		return events, nil
 	}
 	return r.failedWrite(ctx, s, err)
 }

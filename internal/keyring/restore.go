@@ -17,17 +17,17 @@ type found struct {
 }
 
 // whole gives a document as it was read with the metadata that its keys had a
-// moment ago as far as this ring knows: a functions host that rewrites a document
+// moment ago, or when it was last in use, as far as this ring knows: a functions host that rewrites a document
 // drops it, and a restricted key must not become one without restrictions by
 // that. Who takes restrictions away leaves an empty member, so a key without any
 // has lost it. Callers have the turn.
 func (r *Ring) whole(s *Scope, d keystore.Document) (keystore.Document, found) {
 	var f found
-	if !s.present {
-		return d, f
+	before := s.before
+	if s.present {
+		before = s.document.Keys
 	}
 	d = d.Clone()
-	before := s.document.Keys
 	if s.doc.IsHost() {
 		master := []accesskey.Key{d.Keys.Master}
 		f.look([]accesskey.Key{before.Master}, master)
@@ -62,7 +62,7 @@ func withValue(keys []accesskey.Key, k accesskey.Key) (accesskey.Key, bool) {
 	var other accesskey.Key
 	for _, was := range keys {
 		switch {
-		case was.Value != k.Value || !was.HasMeta():
+		case !was.HasMeta() || was.Value != k.Value && !holds(was, k.Value):
 		case strings.EqualFold(was.Name, k.Name):
 			return was, true
 		default:

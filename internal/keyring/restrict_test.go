@@ -1,10 +1,12 @@
 package keyring_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -419,3 +421,63 @@ func TestHashOnlyKeysObeyStrictMode(t *testing.T) {
 type flat struct{ *memory.Store }
 
 func (flat) Capabilities() keystore.Capabilities { return keystore.Capabilities{} }
+
+// notebook is a Memory in memory.
+type notebook struct {
+	mu   sync.Mutex
+	docs map[keystore.Doc][]byte
+	fail error
+}
+
+func (n *notebook) Recall(_ context.Context, doc keystore.Doc) ([]byte, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.docs[doc], n.fail
+}
+
+func (n *notebook) Remember(_ context.Context, doc keystore.Doc, data []byte) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.docs == nil {
+		n.docs = map[keystore.Doc][]byte{}
+	}
+	n.docs[doc] = data
+	return n.fail
+}
+
+func TestRestrictionsOutliveARestartWithAMemory(t *testing.T) {
+	book := &notebook{}
+	remembering := func(c *keyring.Config) { c.Memory = book }
+	e := limitedEnv(t, remembering)
+	must[accesskey.Key](t)(e.Disable(e.ctx, keyring.FunctionKeys("fn"), "default"))
+	e.limit(func(m *accesskey.Meta) { m.Disabled = true })
+	must[keyring.Rotation](t)(e.Rotate(e.ctx, keyring.MasterKey(), "", time.Hour))
+	for _, data := range book.docs {
+		if s := string(data); strings.Contains(s, limitedValue) || strings.Contains(s, "mastervalue") {
+			t.Error("a value is in the memory")
+		}
+	}
+	e.Close()
+	e.drop(keystore.HostDoc, nil)
+	e.drop("fn", nil)
+
+	again := newEnvOn(t, e.mem, remembering).open()
+	again.expect(limitedValue, "fn", keyring.Anonymous, "k1", keyring.KeyDisabled)
+	again.expect("fn value", "fn", keyring.Anonymous, "default", keyring.KeyDisabled)
+	again.expect("mastervalue", "fn", keyring.AdminLevel, "master", keyring.Matched)
+	if k, _ := e.stored(keystore.HostDoc).Find(accesskey.Host, "k1"); !k.HasMeta() {
+		t.Error("not written back")
+	}
+	if n := len(again.events.of(keyring.MetadataRestored)); n != 2 {
+		t.Errorf("%d events", n)
+	}
+	book.fail = errors.New("down")
+	third := newEnvOn(t, e.mem, remembering)
+	if err := third.Open(third.ctx); !errors.Is(err, problem.Unavailable) {
+		t.Errorf("opened without its memory: %v", err)
+	}
+	third.expect(limitedValue, "fn", keyring.Anonymous, "", keyring.StoreUnavailable)
+	book.fail = nil
+	third.clock.Advance(time.Minute)
+	third.expect(limitedValue, "fn", keyring.Anonymous, "k1", keyring.KeyDisabled)
+}

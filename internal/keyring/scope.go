@@ -20,6 +20,12 @@ type Scope struct {
 	index uint64        // its place in Ring.scopes
 	turn  chan struct{} // holds one token; whoever has it may read and write the document
 
+	// With Config.Memory only; guarded by the turn.
+	recalled   bool
+	remembered []byte         // as it is kept
+	before     accesskey.Set  // keys with metadata when the document was last in use anywhere
+	salt       accesskey.Salt // of remembered
+
 	reread atomic.Int64 // when a wrong key last made us read it, since the ring's birth
 
 	// Written with both the turn and Ring.mu held, so read with either.
