@@ -108,6 +108,7 @@ func TestValidateNamesTheMember(t *testing.T) {
 		"rotation each minute":    {Host, Meta{RotateEvery: time.Minute}, "rotateEvery:"},
 		"overlap of a year":       {Host, Meta{Overlap: 365 * 24 * time.Hour}, "overlap:"},
 		"overlap below zero":      {Host, Meta{Overlap: -time.Hour}, "overlap:"},
+		"default overlap":         {Host, Meta{RotateEvery: 24 * time.Hour}, "overlap:"},
 		"overlap over rotations":  {Host, Meta{RotateEvery: 2 * time.Hour, Overlap: 2 * time.Hour}, "overlap:"},
 		"former of a host key":    {Host, Meta{Former: fullMeta().Former}, "former:"},
 		"disabled master":         {Master, Meta{Disabled: true}, "disabled:"},

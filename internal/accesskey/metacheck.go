@@ -17,6 +17,7 @@ const (
 	MaxOwnerLen  = 256 // characters
 	MaxEntries   = 64  // methods, functions, networks
 	MaxFormer    = 8   // former values of the master key valid at a time
+	MaxRetired   = 32  // former values of any other key
 	MaxCount     = 1_000_000_000
 	MinRotate    = time.Hour
 	MaxRotate    = 10 * 366 * 24 * time.Hour
@@ -186,8 +187,12 @@ func (m Meta) checkRotation() error {
 	if err := CheckOverlap(m.Overlap); err != nil {
 		return err
 	}
-	if m.RotateEvery != 0 && m.Overlap >= m.RotateEvery {
-		return field("overlap", "is not shorter than rotateEvery", "choose a shorter overlap, so that old values end before the next rotation")
+	overlap := m.Overlap
+	if overlap == 0 {
+		overlap = DefaultOverlap
+	}
+	if m.RotateEvery != 0 && overlap >= m.RotateEvery {
+		return field("overlap", fmt.Sprintf("%v is not shorter than rotateEvery", overlap), "choose a shorter overlap, so that old values end before the next rotation")
 	}
 	return nil
 }

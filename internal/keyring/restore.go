@@ -77,7 +77,7 @@ func (f found) events(s *Scope, store string, cause Cause) []Event {
 	if len(f.restored) > 0 {
 		events = append(events, Event{
 			Type: MetadataRestored, Cause: cause, Level: slog.LevelWarn, Function: s.name,
-			Text: fmt.Sprintf("%s in %s: somebody else wrote the document without the restrictions and notes of %s; they stay in force and are written back",
+			Text: fmt.Sprintf("%s in %s: somebody else wrote the document without the restrictions and notes of %s; they stay in force, and are written back where that can be",
 				s.label(), store, strings.Join(f.restored, ", ")),
 		})
 	}

@@ -12,7 +12,7 @@ import (
 // SetMeta changes the note, owner and restrictions of a key; they apply when it
 // returns. change gets the present ones, may run more than once, and its error is
 // returned. What Latchkey keeps track of by itself stays whatever change does:
-// Created, Retires, Former, Hint and unknown members. Metadata that could not be
+// Created (set now, where it is not known, with RotateEvery), Retires, Former, Hint and unknown members. Metadata that could not be
 // understood is replaced. The key it gives is as in List.
 //
 // Errors: problem.NotFound if there is no such key; problem.Invalid beginning
@@ -25,6 +25,9 @@ func (r *Ring) SetMeta(ctx context.Context, sec Section, name string, change fun
 			return err
 		}
 		m.Created, m.Retires, m.Former, m.Hint, m.Unknown = old.Created, old.Retires, old.Former, old.Hint, old.Unknown
+		if m.RotateEvery != 0 && m.Created.IsZero() {
+			m.Created = r.cfg.Clock.Now() // its age is not known: it is counted from here
+		}
 		if err := m.Validate(kind, old, r.cfg.Clock.Now()); err != nil {
 			return err
 		}

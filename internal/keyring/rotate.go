@@ -106,6 +106,10 @@ func (t *turnover) edit(set *accesskey.Set, existed bool) error {
 
 // ordinary keeps the old value as a key of its own.
 func (t *turnover) ordinary(set *accesskey.Set, old accesskey.Key, meta accesskey.Meta, now, until time.Time) error {
+	if n := retiredOf(*set, t.sec.Kind, old.Name); n >= accesskey.MaxRetired {
+		return problem.New(problem.Invalid, fmt.Sprintf("the key has %d former values already", n)).
+			WithNext("delete those that are no longer used, or end them all")
+	}
 	name := accesskey.RetiredName(old.Name, until)
 	for taken(*set, t.sec.Kind, name) {
 		until = until.Add(-time.Second)
@@ -155,6 +159,15 @@ func (r *Ring) valued(set accesskey.Set, sec Section, k accesskey.Key, meta acce
 		meta.Hint = accesskey.Mask(value)
 	}
 	return k.WithMeta(meta)
+}
+
+func retiredOf(set accesskey.Set, kind accesskey.Kind, name string) (n int) {
+	for _, k := range set.List(kind) {
+		if m, _ := k.Meta(); m.Retires != "" && strings.EqualFold(m.Retires, name) {
+			n++
+		}
+	}
+	return n
 }
 
 func taken(set accesskey.Set, kind accesskey.Kind, name string) bool {
@@ -273,7 +286,7 @@ func (r *Ring) Due(now time.Time) []KeyRef {
 }
 
 func isDue(m accesskey.Meta, now time.Time) bool {
-	return m.RotateEvery > 0 && m.Retires == "" && !now.Before(m.Created.Add(m.RotateEvery))
+	return m.RotateEvery > 0 && m.Retires == "" && !m.Created.IsZero() && !now.Before(m.Created.Add(m.RotateEvery))
 }
 
 // RotateDue rotates the keys that are due, each with its own overlap. Of several

@@ -210,6 +210,9 @@ func TestDueKeysAreRotatedByOneNode(t *testing.T) {
 	e := limitedEnv(t)
 	other := newEnvOn(t, e.mem).open()
 	e.limit(func(m *accesskey.Meta) { m.RotateEvery, m.Overlap = 48*time.Hour, time.Hour })
+	if due := e.Due(e.clock.Now()); len(due) != 0 {
+		t.Errorf("a key of unknown age is due at once: %v", due)
+	}
 	first := must[keyring.Rotation](t)(e.Rotate(e.ctx, hostKeys, "k1", 0))
 	if due := e.Due(e.clock.Now().Add(48*time.Hour - time.Second)); len(due) != 0 {
 		t.Errorf("due too early: %v", due)
@@ -231,8 +234,14 @@ func TestDueKeysAreRotatedByOneNode(t *testing.T) {
 	e.expect(first.Key.Value, "fn", keyring.FunctionLevel, "k1", keyring.Matched)
 }
 
-func TestTooManyFormerMasterKeysAreRefused(t *testing.T) {
+func TestTooManyFormerValuesAreRefused(t *testing.T) {
 	e := limitedEnv(t)
+	for range accesskey.MaxRetired {
+		must[keyring.Rotation](t)(e.Rotate(e.ctx, hostKeys, "k1", time.Hour))
+	}
+	if _, err := e.Rotate(e.ctx, hostKeys, "k1", time.Hour); !errors.Is(err, problem.Invalid) {
+		t.Errorf("%v", err)
+	}
 	for range accesskey.MaxFormer {
 		must[keyring.Rotation](t)(e.Rotate(e.ctx, keyring.MasterKey(), "", time.Hour))
 	}
