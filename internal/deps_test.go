@@ -164,7 +164,8 @@ var backends = []string{
 
 // assemblers may know backends: who picks them, and the seeder of benchmarks, which
 // fills what the platform would open.
-var assemblers = []string{"internal/server", "internal/server/stores", "internal/platform", "bench/seed"}
+// The vault for tests keeps its secrets in memory.
+var assemblers = []string{"internal/server", "internal/server/stores", "internal/platform", "bench/seed", "internal/testkit/localvault"}
 
 // fakes are the backends that anybody's tests may use.
 var fakes = []string{"internal/keystore/memory", "internal/state/memory"}

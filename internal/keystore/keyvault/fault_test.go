@@ -361,3 +361,22 @@ func TestRandomFaultsChangeNoKey(t *testing.T) {
 		}
 	}
 }
+
+// TestAWriteInTheSameSecondIsSeenBeforeItIsReplaced has a list look the same after
+// somebody wrote.
+func TestAWriteInTheSameSecondIsSeenBeforeItIsReplaced(t *testing.T) {
+	p := newPlace(t, localvault.Config{Clock: clock.NewManual(time.Unix(1_700_000_000, 0))})
+	s := p.open()
+	p.set("function--fn--n", "1")
+	runs := 0
+	_, _, err := s.Update(t.Context(), "fn", func(old keystore.Document, exists bool) (keystore.Document, error) {
+		if runs++; runs == 1 {
+			p.set("function--fn--n", "10")
+		}
+		return count(old, exists)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, "fn", keystore.Document{Keys: accesskey.Set{Keys: []accesskey.Key{{Name: "n", Value: "11"}}}})
+}
