@@ -481,3 +481,39 @@ func TestRestrictionsOutliveARestartWithAMemory(t *testing.T) {
 	third.clock.Advance(time.Minute)
 	third.expect(limitedValue, "fn", keyring.Anonymous, "k1", keyring.KeyDisabled)
 }
+
+func TestRestrictedSystemKeysOutliveAStockHostsWrite(t *testing.T) {
+	e := limitedEnv(t)
+	must[accesskey.Key](t)(e.Disable(e.ctx, keyring.SystemKeys(), "s1"))
+	e.drop(keystore.HostDoc, nil)
+	e.expect("wrong", "fn", keyring.Anonymous, "", keyring.Unknown) // reads again
+	e.expect("system value", "fn", keyring.Anonymous, "s1", keyring.KeyDisabled)
+}
+
+// A value that strict mode refuses as one key and that another key has, too, is
+// subject to the restrictions of that one.
+func TestARestrictedKeyBehindOneThatIsNotIdentifiable(t *testing.T) {
+	e := newEnv(t, mode(keyring.Enabled))
+	good := newKey(t, azfkey.Function)
+	e.put(keystore.HostDoc, hostSet(good, []accesskey.Key{key("h", good).WithMeta(accesskey.Meta{Disabled: true})}, nil))
+	e.open()
+	e.expect(good, "fn", keyring.Anonymous, "h", keyring.KeyDisabled)
+}
+
+func TestOfTwoKeysOfOneValueTheFirstDecides(t *testing.T) {
+	e := newEnv(t)
+	e.put(keystore.HostDoc, hostSet("m", []accesskey.Key{key("h", "twice").WithMeta(accesskey.Meta{Disabled: true}), key("other", "twice")}, nil))
+	e.put("fn", accesskey.Set{Keys: []accesskey.Key{key("own", "twice")}})
+	e.open()
+	e.expect("twice", "fn", keyring.Anonymous, "h", keyring.KeyDisabled)
+}
+
+func TestKnownTellsKeysFromOtherTexts(t *testing.T) {
+	e := limitedEnv(t)
+	e.limit(func(m *accesskey.Meta) { m.Disabled = true })
+	for value, want := range map[string]bool{limitedValue: true, "plain value": true, "fn value": true, "wrong": false, "": false} {
+		if got := e.ask(value, "other").Known(); got != want {
+			t.Errorf("%q: known %v", value, got)
+		}
+	}
+}

@@ -297,3 +297,23 @@ func TestCountingWhileKeysChange(t *testing.T) {
 		t.Errorf("%d uses, want 2000", u.Count)
 	}
 }
+
+func TestQuotaUsesAreHandedOverOnce(t *testing.T) {
+	book := &ledgerBook{}
+	e := limitedEnv(t, counting(book))
+	e.limit(func(m *accesskey.Meta) { m.Quota = accesskey.Quota{N: 3, Per: accesskey.Day} })
+	for i := range 3 {
+		if d := e.present(limitedValue, "GET", "127.0.0.1"); d.Reason != keyring.Matched {
+			t.Errorf("use %d: %v", i, d.Reason)
+		}
+		if err := e.FlushUsage(e.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if uses, _ := book.state(); only(t, uses, "k1").Quota.Count != 3 {
+		t.Errorf("%+v", uses)
+	}
+	if d := e.present(limitedValue, "GET", "127.0.0.1"); d.Reason != keyring.QuotaExceeded {
+		t.Errorf("the fourth use: %v", d.Reason)
+	}
+}
