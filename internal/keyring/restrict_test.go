@@ -511,6 +511,7 @@ func TestOfTwoKeysOfOneValueTheFirstDecides(t *testing.T) {
 func TestKnownTellsKeysFromOtherTexts(t *testing.T) {
 	e := limitedEnv(t)
 	e.limit(func(m *accesskey.Meta) { m.Disabled = true })
+	e.expect("fn value", "fn", keyring.FunctionLevel, "default", keyring.Matched) // has its keys read
 	for value, want := range map[string]bool{limitedValue: true, "plain value": true, "fn value": true, "wrong": false, "": false} {
 		if got := e.ask(value, "other").Known(); got != want {
 			t.Errorf("%q: known %v", value, got)
