@@ -150,8 +150,7 @@ func (c content) masterless() error {
 			WithNext("enable it, or set it to a new value; no master key is made while other host keys are there")
 	}
 	return problem.New(keystore.ErrUndecryptable, "there are host keys but no secret "+name).
-		WithNext("recover the deleted secret, or set one: az keyvault secret recover --name " + name +
-			"; no master key is made while other host keys are there")
+		WithNext("recover the deleted secret, or set one; no master key is made while other host keys are there")
 }
 
 // revision identifies the state of all secrets of the document.
