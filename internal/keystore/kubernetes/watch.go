@@ -96,9 +96,7 @@ func (w *watch) connect(ctx context.Context) (io.ReadCloser, error) {
 // run follows streams until the context ends or no further one can be had.
 func (w *watch) run(ctx context.Context, stream io.ReadCloser) error {
 	for ctx.Err() == nil {
-		stop := context.AfterFunc(ctx, func() { _ = stream.Close() })
-		err := w.follow(ctx, stream)
-		stop()
+		err := w.follow(ctx, stream) // ends with ctx, as the request does
 		_ = stream.Close()
 		if errors.Is(err, errExpired) {
 			w.version = ""

@@ -1,0 +1,455 @@
+package kubernetes_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/keystore/kubernetes"
+)
+
+// fake is an API server that knows the calls of the store and of a stock host on
+// Secrets and ConfigMaps of one namespace, and answers as the real one does.
+type fake struct {
+	t      *testing.T
+	server *httptest.Server
+	token  string
+
+	mu       sync.Mutex
+	objects  map[string]map[string]any // by kind/name
+	log      []change
+	version  int
+	oldest   int             // watches from before it are expired
+	denied   map[string]bool // verbs
+	watchers map[chan struct{}]bool
+	seen     []string // verbs of all requests
+}
+
+// change is an event of a watch.
+type change struct {
+	version int
+	event   string
+	key     string
+	object  map[string]any
+}
+
+func newFake(t *testing.T) *fake {
+	f := &fake{t: t, token: "token-1", objects: map[string]map[string]any{}, version: 100, denied: map[string]bool{}, watchers: map[chan struct{}]bool{}}
+	f.server = httptest.NewUnstartedServer(f)
+	f.server.EnableHTTP2 = true
+	f.server.StartTLS()
+	t.Cleanup(func() {
+		f.server.CloseClientConnections()
+		f.server.Close()
+	})
+	return f
+}
+
+func (f *fake) access() kubernetes.Access {
+	return kubernetes.Access{
+		Server: f.server.URL, Namespace: "apps", Token: "token-1",
+		CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.server.Certificate().Raw}),
+	}
+}
+
+func refuse(w http.ResponseWriter, code int, reason, kind, name string, causes ...string) {
+	details := map[string]any{"name": name, "kind": kind}
+	var list []any
+	for _, field := range causes {
+		list = append(list, map[string]any{"reason": "FieldValueForbidden", "field": field, "message": "quotes a value: function-1"})
+	}
+	details["causes"] = list
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "quotes a value: function-1",
+		"reason": reason, "code": code, "details": details,
+	})
+}
+
+func answer(w http.ResponseWriter, code int, object any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(object)
+}
+
+var verbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPatch: "patch", http.MethodDelete: "delete"}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/apps/")
+	kind, name, _ := strings.Cut(rest, "/")
+	verb := verbs[r.Method]
+	if name == "" && verb == "get" {
+		verb = "watch"
+	}
+	f.mu.Lock()
+	denied, token := f.denied[verb], f.token
+	f.seen = append(f.seen, verb)
+	f.mu.Unlock()
+	switch {
+	case r.Header.Get("Authorization") != "Bearer "+token:
+		refuse(w, 401, "Unauthorized", "", "")
+	case denied:
+		refuse(w, 403, "Forbidden", kind, name)
+	case !ok && verb == "create":
+		refuse(w, 404, "NotFound", "namespaces", "elsewhere")
+	case !ok:
+		refuse(w, 404, "NotFound", "secrets", r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:])
+	case verb == "watch":
+		f.watch(w, r, kind)
+	default:
+		f.one(w, r, verb, kind, name)
+	}
+}
+
+func (f *fake) one(w http.ResponseWriter, r *http.Request, verb, kind, name string) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, exists := f.objects[kind+"/"+name]
+	switch {
+	case verb == "create":
+		f.create(w, kind, body)
+	case !exists:
+		refuse(w, 404, "NotFound", kind, name)
+	case verb == "get":
+		answer(w, 200, now)
+	case verb == "patch":
+		f.patch(w, r.Header.Get("Content-Type"), kind, name, now, body)
+	case verb == "delete":
+		delete(f.objects, kind+"/"+name)
+		f.note("DELETED", kind+"/"+name, now)
+		answer(w, 200, map[string]any{"kind": "Status", "status": "Success"})
+	}
+}
+
+func (f *fake) create(w http.ResponseWriter, kind string, body []byte) {
+	var object map[string]any
+	if json.Unmarshal(body, &object) != nil || object["apiVersion"] != "v1" || object["kind"] != map[string]string{"secrets": "Secret", "configmaps": "ConfigMap"}[kind] {
+		refuse(w, 400, "BadRequest", kind, "")
+		return
+	}
+	name := object["metadata"].(map[string]any)["name"].(string)
+	if _, exists := f.objects[kind+"/"+name]; exists {
+		refuse(w, 409, "AlreadyExists", kind, name)
+		return
+	}
+	if causes := faults(kind, object); causes != nil {
+		refuse(w, 422, "Invalid", kind, name, causes...)
+		return
+	}
+	answer(w, 201, f.store("ADDED", kind+"/"+name, object))
+}
+
+func (f *fake) patch(w http.ResponseWriter, form, kind, name string, now map[string]any, body []byte) {
+	next := clone(now)
+	if form == "application/json-patch+json" { // as the stock host writes
+		var ops []struct {
+			Op, Path string
+			Value    map[string]any
+		}
+		if json.Unmarshal(body, &ops) != nil || len(ops) != 1 || ops[0].Op != "replace" || ops[0].Path != "/data" || now["data"] == nil {
+			refuse(w, 422, "Invalid", kind, name, "patch")
+			return
+		}
+		next["data"] = ops[0].Value
+	} else {
+		var p map[string]any
+		if form != "application/merge-patch+json" || json.Unmarshal(body, &p) != nil {
+			refuse(w, 415, "UnsupportedMediaType", kind, name)
+			return
+		}
+		merge(next, p)
+	}
+	was, is := now["metadata"].(map[string]any), next["metadata"].(map[string]any)
+	causes := faults(kind, next)
+	if now["immutable"] == true && !reflect.DeepEqual(now["data"], next["data"]) {
+		causes = append(causes, "data")
+	}
+	switch {
+	case is["resourceVersion"] != was["resourceVersion"]:
+		refuse(w, 409, "Conflict", kind, name)
+	case causes != nil:
+		refuse(w, 422, "Invalid", kind, name, causes...)
+	case reflect.DeepEqual(now, next):
+		answer(w, 200, now)
+	default:
+		answer(w, 200, f.store("MODIFIED", kind+"/"+name, next))
+	}
+}
+
+// merge applies a JSON merge patch.
+func merge(into, p map[string]any) {
+	for name, value := range p {
+		inner, isMap := value.(map[string]any)
+		switch old, was := into[name].(map[string]any); {
+		case value == nil:
+			delete(into, name)
+		case isMap && was:
+			merge(old, inner)
+		case isMap:
+			fresh := map[string]any{}
+			merge(fresh, inner)
+			into[name] = fresh
+		default:
+			into[name] = value
+		}
+	}
+}
+
+// faults gives the fields of an object that the API server would object to.
+func faults(kind string, object map[string]any) []string {
+	var causes []string
+	size := 0
+	data, _ := object["data"].(map[string]any)
+	for name, value := range data {
+		text, ok := value.(string)
+		if kind == "secrets" {
+			raw, err := base64.StdEncoding.DecodeString(text)
+			ok, text = ok && err == nil, string(raw)
+		}
+		if size += len(text); !ok || len(name) > 253 || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+			causes = append(causes, "data["+name+"]")
+		}
+	}
+	notes := 0
+	annotations, _ := object["metadata"].(map[string]any)["annotations"].(map[string]any)
+	for name, value := range annotations {
+		notes += len(name) + len(value.(string))
+	}
+	if size > 1<<20 {
+		causes = append(causes, "data")
+	}
+	if notes > 256<<10 {
+		causes = append(causes, "metadata.annotations")
+	}
+	return causes
+}
+
+func clone(object map[string]any) map[string]any {
+	var out map[string]any
+	data, _ := json.Marshal(object)
+	_ = json.Unmarshal(data, &out)
+	return out
+}
+
+func (f *fake) store(event, key string, object map[string]any) map[string]any {
+	object = clone(object)
+	if data, _ := object["data"].(map[string]any); len(data) == 0 {
+		delete(object, "data")
+	}
+	f.objects[key] = object
+	f.note(event, key, object)
+	return object
+}
+
+// note gives the object a new version and tells watchers.
+func (f *fake) note(event, key string, object map[string]any) {
+	f.version++
+	object["metadata"].(map[string]any)["resourceVersion"] = strconv.Itoa(f.version)
+	f.log = append(f.log, change{f.version, event, key, clone(object)})
+	f.wake()
+}
+
+func (f *fake) wake() {
+	for c := range f.watchers {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (f *fake) watch(w http.ResponseWriter, r *http.Request, kind string) {
+	name, ok := strings.CutPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
+	if !ok || r.URL.Query().Get("watch") != "true" {
+		refuse(w, 400, "BadRequest", kind, "")
+		return
+	}
+	wake := make(chan struct{}, 1)
+	f.mu.Lock()
+	after, err := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
+	var first []change
+	if err != nil {
+		after = f.version
+		if o, exists := f.objects[kind+"/"+name]; exists {
+			first = append(first, change{f.version, "ADDED", kind + "/" + name, clone(o)})
+		}
+	} else if after < f.oldest {
+		first = append(first, change{event: "ERROR", key: kind + "/" + name, object: map[string]any{"kind": "Status", "code": 410, "reason": "Expired"}})
+	}
+	f.watchers[wake] = true
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.watchers, wake)
+		f.mu.Unlock()
+	}()
+	w.WriteHeader(200)
+	w.(http.Flusher).Flush()
+	for {
+		for _, c := range first {
+			if _, err := w.Write(line(c)); err != nil || c.event == "ERROR" {
+				return
+			}
+		}
+		w.(http.Flusher).Flush()
+		select {
+		case <-wake:
+		case <-r.Context().Done():
+			return
+		}
+		first, after = f.since(kind+"/"+name, after)
+	}
+}
+
+func line(c change) []byte {
+	data, _ := json.Marshal(map[string]any{"type": c.event, "object": c.object})
+	return append(data, '\n')
+}
+
+// since gives the events of an object after a version, and a bookmark.
+func (f *fake) since(key string, after int) ([]change, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []change
+	for _, c := range f.log {
+		if c.version > after && c.key == key {
+			out = append(out, c)
+		}
+	}
+	mark := map[string]any{"kind": "Secret", "metadata": map[string]any{"resourceVersion": strconv.Itoa(f.version)}}
+	return append(out, change{f.version, "BOOKMARK", key, mark}), f.version
+}
+
+// do lets the test act as somebody else.
+func (f *fake) do(method, path, form string, body any) int {
+	f.t.Helper()
+	data, err := json.Marshal(body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req, err := http.NewRequest(method, f.server.URL+"/api/v1/namespaces/apps/"+path, bytes.NewReader(data))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.mu.Lock()
+	req.Header.Set("Authorization", "Bearer "+f.token)
+	f.mu.Unlock()
+	req.Header.Set("Content-Type", form)
+	resp, err := f.server.Client().Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// object gives what is stored.
+func (f *fake) object(key string) map[string]any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return clone(f.objects[key])
+}
+
+// data gives what is stored as text.
+func (f *fake) data(key string) map[string]string {
+	out := map[string]string{}
+	data, _ := f.object(key)["data"].(map[string]any)
+	for name, value := range data {
+		out[name] = fmt.Sprint(value)
+		if strings.HasPrefix(key, "secrets/") {
+			raw, _ := base64.StdEncoding.DecodeString(out[name])
+			out[name] = string(raw)
+		}
+	}
+	return out
+}
+
+// set replaces all entries, as a stock host does: without looking at versions.
+func (f *fake) set(key string, data map[string]string) {
+	f.t.Helper()
+	kind, name, _ := strings.Cut(key, "/")
+	now := f.object(key)
+	value := map[string]string{}
+	for entry, text := range data {
+		if kind == "secrets" {
+			text = base64.StdEncoding.EncodeToString([]byte(text))
+		}
+		value[entry] = text
+	}
+	if now == nil {
+		made := map[string]any{"kind": map[string]string{"secrets": "Secret", "configmaps": "ConfigMap"}[kind], "apiVersion": "v1", "metadata": map[string]any{"name": name}, "data": value}
+		if code := f.do("POST", kind, "application/json", made); code != 201 && code != 409 {
+			f.t.Fatalf("create answers %d", code)
+		}
+		return
+	}
+	if now["data"] == nil { // the API server has no path to replace then
+		f.merge(key, map[string]any{"data": value})
+		return
+	}
+	ops := []any{map[string]any{"op": "replace", "path": "/data", "value": value}}
+	if code := f.do("PATCH", key, "application/json-patch+json", ops); code != 200 {
+		f.t.Fatalf("patch answers %d", code)
+	}
+}
+
+// merge changes the object as kubectl does.
+func (f *fake) merge(key string, p map[string]any) {
+	f.t.Helper()
+	if code := f.do("PATCH", key, "application/merge-patch+json", p); code != 200 {
+		f.t.Fatalf("patch answers %d", code)
+	}
+}
+
+func (f *fake) deny(verbs ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.denied = map[string]bool{}
+	for _, v := range verbs {
+		f.denied[v] = true
+	}
+}
+
+// requests counts the requests so far with a verb.
+func (f *fake) requests(verb string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, v := range f.seen {
+		if v == verb {
+			n++
+		}
+	}
+	return n
+}
+
+// forget makes watches from before now expire.
+func (f *fake) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.oldest = f.version
+	f.log = nil
+}
+
+// hasWatchers reports how many watches are open.
+func (f *fake) hasWatchers() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(maps.Clone(f.watchers))
+}
