@@ -10,6 +10,8 @@ import (
 	"github.com/latchkey/latchkey/internal/funchost"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/inventory"
+	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/controlplane"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/platform/isolation"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -78,7 +80,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	if err != nil {
 		return cfg, nil, err
 	}
-	ring, err := n.newRing(keyPlace(a), settings)
+	ring, store, err := n.newRing(context.WithoutCancel(ctx), a, settings)
 	if err != nil {
 		return cfg, nil, err
 	}
@@ -94,10 +96,18 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	return hosted.Config{
 		Name: a.Name, HostID: hostID(a.Name, settings), Dir: dir, Settings: settings, Credential: credential(user),
 		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
-		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: "control plane", Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
+		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: placeOf(store), Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name), Denied: n.auditDenial(a),
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
+}
+
+// placeOf names where an app's keys are, for the runtime API.
+func placeOf(store keystore.Store) string {
+	if _, own := store.(*controlplane.Store); own {
+		return "control plane"
+	}
+	return store.String()
 }
 
 // auditDenial records callers of an app that were refused. Repeated ones become

@@ -49,6 +49,12 @@ func vaultID(p *platformtest.Platform, name string) string {
 // letRead gives an app an identity of its own that reads the secrets of a vault.
 func letRead(t *testing.T, p *platformtest.Platform, app, vault string) (principal string) {
 	t.Helper()
+	return letUse(t, p, app, vault, "4633458b-17de-408a-b874-0445c86b69e6")
+}
+
+// letUse is letRead with another role.
+func letUse(t *testing.T, p *platformtest.Platform, app, vault, role string) (principal string) {
+	t.Helper()
 	var site struct {
 		Identity struct {
 			PrincipalID string `json:"principalId"`
@@ -58,7 +64,7 @@ func letRead(t *testing.T, p *platformtest.Platform, app, vault string) (princip
 	sum := sha256.Sum256([]byte(site.Identity.PrincipalID + vault))
 	name := strings.Join([]string{hexOf(sum[:4]), hexOf(sum[4:6]), hexOf(sum[6:8]), hexOf(sum[8:10]), hexOf(sum[10:16])}, "-")
 	p.Do(t, http.MethodPut, vaultID(p, vault)+"/providers/Microsoft.Authorization/roleAssignments/"+name, map[string]any{"properties": map[string]string{
-		"roleDefinitionId": p.Subscription() + "/providers/Microsoft.Authorization/roleDefinitions/4633458b-17de-408a-b874-0445c86b69e6",
+		"roleDefinitionId": p.Subscription() + "/providers/Microsoft.Authorization/roleDefinitions/" + role,
 		"principalId":      site.Identity.PrincipalID, "principalType": "ServicePrincipal",
 	}}, nil)
 	return site.Identity.PrincipalID

@@ -10,7 +10,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/keyring"
-	"github.com/latchkey/latchkey/internal/keystore/controlplane"
+	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/server/hosted"
 )
 
@@ -22,16 +22,20 @@ const idleRings = 256
 // has two; the newer one counts. They are kept by the place of the keys, which an
 // app that was deleted and made again does not share with its predecessor.
 type rings struct {
-	make func(place string, s hosted.Settings) (*keyring.Ring, error)
-
 	mu      sync.Mutex
 	running map[string][]*keyring.Ring // the newest last
-	idle    *lru.Cache[string, *keyring.Ring]
+	idle    *lru.Cache[string, idleRing]
 }
 
-func newRings(make func(place string, s hosted.Settings) (*keyring.Ring, error)) (*rings, error) {
-	r := &rings{make: make, running: map[string][]*keyring.Ring{}}
-	idle, err := lru.NewWithEvict(idleRings, func(_ string, ring *keyring.Ring) { ring.Close() })
+// idleRing is the keyring of an app that does not run.
+type idleRing struct {
+	*keyring.Ring
+	choice string // what its store was chosen by
+}
+
+func newRings() (*rings, error) {
+	r := &rings{running: map[string][]*keyring.Ring{}}
+	idle, err := lru.NewWithEvict(idleRings, func(_ string, ring idleRing) { ring.Close() })
 	r.idle = idle
 	return r, err
 }
@@ -39,20 +43,37 @@ func newRings(make func(place string, s hosted.Settings) (*keyring.Ring, error))
 // keyPlace names the place of an app's keys in the control plane.
 func keyPlace(a app.App) string { return strings.ToLower(a.Name) + "." + strings.ToLower(a.UID) }
 
-// get gives the keyring at a place: that of the running copy, so that a change is
-// in force on this node when it returns, or one that reads the store.
-func (r *rings) get(place string) (*keyring.Ring, error) {
+// serving gives the keyring of the running copy at a place, so that a change is in
+// force on this node when it returns; nil if there is none.
+func (r *rings) serving(place string) *keyring.Ring {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.newest(place)
+}
+
+func (r *rings) newest(place string) *keyring.Ring {
 	if all := r.running[place]; len(all) > 0 {
-		return all[len(all)-1], nil
+		return all[len(all)-1]
 	}
-	if ring, ok := r.idle.Get(place); ok {
+	return nil
+}
+
+// get gives the keyring at a place: that of the running copy, or one that reads the
+// store. The latter is made anew when choice, which stands for the settings that
+// choose the store, is another.
+func (r *rings) get(place, choice string, make func() (*keyring.Ring, error)) (*keyring.Ring, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ring := r.newest(place); ring != nil {
 		return ring, nil
 	}
-	ring, err := r.make(place, nil)
+	if ring, ok := r.idle.Get(place); ok && ring.choice == choice {
+		return ring.Ring, nil
+	}
+	ring, err := make()
 	if err == nil {
-		r.idle.Add(place, ring)
+		r.idle.Remove(place) // closes the one of other settings
+		r.idle.Add(place, idleRing{ring, choice})
 	}
 	return ring, err
 }
@@ -93,13 +114,34 @@ func (n *Node) Ring(ctx context.Context, name string) (*keyring.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.rings.get(keyPlace(a))
+	return n.ringOf(ctx, a)
 }
 
-func (n *Node) newRing(place string, s hosted.Settings) (*keyring.Ring, error) {
-	name, _, _ := strings.Cut(place, ".")
-	return keyring.New(keyring.Config{
-		Store: controlplane.New(n.store, place), Clock: n.cfg.Clock, Log: n.log.With("app", name),
+// ringOf gives the keys of an app, whether it runs or not.
+func (n *Node) ringOf(ctx context.Context, a app.App) (*keyring.Ring, error) {
+	place := keyPlace(a)
+	if ring := n.rings.serving(place); ring != nil {
+		return ring, nil
+	}
+	settings, err := n.keySettings(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return n.rings.get(place, choiceOf(settings), func() (*keyring.Ring, error) {
+		ring, _, err := n.newRing(context.WithoutCancel(ctx), a, settings)
+		return ring, err
+	})
+}
+
+// newRing makes the keyring of an app on the store that its settings choose.
+func (n *Node) newRing(ctx context.Context, a app.App, s hosted.Settings) (*keyring.Ring, keystore.Store, error) {
+	store, err := n.openKeys(ctx, a, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	ring, err := keyring.New(keyring.Config{
+		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
 	})
+	return ring, store, err
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore/controlplane"
-	"github.com/latchkey/latchkey/internal/server/hosted"
+	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/memory"
 )
 
@@ -33,9 +33,7 @@ func settled(t *testing.T, most int) {
 func TestRingsOfAppsThatDoNotRunAreBounded(t *testing.T) {
 	store := memory.New(clock.Real{})
 	t.Cleanup(func() { _ = store.Close() })
-	rings, err := newRings(func(place string, _ hosted.Settings) (*keyring.Ring, error) {
-		return keyring.New(keyring.Config{Store: controlplane.New(store, place), Clock: clock.Real{}})
-	})
+	rings, err := newRings()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +41,7 @@ func TestRingsOfAppsThatDoNotRunAreBounded(t *testing.T) {
 	const apps = 3*idleRings + 1
 	before, first := runtime.NumGoroutine(), ""
 	for i := range apps {
-		key := hostKey(t, rings, i)
+		key := hostKey(t, rings, store, i)
 		if i == 0 {
 			first = key
 		}
@@ -52,14 +50,22 @@ func TestRingsOfAppsThatDoNotRunAreBounded(t *testing.T) {
 		t.Errorf("%d rings are kept", kept)
 	}
 	settled(t, before+5)
-	if again := hostKey(t, rings, 0); again != first {
+	if again := hostKey(t, rings, store, 0); again != first {
 		t.Error("the keys are others when the ring is made anew")
 	}
 }
 
-func hostKey(t *testing.T, rings *rings, app int) string {
+// ringAt gives what makes a keyring at a place.
+func ringAt(store state.Store, place string) func() (*keyring.Ring, error) {
+	return func() (*keyring.Ring, error) {
+		return keyring.New(keyring.Config{Store: controlplane.New(store, place), Clock: clock.Real{}})
+	}
+}
+
+func hostKey(t *testing.T, rings *rings, store state.Store, app int) string {
 	t.Helper()
-	ring, err := rings.get(fmt.Sprintf("app%d.uid", app))
+	place := fmt.Sprintf("app%d.uid", app)
+	ring, err := rings.get(place, "", ringAt(store, place))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,23 +84,21 @@ func hostKey(t *testing.T, rings *rings, app int) string {
 func TestACopyThatNeverServedGivesItsPlaceBack(t *testing.T) {
 	store := memory.New(clock.Real{})
 	t.Cleanup(func() { _ = store.Close() })
-	make := func(place string, _ hosted.Settings) (*keyring.Ring, error) {
-		return keyring.New(keyring.Config{Store: controlplane.New(store, place), Clock: clock.Real{}})
-	}
-	rings, err := newRings(make)
+	rings, err := newRings()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rings.close()
 	const place = "app.1"
+	make := ringAt(store, place)
 	expect := func(what string, want *keyring.Ring) {
 		t.Helper()
-		if got, err := rings.get(place); got != want || err != nil {
+		if got, err := rings.get(place, "", make); got != want || err != nil {
 			t.Errorf("%s: another ring, %v", what, err)
 		}
 	}
-	serving, err1 := make(place, nil)
-	newer, err2 := make(place, nil)
+	serving, err1 := make()
+	newer, err2 := make()
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -106,5 +110,27 @@ func TestACopyThatNeverServedGivesItsPlaceBack(t *testing.T) {
 	rings.remove(place, serving)
 	if len(rings.running) != 0 {
 		t.Errorf("%d places of copies that have ended", len(rings.running))
+	}
+}
+
+// TestOtherSettingsMakeAnotherRing: an app that does not run is asked in the store
+// that its settings of now choose.
+func TestOtherSettingsMakeAnotherRing(t *testing.T) {
+	store := memory.New(clock.Real{})
+	t.Cleanup(func() { _ = store.Close() })
+	rings, err := newRings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rings.close()
+	first, err1 := rings.get("app.1", "", ringAt(store, "app.1"))
+	same, err2 := rings.get("app.1", "", ringAt(store, "app.1"))
+	other, err3 := rings.get("app.1", "elsewhere", ringAt(store, "app.2"))
+	if err := errors.Join(err1, err2, err3); err != nil || same != first || other == first || rings.idle.Len() != 1 {
+		t.Errorf("%v; the same %v, another %v, %d kept", err, same == first, other != first, rings.idle.Len())
+	}
+	failed := errors.New("no such store")
+	if _, err := rings.get("app.1", "wrong", func() (*keyring.Ring, error) { return nil, failed }); !errors.Is(err, failed) {
+		t.Errorf("a store that cannot be opened: %v", err)
 	}
 }

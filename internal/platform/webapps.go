@@ -87,7 +87,7 @@ func shownStatus(node string, st fleet.Status) sites.InstanceStatus {
 }
 
 func (n *Node) masterKey(ctx context.Context, a app.App) (string, error) {
-	ring, err := n.rings.get(keyPlace(a))
+	ring, err := n.ringOf(ctx, a)
 	if err != nil {
 		return "", err
 	}
@@ -168,6 +168,18 @@ func (r *relayed) Write(p []byte) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	return r.body.Write(p)
+}
+
+// response gives the answer as one to a request.
+func (r *relayed) response(to *http.Request) *http.Response {
+	status := r.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", status, http.StatusText(status)), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: r.header, Body: io.NopCloser(bytes.NewReader(r.body.Bytes())), ContentLength: int64(r.body.Len()), Request: to,
+	}
 }
 
 // armApps shows apps as the functions operations need them.
