@@ -246,15 +246,16 @@ func (c *connection) remove(ctx context.Context, name string) (found bool, err e
 
 // list gives the blobs directly below a prefix, each with its state.
 func (c *connection) list(ctx context.Context, prefix string) (map[string]azcore.ETag, error) {
-	pager := c.current().NewListBlobsHierarchyPager("/", &container.ListBlobsHierarchyOptions{Prefix: &prefix})
-	blobs := map[string]azcore.ETag{}
+	blobs, from := map[string]azcore.ETag{}, ""
 	for range maxPages {
-		if !pager.More() {
-			return blobs, nil
-		}
 		var page container.ListBlobsHierarchyResponse
-		_, err := c.try(ctx, func(ctx context.Context, _ *container.Client) (err error) {
-			page, err = pager.NextPage(ctx)
+		_, err := c.try(ctx, func(ctx context.Context, client *container.Client) (err error) {
+			// A pager that failed once fails ever after: each try has its own.
+			o := &container.ListBlobsHierarchyOptions{Prefix: &prefix}
+			if from != "" {
+				o.Marker = &from
+			}
+			page, err = client.NewListBlobsHierarchyPager("/", o).NextPage(ctx)
 			return err
 		})
 		if c.absent(err) {
@@ -271,6 +272,10 @@ func (c *connection) list(ctx context.Context, prefix string) (map[string]azcore
 				blobs[*item.Name] = *item.Properties.ETag
 			}
 		}
+		if page.NextMarker == nil || *page.NextMarker == "" {
+			return blobs, nil
+		}
+		from = *page.NextMarker
 	}
 	return nil, problem.New(keystore.ErrUnavailable, c.where+" lists no end of blobs in "+prefix)
 }

@@ -439,3 +439,26 @@ func TestAKilledEmulatorIsUnavailableUntilItIsBack(t *testing.T) {
 }
 
 var _ azcore.TokenCredential = token("")
+
+// TestAListThatFailsOnceIsListedAgain: the SDK's pager gives its first fault for
+// ever after.
+func TestAListThatFailsOnceIsListedAgain(t *testing.T) {
+	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p.make()
+	s := p.open()
+	if err := try(t.Context(), s, "fn", keystoretest.Function("1")); err != nil {
+		t.Fatal(err)
+	}
+	failed := false
+	p.wire.set(func(r *http.Request) (*http.Response, error) {
+		if failed || r.URL.Query().Get("comp") != "list" {
+			return nil, nil
+		}
+		failed = true
+		return answer(r, 500, "InternalError"), nil
+	})
+	docs, err := s.List(t.Context())
+	if err != nil || len(docs) != 1 || !failed {
+		t.Errorf("%v, %v, failed %t", docs, err, failed)
+	}
+}
