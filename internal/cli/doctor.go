@@ -34,7 +34,11 @@ func newDoctor(env *Env) *cobra.Command {
 }
 
 func runDoctor(ctx context.Context, env *Env, cfg server.Config, out *choice) error {
-	checks := server.Examine(ctx, cfg)
+	return endWith(env, server.Examine(ctx, cfg), out)
+}
+
+// endWith prints checks; the command fails if one of them did.
+func endWith(env *Env, checks []server.Check, out *choice) error {
 	if err := printChecks(env, checks, out); err != nil {
 		return err
 	}
