@@ -107,6 +107,8 @@ func (x *exchange) Decided(v access.Verdict, d keyring.Decision) {
 		x.count(telemetry.KeyInsufficient)
 	case access.Throttled:
 		x.count(telemetry.KeyThrottled)
+		x.reason = throttleText(d)
+		return
 	default:
 		x.count(telemetry.KeyStoreFailed)
 	}

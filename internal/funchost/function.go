@@ -99,7 +99,7 @@ func (x *exchange) admit() bool {
 	e := x.endpoint
 	presented := access.Presented(x.r)
 	if presented != "" {
-		x.decision = x.f.cfg.Gate.Evaluate(x.r.Context(), presented, e.scope, x.r.RemoteAddr)
+		x.decision = x.f.cfg.Gate.Evaluate(x.r, presented, e.scope)
 	}
 	if x.f.cfg.Gate.Tokens != nil {
 		x.readToken()
@@ -112,7 +112,7 @@ func (x *exchange) admit() bool {
 			return false
 		case d.Throttled:
 			x.count(telemetry.KeyThrottled)
-			x.reason = "too many wrong keys from this address"
+			x.reason = throttleText(d)
 			access.TooMany(x, d)
 			return false
 		case e.nobody || !satisfied(e.level, d):
@@ -147,6 +147,17 @@ func (x *exchange) undecided() {
 	}
 	x.count(telemetry.KeyStoreFailed)
 	x.refuse(http.StatusInternalServerError, "the keys cannot be read")
+}
+
+// throttleText tells the operator what there was too much of.
+func throttleText(d keyring.Decision) string {
+	switch d.Reason {
+	case keyring.RateExceeded:
+		return "the key is used more often than its rate allows"
+	case keyring.QuotaExceeded:
+		return "the key has used up its quota of this period"
+	}
+	return "too many wrong keys from this address"
 }
 
 // refusalText tells the operator why a key does not open a function.
@@ -265,15 +276,11 @@ func (x *exchange) newInvocationFor(s *site) *worker.Invocation {
 }
 
 // carriesKey reports whether the request carries something the function must not
-// see: whatever is in the key header, and a code that is a key, be it of another
-// function or one that strict mode refuses. A code that is nobody's key is the
-// function's own data: sign-in redirects use that name too.
+// see: whatever is in the key header, and a code that is a key of the app, in force
+// here or not. A code that is nobody's key is the function's own data: sign-in
+// redirects use that name too.
 func (x *exchange) carriesKey() bool {
-	switch x.decision.Reason {
-	case keyring.Matched, keyring.OtherFunction, keyring.NotIdentifiable:
-		return true
-	}
-	return access.InHeader(x.r)
+	return x.decision.Known() || access.InHeader(x.r)
 }
 
 func paramMap(params []route.Param) map[string]string {

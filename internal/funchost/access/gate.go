@@ -1,7 +1,6 @@
 package access
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -25,12 +24,22 @@ func (g *Gate) Check(r *http.Request, scope *keyring.Scope) keyring.Decision {
 	if presented == "" {
 		return keyring.Decision{}
 	}
-	return g.Evaluate(r.Context(), presented, scope, r.RemoteAddr)
+	return g.Evaluate(r, presented, scope)
 }
 
-// Evaluate decides about a key presented by a remote address.
-func (g *Gate) Evaluate(ctx context.Context, presented string, scope *keyring.Scope, remote string) keyring.Decision {
-	return g.Keys.Authorize(ctx, keyring.Request{Key: presented, Function: scope, Source: source(remote)})
+// Evaluate decides about a key that a request presents.
+func (g *Gate) Evaluate(r *http.Request, presented string, scope *keyring.Scope) keyring.Decision {
+	return g.Keys.Authorize(r.Context(), keyring.Request{
+		Key: presented, Function: scope, Method: method(r), Source: source(r.RemoteAddr),
+	})
+}
+
+// method gives the HTTP method as routes compare it: ignoring case.
+func method(r *http.Request) string {
+	if r.Method == "" {
+		return http.MethodGet
+	}
+	return strings.ToUpper(r.Method)
 }
 
 // source gives the address a request comes from; the zero Addr when it has none.
@@ -87,7 +96,7 @@ const (
 	Allowed      Verdict = iota
 	Unknown              // 401: no key, or none we know
 	Insufficient         // 403: a known key that does not reach this far
-	Throttled            // 429: too many wrong keys from this source
+	Throttled            // 429: too many wrong keys from this source, or a key used up for now
 	Undecided            // 500: the keys cannot be read
 )
 
@@ -179,7 +188,7 @@ func refuse(w http.ResponseWriter, v Verdict, d keyring.Decision) {
 	}
 }
 
-// TooMany answers a source that has presented too many wrong keys.
+// TooMany answers a decision that is Throttled.
 func TooMany(w http.ResponseWriter, d keyring.Decision) {
 	w.Header().Set("Retry-After", retrySeconds(d.RetryAfter))
 	w.WriteHeader(http.StatusTooManyRequests)
