@@ -7,7 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"maps"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -48,6 +48,7 @@ func newFake(t *testing.T) *fake {
 	f := &fake{t: t, token: "token-1", objects: map[string]map[string]any{}, version: 100, denied: map[string]bool{}, watchers: map[chan struct{}]bool{}}
 	f.server = httptest.NewUnstartedServer(f)
 	f.server.EnableHTTP2 = true
+	f.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	f.server.StartTLS()
 	t.Cleanup(func() {
 		f.server.CloseClientConnections()
@@ -294,6 +295,9 @@ func (f *fake) watch(w http.ResponseWriter, r *http.Request, kind string) {
 	}
 	f.watchers[wake] = true
 	f.mu.Unlock()
+	if first == nil {
+		first, after = f.since(kind+"/"+name, after)
+	}
 	defer func() {
 		f.mu.Lock()
 		delete(f.watchers, wake)
@@ -445,11 +449,4 @@ func (f *fake) forget() {
 	defer f.mu.Unlock()
 	f.oldest = f.version
 	f.log = nil
-}
-
-// hasWatchers reports how many watches are open.
-func (f *fake) hasWatchers() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(maps.Clone(f.watchers))
 }

@@ -1,0 +1,168 @@
+package kubernetes_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/kubernetes"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+func settings(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestSettings(t *testing.T) {
+	pod := []string{"KUBERNETES_SERVICE_HOST", "10.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS", "443"}
+	for value, want := range map[string]string{
+		"keys":               "secrets/keys",
+		"secrets/keys":       "secrets/keys",
+		"Secrets/a.b-c":      "secrets/a.b-c",
+		"configMaps/keys":    "configmaps/keys",
+		"pods/keys":          "",
+		"secrets/":           "",
+		"/keys":              "",
+		"secrets/keys/x":     "",
+		"secrets/..":         "",
+		"Keys":               "",
+		"a b":                "",
+		"-a":                 "",
+		"secrets/%2e%2e":     "",
+		"keys?watch=true":    "",
+		"secrets/secrets/ab": "",
+	} {
+		cfg, err := kubernetes.Parse(settings(append(pod, kubernetes.NameSetting, value)...))
+		if want == "" {
+			if !errors.Is(err, problem.Invalid) || !strings.Contains(err.Error(), kubernetes.NameSetting) {
+				t.Errorf("%q: %v", value, err)
+			}
+			continue
+		}
+		if err != nil || string(cfg.Kind)+"/"+cfg.Name != want || cfg.Mounted() {
+			t.Errorf("%q: %s/%s, %v", value, cfg.Kind, cfg.Name, err)
+		}
+		if cfg.Access.Server != "https://10.0.0.1:443" || cfg.Access.TokenFile == "" || cfg.Access.CAFile == "" || cfg.Access.NamespaceFile == "" {
+			t.Errorf("access %+v", cfg.Access)
+		}
+	}
+	if _, err := kubernetes.Parse(settings(kubernetes.NameSetting, "keys")); !errors.Is(err, problem.Invalid) || !strings.Contains(err.Error(), "KUBERNETES_SERVICE_HOST") {
+		t.Errorf("outside a pod: %v", err)
+	}
+	if _, err := kubernetes.Parse(settings(kubernetes.DirSetting, "keys")); !errors.Is(err, problem.Invalid) || !strings.Contains(err.Error(), kubernetes.DirSetting) {
+		t.Errorf("relative folder: %v", err)
+	}
+}
+
+const config = `
+apiVersion: v1
+kind: Config
+current-context: b
+clusters:
+- name: other
+  cluster: {server: "https://other.example:6443"}
+- name: c
+  cluster: {server: "https://k.example:6443", certificate-authority: ca.crt, tls-server-name: kube}
+contexts:
+- name: a
+  context: {cluster: other, user: u}
+- name: b
+  context: {cluster: c, user: u, namespace: apps}
+users:
+- name: u
+  user: {token: s3cret}
+`
+
+func TestKubeconfig(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config")
+	parse := func(text string) (kubernetes.Config, error) {
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		return kubernetes.Parse(settings(kubernetes.NameSetting, "keys", "KUBECONFIG", file, "KUBERNETES_SERVICE_HOST", "10.0.0.1"))
+	}
+	cfg, err := parse(config)
+	a := cfg.Access
+	if err != nil || a.Server != "https://k.example:6443" || a.Namespace != "apps" || a.Token != "s3cret" || a.CAFile != filepath.Join(dir, "ca.crt") || a.ServerName != "kube" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	for what, c := range map[string]struct {
+		old, new string
+		kind     problem.Kind
+	}{
+		"no yaml":       {"apiVersion: v1", "s3cret: [", problem.Invalid},
+		"context":       {"current-context: b", "current-context: x", problem.Invalid},
+		"cluster":       {"name: c\n", "name: x\n", problem.Invalid},
+		"user":          {"name: u\n", "name: x\n", problem.Invalid},
+		"in clear":      {"https://k", "http://k", problem.Invalid},
+		"no address":    {"https://k.example:6443", "", problem.Invalid},
+		"namespace":     {"namespace: apps", "namespace: ../x", problem.Invalid},
+		"insecure":      {"tls-server-name: kube", "insecure-skip-tls-verify: true", problem.Unsupported},
+		"exec":          {"{token: s3cret}", "{exec: {command: x}}", problem.Unsupported},
+		"password":      {"{token: s3cret}", "{username: x, password: s3cret}", problem.Unsupported},
+		"base64":        {"certificate-authority: ca.crt", "certificate-authority-data: '-'", problem.Invalid},
+		"wrong type":    {"token: s3cret", "token: [s3cret]", problem.Invalid},
+		"other context": {"current-context: b", "current-context: ''", problem.Invalid},
+	} {
+		if _, err := parse(strings.Replace(config, c.old, c.new, 1)); problem.KindOf(err) != c.kind || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, path := range []string{filepath.Join(dir, "none"), file + string(filepath.ListSeparator) + file} {
+		if _, err := kubernetes.Parse(settings(kubernetes.NameSetting, "keys", "KUBECONFIG", path)); err == nil || !strings.Contains(err.Error(), "KUBECONFIG") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestMountedKeysAreReadOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	cfg, err := kubernetes.Parse(settings(kubernetes.DirSetting, dir))
+	must(t, err)
+	s := open(t, cfg)
+	if _, _, err := s.Load(t.Context(), "fn"); !errors.Is(err, keystore.ErrNotFound) || !s.Capabilities().ReadOnly {
+		t.Errorf("load: %v", err)
+	}
+	must(t, os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "functions.fn.default"), []byte("f\n"), 0o600))
+	d, _, err := s.Load(t.Context(), "fn")
+	if err != nil || len(d.Keys.Keys) != 1 || d.Keys.Keys[0].Value != "f" {
+		t.Errorf("load: %v, %v", d.Keys.Keys, err)
+	}
+	if docs, err := s.List(t.Context()); err != nil || len(docs) != 1 || s.String() != "kubernetes "+dir {
+		t.Errorf("%s has %v, %v", s, docs, err)
+	}
+	for what, err := range map[string]error{"update": try(t, s, "fn", keystore.Document{}), "delete": s.Delete(t.Context(), "fn")} {
+		if !errors.Is(err, keystore.ErrReadOnly) || !strings.Contains(problem.NextOf(err), kubernetes.NameSetting) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	heard, _ := hears(t, s)
+	must(t, os.Remove(filepath.Join(dir, "functions.fn.default")))
+	await(t, heard, "")
+	if d, rev, err := s.Load(t.Context(), "fn"); err != nil || len(d.Keys.Keys) != 0 || rev == "" {
+		t.Errorf("taken away: %v, %v", d.Keys.Keys, err)
+	}
+}
+
+// FuzzKubeconfig: files of strangers neither crash it nor come out in its errors.
+func FuzzKubeconfig(f *testing.F) {
+	f.Add([]byte(config))
+	f.Add([]byte("clusters: [null]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := filepath.Join(t.TempDir(), "config")
+		must(t, os.WriteFile(file, data, 0o600))
+		cfg, err := kubernetes.Parse(settings(kubernetes.NameSetting, "keys", "KUBECONFIG", file))
+		if err == nil && !strings.HasPrefix(cfg.Access.Server, "http") {
+			t.Errorf("server %q", cfg.Access.Server)
+		}
+	})
+}
