@@ -16,7 +16,7 @@ import (
 func newKeystore(env *Env) *cobra.Command {
 	c := newGroup("keystore", "Check where an app keeps its keys, and move them", newKeystoreCheck(env), newKeystoreMigrate(env))
 	c.Long = "An app's keys are where its setting AzureWebJobsSecretStorageType says: files, blob,\n" +
-		"keyvault or containerapps. These commands are for apps in a folder."
+		"keyvault, kubernetes or containerapps. These commands are for apps in a folder."
 	return c
 }
 
@@ -63,7 +63,7 @@ func newKeystoreMigrate(env *Env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if from == "" || to == "" {
 				return usageError{problem.New(problem.Invalid, "migrate needs --from and --to").
-					WithNext("name the stores: files, files:FOLDER, blob, keyvault, containerapps")}
+					WithNext("name the stores: files, files:FOLDER, blob, keyvault, kubernetes, containerapps")}
 			}
 			a, err := openApp(env, dirArg(args), dataDir)
 			if err != nil {

@@ -76,7 +76,7 @@ func openStore(ctx context.Context, cfg Config, s settings, log *slog.Logger) (k
 func storesConfig(cfg Config, s settings, log *slog.Logger) (stores.Config, error) {
 	sealer, err := sharedSealers(keyPlace{shared: true}, s)
 	return stores.Config{
-		Setting: liveSettings(cfg, s), Mounted: true, Sealer: sealer, Clock: cfg.Clock, Log: log,
+		Setting: liveSettings(cfg, s), Local: true, Sealer: sealer, Clock: cfg.Clock, Log: log,
 	}, err
 }
 

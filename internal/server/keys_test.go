@@ -172,10 +172,9 @@ func TestUnknownAndIncompleteKeyStoresAreRefusedByName(t *testing.T) {
 		kind  error
 		names string
 	}{
-		"kubernetes": {problem.Unsupported, "AzureWebJobsSecretStorageType"},
-		"elsewhere":  {problem.Unsupported, "AzureWebJobsSecretStorageType"},
-		"keyvault":   {problem.Invalid, "AzureWebJobsSecretStorageKeyVaultUri"},
-		"blob":       {problem.Invalid, "AzureWebJobsStorage"},
+		"elsewhere": {problem.Unsupported, "AzureWebJobsSecretStorageType"},
+		"keyvault":  {problem.Invalid, "AzureWebJobsSecretStorageKeyVaultUri"},
+		"blob":      {problem.Invalid, "AzureWebJobsStorage"},
 	}
 	for kind, tt := range tests {
 		t.Run(kind, func(t *testing.T) {

@@ -128,7 +128,7 @@ func openPlace(ctx context.Context, cfg Config, s settings, flag, place string, 
 	parsed, err := stores.ParseKind(kind)
 	if err != nil || parsed == "" || folder && (parsed != stores.Files || dir == "") {
 		return nil, problem.New(problem.Invalid, fmt.Sprintf("--%s %q names no key store", flag, place)).
-			WithNext("use files, files:FOLDER, blob, keyvault or containerapps")
+			WithNext("use files, files:FOLDER, blob, keyvault, kubernetes or containerapps")
 	}
 	s = maps.Clone(s)
 	drop(s, stores.TypeSetting)

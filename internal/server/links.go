@@ -33,10 +33,13 @@ func checkPlace(cfg Config, s settings, p keyPlace) error {
 	return nil
 }
 
-// checkPathSettings refuses settings that send root to a folder unless root's own
+// kubeconfigSetting names a file with a cluster and who one is there.
+const kubeconfigSetting = "KUBECONFIG"
+
+// checkPathSettings refuses settings that send root to a folder or file unless root's own
 // environment has them.
 func checkPathSettings(environ []string, s settings) error {
-	for _, setting := range []string{secretsPathSetting, containerapps.DirSetting} {
+	for _, setting := range []string{secretsPathSetting, containerapps.DirSetting, kubeconfigSetting} {
 		if s.Get(setting) == "" || hasSetting(environ, setting) {
 			continue
 		}

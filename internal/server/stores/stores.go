@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore/containerapps"
 	"github.com/latchkey/latchkey/internal/keystore/credential"
 	"github.com/latchkey/latchkey/internal/keystore/keyvault"
+	"github.com/latchkey/latchkey/internal/keystore/kubernetes"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/seal"
 )
@@ -47,7 +48,7 @@ func ParseKind(value string) (Kind, error) {
 		return ContainerApps, nil
 	}
 	return "", problem.New(problem.Unsupported, fmt.Sprintf("setting %s asks for key store %q, which this version does not have", TypeSetting, value)).
-		WithNext("set " + TypeSetting + " to files, blob, keyvault or containerapps, or remove it")
+		WithNext("set " + TypeSetting + " to files, blob, keyvault, kubernetes or containerapps, or remove it")
 }
 
 // Config says which store is wanted and what the caller has for it. Setting and
@@ -60,10 +61,10 @@ type Config struct {
 	Default func() (keystore.Store, error)
 	// Files opens the one of apps that ask for files; nil refuses them.
 	Files func() (keystore.Store, error)
-	// Mounted permits settings that name folders of this machine. Without it
-	// containerapps is refused: who changes an app's settings would choose what the
-	// process reads.
-	Mounted bool
+	// Local permits stores that are reached as this process: folders of the machine
+	// and the cluster it runs in. Without it containerapps and kubernetes are
+	// refused: who changes an app's settings would choose what the process reads.
+	Local bool
 
 	// Sealer seals values where the stock host would; nil keeps them in clear.
 	Sealer seal.Sealer
@@ -98,8 +99,8 @@ func Open(ctx context.Context, cfg Config) (keystore.Store, error) {
 		return cfg.keyVault(ctx)
 	case ContainerApps:
 		return cfg.containerApps(ctx)
-	case Kubernetes: // the place where its store is opened
-		return nil, cfg.refuse(kind, "this version does not have it yet")
+	case Kubernetes:
+		return cfg.kubernetes(ctx)
 	case Files:
 		if cfg.Files == nil {
 			return nil, cfg.refuse(kind, "keys of apps here are not in folders of their own")
@@ -168,7 +169,7 @@ func (cfg Config) vaultIdentity(id keyvault.Identity) credential.Request {
 }
 
 func (cfg Config) containerApps(ctx context.Context) (keystore.Store, error) {
-	if !cfg.Mounted {
+	if !cfg.Local {
 		return nil, cfg.refuse(ContainerApps, "apps of an installation have no folders mounted")
 	}
 	c, err := containerapps.Parse(cfg.Setting)
@@ -177,4 +178,20 @@ func (cfg Config) containerApps(ctx context.Context) (keystore.Store, error) {
 	}
 	c.Clock = cfg.Clock
 	return containerapps.Open(ctx, c)
+}
+
+func (cfg Config) kubernetes(ctx context.Context) (keystore.Store, error) {
+	if !cfg.Local {
+		return nil, cfg.refuse(Kubernetes, "apps of an installation have no cluster of their own")
+	}
+	k, err := kubernetes.Parse(cfg.Setting)
+	if err != nil {
+		return nil, err
+	}
+	k.ReadOnly, k.Transport, k.Clock, k.Log = cfg.ReadOnly, cfg.Transport, cfg.Clock, cfg.Log
+	store, err := kubernetes.Open(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
 }

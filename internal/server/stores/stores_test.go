@@ -43,7 +43,9 @@ func TestSettingsChooseTheStore(t *testing.T) {
 		"mounted, other spelling":    {settings: map[string]string{stores.TypeSetting: "containerapp"}, store: "containerapps"},
 		"mounted, relative":          {settings: map[string]string{stores.TypeSetting: "containerapps", "LATCHKEY_MOUNTED_KEYS": "keys"}, kind: problem.Invalid, names: "LATCHKEY_MOUNTED_KEYS"},
 		"mounted, not permitted":     {settings: map[string]string{stores.TypeSetting: "containerapps"}, far: true, kind: problem.Unsupported, names: stores.TypeSetting},
-		"kubernetes":                 {settings: map[string]string{stores.TypeSetting: "kubernetes"}, kind: problem.Unsupported, names: stores.TypeSetting},
+		"kubernetes, mounted":        {settings: map[string]string{stores.TypeSetting: "Kubernetes"}, store: "kubernetes"},
+		"kubernetes, bad name":       {settings: map[string]string{stores.TypeSetting: "kubernetes", "AzureWebJobsKubernetesSecretName": "pods/x"}, kind: problem.Invalid, names: "AzureWebJobsKubernetesSecretName"},
+		"kubernetes, not permitted":  {settings: map[string]string{stores.TypeSetting: "kubernetes"}, far: true, kind: problem.Unsupported, names: stores.TypeSetting},
 		"unknown":                    {settings: map[string]string{stores.TypeSetting: "etcd"}, kind: problem.Unsupported, names: stores.TypeSetting},
 	}
 	for name, tt := range tests {
@@ -52,7 +54,7 @@ func TestSettingsChooseTheStore(t *testing.T) {
 			place := func(name string) func() (keystore.Store, error) {
 				return func() (keystore.Store, error) { opened = name; return memory.New(), nil }
 			}
-			cfg := stores.Config{Setting: func(name string) string { return tt.settings[name] }, Default: place("default"), Mounted: !tt.far}
+			cfg := stores.Config{Setting: func(name string) string { return tt.settings[name] }, Default: place("default"), Local: !tt.far}
 			if !tt.far {
 				cfg.Files = place("files")
 			}
