@@ -319,7 +319,7 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 }
 
 // outsider writes a document from elsewhere, again as long as connections break.
-func (p *place) outsider(t *testing.T, doc keystore.Doc) {
+func (p *target) outsider(t *testing.T, doc keystore.Doc) {
 	t.Helper()
 	cfg := p.config()
 	cfg.Transport = nil

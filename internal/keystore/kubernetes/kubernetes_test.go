@@ -49,25 +49,33 @@ func (w *wire) set(hook func(*http.Request) (*http.Response, error)) {
 	w.hook = hook
 }
 
-// place is an object on a fake API server.
-type place struct {
-	*fake
-	t    *testing.T
-	kind kubernetes.Kind
-	wire *wire
+// target is an object on an API server.
+type target struct {
+	admin
+	kind   kubernetes.Kind
+	name   string
+	access kubernetes.Access
+	wire   *wire
 }
 
-const name = "func-keys"
+// place is an object on a fake API server.
+type place struct {
+	*target
+	*fake
+}
 
 func newPlace(t *testing.T, kind kubernetes.Kind) *place {
 	f := newFake(t)
-	return &place{fake: f, t: t, kind: kind, wire: &wire{real: f.server.Client().Transport}}
+	return &place{fake: f, target: &target{
+		admin: admin{t: t, client: f.server.Client(), address: f.server.URL + "/api/v1/namespaces/apps/"},
+		kind:  kind, name: "func-keys", access: f.way(), wire: &wire{real: f.server.Client().Transport},
+	}}
 }
 
-func (p *place) key() string { return string(p.kind) + "/" + name }
+func (p *target) key() string { return string(p.kind) + "/" + p.name }
 
-func (p *place) config() kubernetes.Config {
-	return kubernetes.Config{Kind: p.kind, Name: name, Access: p.access(), Transport: p.wire, Retry: time.Millisecond}
+func (p *target) config() kubernetes.Config {
+	return kubernetes.Config{Kind: p.kind, Name: p.name, Access: p.access, Transport: p.wire, Retry: time.Millisecond}
 }
 
 func open(t *testing.T, cfg kubernetes.Config) *kubernetes.Store {
@@ -79,10 +87,10 @@ func open(t *testing.T, cfg kubernetes.Config) *kubernetes.Store {
 	return s
 }
 
-func (p *place) open() *kubernetes.Store { return open(p.t, p.config()) }
+func (p *target) open() *kubernetes.Store { return open(p.t, p.config()) }
 
 // outside writes a document as a stock host does.
-func (p *place) outside(t *testing.T, doc keystore.Doc, d keystore.Document) {
+func (p *target) outside(t *testing.T, doc keystore.Doc, d keystore.Document) {
 	next, err := flat.Entries(p.data(p.key())).With(doc, d)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +99,7 @@ func (p *place) outside(t *testing.T, doc keystore.Doc, d keystore.Document) {
 }
 
 // annotation changes the notes of the object.
-func (p *place) annotation(change func(notes map[string]json.RawMessage)) {
+func (p *target) annotation(change func(notes map[string]json.RawMessage)) {
 	p.t.Helper()
 	notes := map[string]json.RawMessage{}
 	meta, _ := p.object(p.key())["metadata"].(map[string]any)
@@ -109,11 +117,11 @@ func (p *place) annotation(change func(notes map[string]json.RawMessage)) {
 	p.annotate(string(text))
 }
 
-func (p *place) annotate(text string) {
+func (p *target) annotate(text string) {
 	p.merge(p.key(), map[string]any{"metadata": map[string]any{"annotations": map[string]any{kubernetes.Annotation: text}}})
 }
 
-func (p *place) harness() keystoretest.Harness {
+func (p *target) harness() keystoretest.Harness {
 	harm := func(with string) func(*testing.T, keystore.Doc) {
 		return func(_ *testing.T, doc keystore.Doc) {
 			p.annotation(func(notes map[string]json.RawMessage) { notes[string(doc)] = json.RawMessage(with) })
