@@ -44,7 +44,7 @@ func (e *examination) store(ctx context.Context) {
 	}
 	docs, err := view.store.List(ctx)
 	if err != nil {
-		e.fail(checkStore, fmt.Errorf("%s cannot be listed: %w", view.store, err), view.reach())
+		e.fail(checkStore, err, view.reach())
 		return
 	}
 	e.ok(checkStore, "%s can be read, documents: %d", view.store, len(docs))

@@ -39,8 +39,8 @@ type Step struct {
 // Plan compares two stores, changing nothing: a step for each document of the
 // source, in order. A document is Blocked if it cannot be read, if the destination
 // has other keys than the source, or if it would lose metadata there. The error is
-// that of a store that cannot list its documents, problem.ReadOnly for a
-// destination that cannot be written, and problem.Invalid for a store and itself.
+// that of a source that cannot list its documents or of a destination that cannot be
+// reached, and problem.Invalid for a store and itself.
 func Plan(ctx context.Context, from, to keystore.Store) ([]Step, error) {
 	if from.String() == to.String() {
 		return nil, problem.New(problem.Invalid, "the keys are in "+to.String()+" already").
@@ -48,7 +48,10 @@ func Plan(ctx context.Context, from, to keystore.Store) ([]Step, error) {
 	}
 	docs, err := from.List(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the documents of %s cannot be listed: %w", from, err)
+		return nil, err
+	}
+	if _, err := to.List(ctx); errors.Is(err, keystore.ErrUnavailable) {
+		return nil, err // else it would be said for each document
 	}
 	steps := make([]Step, len(docs))
 	for i, doc := range docs {
@@ -72,12 +75,12 @@ func compare(ctx context.Context, from, to keystore.Store, doc keystore.Doc) Ste
 	s := Step{Doc: doc}
 	source, _, err := from.Load(ctx, doc)
 	if err != nil {
-		return s.blocked(fmt.Errorf("%q cannot be read in %s: %w", string(doc), from, err))
+		return s.blocked(fmt.Errorf("key document %q of the source: %w", string(doc), err))
 	}
 	s.Keys = len(all(source))
 	have, _, err := to.Load(ctx, doc)
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
-		return s.blocked(fmt.Errorf("%q cannot be read in %s: %w", string(doc), to, err))
+		return s.blocked(fmt.Errorf("key document %q of the destination: %w", string(doc), err))
 	}
 	s.State = Missing
 	if err == nil && equal(source, have) {
