@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/atomicfile"
-	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/keystore/blob"
@@ -209,7 +208,7 @@ func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := newRing(store, s, cfg.Clock, slog.New(slog.DiscardHandler), tellInClear(cfg))
+	ring, err := newRing(cfg, store, s, slog.New(slog.DiscardHandler), tellInClear(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -227,9 +226,10 @@ func tellInClear(cfg Config) func(keyring.Event) {
 	}
 }
 
-func newRing(store keystore.Store, s settings, c clock.Clock, log *slog.Logger, onEvent func(keyring.Event)) (*keyring.Ring, error) {
+func newRing(cfg Config, store keystore.Store, s settings, log *slog.Logger, onEvent func(keyring.Event)) (*keyring.Ring, error) {
+	uses, restrictions := keyNotes(cfg)
 	return keyring.New(keyring.Config{
-		Store: store, Clock: c, Log: log, OnEvent: onEvent,
+		Store: store, Clock: cfg.Clock, Log: log, OnEvent: onEvent, Usage: uses, Memory: restrictions,
 		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
 	})
 }

@@ -152,7 +152,7 @@ func (n *Node) openKeys(ctx context.Context) error {
 	for _, w := range warningsOf(store) {
 		n.log.Warn("look at the key files: " + w)
 	}
-	n.keys, err = newRing(store, n.settings, n.cfg.Clock, n.log, n.onKeyEvent)
+	n.keys, err = newRing(n.cfg, store, n.settings, n.log, n.onKeyEvent)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,10 @@ func (n *Node) Run(ctx context.Context) error {
 		defer stopApp() // the app ends after the last request has been answered
 		return web.NewServer(n.listener, n.hosted.Handler(), n.log).Run(failed, n.cfg.Grace)
 	})
+	group.Go(func() error {
+		n.tendKeys(failed)
+		return nil
+	})
 	if n.ops != nil {
 		group.Go(func() error {
 			return web.NewServer(n.ops, telemetry.OpsHandler(n.metrics, &n.health), n.log).Run(failed, n.cfg.Grace)
