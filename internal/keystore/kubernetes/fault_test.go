@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -357,5 +358,45 @@ func TestWithoutThePermissionToWatchTheObjectIsRead(t *testing.T) {
 	p.deny("watch", "get")
 	if _, err := s.Watch(t.Context(), func(keystore.Doc) {}); !errors.Is(err, problem.Denied) {
 		t.Errorf("watch: %v", err)
+	}
+}
+
+func TestLoadsAtTheSameTimeShareAReadThatIsNoOlderThanThey(t *testing.T) {
+	p := newPlace(t, kubernetes.Secret)
+	s := p.open()
+	must(t, try(t, s, "fn", keystoretest.Function("1")))
+	before := p.requests("get")
+	arrived, hold := make(chan struct{}, 10), make(chan struct{})
+	p.wire.set(func(*http.Request) (*http.Response, error) {
+		arrived <- struct{}{}
+		<-hold
+		return nil, nil
+	})
+	var wg sync.WaitGroup
+	load := func(ctx context.Context) {
+		if d, _, err := s.Load(ctx, "fn"); err != nil || len(d.Keys.Keys) != 2 {
+			t.Errorf("load: %d keys, %v", len(d.Keys.Keys), err)
+		}
+	}
+	wg.Go(func() { load(t.Context()) })
+	<-arrived // a read has begun; all that come now wait for the next
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := s.Load(ended, "fn"); !errors.Is(err, context.Canceled) {
+		t.Errorf("load: %v", err)
+	}
+	for range 50 {
+		wg.Go(func() { load(t.Context()) })
+	}
+	stacks := make([]byte, 4<<20)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); runtime.Gosched() {
+		if strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "(*reads).get(") == 51 {
+			break
+		}
+	}
+	close(hold)
+	wg.Wait()
+	if n := p.requests("get") - before; n != 2 {
+		t.Errorf("%d reads for 51 loads", n)
 	}
 }

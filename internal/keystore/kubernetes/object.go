@@ -24,6 +24,7 @@ type object struct {
 	cfg    Config
 	client *client
 	where  string
+	reads  *reads
 	turn   chan struct{} // updates here wait for each other rather than collide
 }
 
@@ -36,7 +37,7 @@ func newObject(cfg Config) (*object, error) {
 		ns = "(the pod's namespace)"
 	}
 	return &object{
-		cfg: cfg, client: &client{cfg: cfg}, turn: make(chan struct{}, 1),
+		cfg: cfg, client: &client{cfg: cfg}, reads: newReads(), turn: make(chan struct{}, 1),
 		where: fmt.Sprintf("kubernetes %s %s/%s/%s", cfg.Access.Server, ns, cfg.Kind, cfg.Name),
 	}, nil
 }
@@ -77,7 +78,7 @@ func (o *object) Load(ctx context.Context, doc keystore.Doc) (keystore.Document,
 	if err := check(ctx, doc); err != nil {
 		return keystore.Document{}, "", err
 	}
-	now, err := o.get(ctx)
+	now, err := o.reads.get(ctx, o.get)
 	if err != nil {
 		return keystore.Document{}, "", err
 	}
@@ -96,7 +97,7 @@ func (o *object) List(ctx context.Context) ([]keystore.Doc, error) {
 	if err := keystore.Alive(ctx); err != nil {
 		return nil, err
 	}
-	now, err := o.get(ctx)
+	now, err := o.reads.get(ctx, o.get)
 	if err == nil {
 		err = now.notesFault
 	}
