@@ -1,7 +1,9 @@
 package kubernetes_test
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,6 +165,35 @@ func FuzzKubeconfig(f *testing.F) {
 		cfg, err := kubernetes.Parse(settings(kubernetes.NameSetting, "keys", "KUBECONFIG", file))
 		if err == nil && !strings.HasPrefix(cfg.Access.Server, "http") {
 			t.Errorf("server %q", cfg.Access.Server)
+		}
+	})
+}
+
+// FuzzAnnotation: whatever somebody writes into the object, loads give keys that
+// are there, or say that they are damaged.
+func FuzzAnnotation(f *testing.F) {
+	for _, seed := range []string{
+		"", "null", "{}", "[]", `{"fn":null}`, `{"fn":{"keys":[{"name":"b"},{"name":"A","extra":{"x":null}}]}}`,
+		`{"host":{"master":{"x":1},"extra":{"y":[]}}}`, `{"../x":{}}`, `{"fn":{"keys":[{"name":"a"},{"name":"A"}]}}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		object, err := json.Marshal(map[string]any{
+			"metadata": map[string]any{"name": "keys", "resourceVersion": "1", "annotations": map[string]string{kubernetes.Annotation: text}},
+			"data":     map[string]string{"host.master": "m", "functions.fn.a": "1", "functions.fn.b": "2"},
+		})
+		must(t, err)
+		w := &wire{hook: func(r *http.Request) (*http.Response, error) { return reply(r, 200, string(object)), nil }}
+		s := open(t, kubernetes.Config{Kind: kubernetes.ConfigMap, Name: "keys", Access: kubernetes.Access{Server: "https://k.example", Namespace: "apps"}, Transport: w})
+		for doc, want := range map[keystore.Doc]int{keystore.HostDoc: 0, "fn": 2} {
+			d, rev, err := s.Load(t.Context(), doc)
+			if err != nil && !errors.Is(err, keystore.ErrUndecryptable) {
+				t.Errorf("load %s: %v", doc, err)
+			}
+			if err == nil && (len(d.Keys.Keys) != want || rev == "" || doc.IsHost() != (d.Keys.Master.Value == "m")) {
+				t.Errorf("%s: %d keys, revision %q", doc, len(d.Keys.Keys), rev)
+			}
 		}
 	})
 }
