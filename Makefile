@@ -51,6 +51,18 @@ test: ## Run all tests, with the race detector where a C compiler is present
 test-terraform: ## Test with Terraform: LATCHKEY_TEST_AZURERM=<the azurerm provider's program>
 	$(GO) test -count=1 -timeout 30m -v ./test/witness/terraform
 
+KUBE_VERSION   := v1.36.3
+KUBE_APISERVER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/latchkey/kube-apiserver-$(KUBE_VERSION)
+
+.PHONY: test-kubernetes
+test-kubernetes: $(KUBE_APISERVER) ## Test the key store with a real kube-apiserver (built once: minutes, 2 GB of memory)
+	LATCHKEY_TEST_KUBE_APISERVER=$(KUBE_APISERVER) $(GO) test -count=1 -timeout 15m -run RealAPIServer -v ./internal/keystore/kubernetes
+
+$(KUBE_APISERVER):
+	mkdir -p $(@D)
+	cd test/kubernetes && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
+	  -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION)' -o $@ ./apiserver
+
 .PHONY: lint
 lint: ## Check formatting, vet, staticcheck, go.mod and the shape of the sources
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then \
