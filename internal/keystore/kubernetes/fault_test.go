@@ -121,10 +121,12 @@ func TestAWriteWhoseAnswerGotLostIsNotMadeTwice(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind kubernetes.Kind) {
 		p := newPlace(t, kind)
 		s := p.open()
-		lost := 0
+		writes, lost := 0, 0
 		p.wire.set(func(r *http.Request) (*http.Response, error) {
-			if r.Method == http.MethodGet || lost%2 == 1 {
-				lost++
+			if r.Method == http.MethodGet {
+				return nil, nil
+			}
+			if writes++; writes%2 == 0 { // what is tried again is refused: the version is another
 				return nil, nil
 			}
 			lost++
@@ -142,8 +144,8 @@ func TestAWriteWhoseAnswerGotLostIsNotMadeTwice(t *testing.T) {
 		}
 		p.wire.set(nil)
 		d, _, err := s.Load(t.Context(), "fn")
-		if err != nil || len(d.Keys.Keys) != 6 {
-			t.Errorf("%d keys, %v", len(d.Keys.Keys), err)
+		if err != nil || len(d.Keys.Keys) != 6 || lost != 6 {
+			t.Errorf("%d keys after %d lost answers, %v", len(d.Keys.Keys), lost, err)
 		}
 	})
 }
@@ -292,34 +294,37 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 	s := p.open()
 	must(t, try(t, s, "a", keystoretest.Function("1")))
 	heard, _ := hears(t, s)
-	for i, harm := range []func(){
-		func() {},
-		p.server.CloseClientConnections,
-		func() { p.forget(); p.server.CloseClientConnections() },
-		func() { // refused as it is by older servers
-			once := sync.Once{}
-			p.wire.set(func(r *http.Request) (resp *http.Response, err error) {
-				if r.URL.Query().Get("watch") == "true" && r.URL.Query().Get("resourceVersion") != "" {
-					once.Do(func() { resp = reply(r, 410, `{"kind":"Status","reason":"Gone"}`) })
-				}
-				return resp, nil
-			})
-			p.server.CloseClientConnections()
+	for i, answer := range []func(*http.Request) *http.Response{
+		func(*http.Request) *http.Response { return nil },
+		func(*http.Request) *http.Response { p.forget(); return nil },
+		func(r *http.Request) *http.Response { // refused as it is by older servers
+			if r.URL.Query().Get("resourceVersion") == "" {
+				return nil
+			}
+			return reply(r, 410, `{"kind":"Status","reason":"Gone"}`)
 		},
 	} {
-		harm()
+		changed := make(chan struct{})
+		p.wire.set(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Query().Get("watch") != "true" {
+				return nil, nil
+			}
+			<-changed
+			return answer(r), nil
+		})
 		doc := keystore.Doc(fmt.Sprint("fn", i))
-		p.outsider(t, doc)
+		p.server.CloseClientConnections()
+		p.outsider(t, doc) // while nobody watches
+		close(changed)
 		await(t, heard, doc)
 		must(t, s.Delete(t.Context(), doc))
 		await(t, heard, doc)
-		p.wire.set(nil)
 	}
 	p.do("DELETE", p.key(), "", nil)
 	await(t, heard, "a")
 }
 
-// outsider writes a document from elsewhere, again as long as connections break.
+// outsider writes a document from elsewhere, by connections of its own.
 func (p *target) outsider(t *testing.T, doc keystore.Doc) {
 	t.Helper()
 	cfg := p.config()
