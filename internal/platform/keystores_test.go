@@ -72,3 +72,21 @@ func TestAKeyStoreThatCannotBeIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAppWithoutAnIdentityIsToldToGetOne: for a store that only identities reach.
+func TestAnAppWithoutAnIdentityIsToldToGetOne(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	makeVault(t, p, "appkeys", "host--masterKey--master", "the-master-of-the-vault")
+	p.CreateApp(t, "orders", "http://127.0.0.1:1")
+	p.Do(t, http.MethodPost, p.Site("orders")+"/stop", nil, nil)
+	setSettings(t, p, "orders", map[string]string{storeType: "keyvault", storeURI: strings.Replace(p.Cred.Endpoint, "://", "://appkeys.vault.", 1)})
+	if err := p.Client.Do(t.Context(), http.MethodPost, p.Site("orders")+"/host/default/listkeys", nil, nil); err == nil {
+		t.Error("keys were listed")
+	}
+	platformtest.Until(t, "the identity is missed", func() bool {
+		_ = p.Client.Do(t.Context(), http.MethodPost, p.Site("orders")+"/host/default/listkeys", nil, nil) // it asks the store
+		return strings.Contains(p.Log.String(), "latchkey identity assign orders")
+	})
+	letRead(t, p, "orders", "appkeys")
+	masterIs(t, p, "orders", "the-master-of-the-vault", true)
+}

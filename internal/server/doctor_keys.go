@@ -124,7 +124,12 @@ func (e *examination) orphans(v *keyView, docs []keystore.Doc) {
 		known[keystore.FunctionDoc(e.model.Functions[i].Name)] = true
 	}
 	for _, doc := range docs {
-		if !known[doc] {
+		switch {
+		case known[doc]:
+		case !v.files:
+			e.add(checkOrphans, CheckWarn, v.file(doc)+" is of no function of this app: of one that is gone, or of another app",
+				"if it is another app's, give each its own place; see docs/stores")
+		default:
 			e.add(checkOrphans, CheckWarn, fmt.Sprintf("%s has keys of a function that is gone; they work again if a function %q comes back", v.file(doc), string(doc)),
 				"remove the file if the function will not come back")
 		}

@@ -65,7 +65,7 @@ func (c *connection) once(ctx context.Context, do func(context.Context, *contain
 func passing(err error) bool {
 	var answer *azcore.ResponseError
 	switch {
-	case err == nil, errors.Is(err, keystore.ErrUndecryptable), errors.Is(err, errNoService):
+	case err == nil, errors.Is(err, keystore.ErrUndecryptable), errors.Is(err, errNoService), errors.Is(err, problem.Denied):
 		return false
 	case !errors.As(err, &answer):
 		return true
@@ -146,6 +146,9 @@ func (c *connection) fault(ctx context.Context, a action, name string, err error
 	}
 	if errors.Is(err, keystore.ErrUndecryptable) {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	if errors.Is(err, problem.Denied) { // the credential's own word: there is no such identity
+		return problem.Wrap(problem.Denied, what+" cannot "+a.verb, safe(err)).WithNext(problem.NextOf(err))
 	}
 	return problem.Wrap(keystore.ErrUnavailable, what+" cannot "+a.verb, safe(err)).
 		WithNext("see whether the storage account can be reached from here; keys that were read before stay in force")

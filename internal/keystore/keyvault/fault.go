@@ -75,7 +75,7 @@ func (c *connection) once(ctx context.Context, do func(context.Context) error) e
 func passing(err error) bool {
 	var answer *azcore.ResponseError
 	switch {
-	case err == nil, errors.Is(err, errEndless):
+	case err == nil, errors.Is(err, errEndless), errors.Is(err, problem.Denied):
 		return false
 	case !errors.As(err, &answer):
 		return true
@@ -140,6 +140,9 @@ func (c *connection) fault(ctx context.Context, a action, name string, err error
 	var answer *azcore.ResponseError
 	if errors.As(err, &answer) {
 		return answered(a, what, answer)
+	}
+	if errors.Is(err, problem.Denied) { // the credential's own word: there is no such identity
+		return problem.Wrap(problem.Denied, what+" cannot "+a.verb, safe(err)).WithNext(problem.NextOf(err))
 	}
 	return problem.Wrap(keystore.ErrUnavailable, what+" cannot "+a.verb, safe(err)).
 		WithNext("see whether the vault can be reached from here, and whether its name is right; keys that were read before stay in force")
@@ -238,6 +241,8 @@ func (e tokenError) Error() string {
 	first, _, _ := strings.Cut(e.err.Error(), "\n")
 	return "no token: " + first[:min(len(first), 200)]
 }
+
+func (e tokenError) Unwrap() error { return e.err }
 
 // safe gives a transport's error without the URL, and a credential's cut short.
 func safe(err error) error {
