@@ -140,7 +140,7 @@ func (n *Node) newRing(ctx context.Context, a app.App, s hosted.Settings) (*keyr
 		return nil, nil, err
 	}
 	ring, err := keyring.New(keyring.Config{
-		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
+		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name), OnEvent: n.auditKeys(a),
 		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
 	})
 	return ring, store, err
