@@ -39,12 +39,12 @@ type createFlags struct {
 func newAppCreate(env *Env) *cobra.Command {
 	s, f := newSession(env), createFlags{}
 	c := &cobra.Command{
-		Use:     "create NAME",
-		Short:   "Create an app",
+		Use:   "create NAME",
+		Short: "Create an app",
 		Example: "  latchkey app create orders\n  latchkey app create orders --setting GREETING=Hello --setting DB=@db.txt\n" +
 			"  latchkey app create orders --vault shop --setting 'DB=@Microsoft.KeyVault(VaultName=shop;SecretName=db)'",
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return createApp(cmd.Context(), s, f, args[0]) },
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return createApp(cmd.Context(), s, f, args[0]) },
 	}
 	s.addTo(c)
 	c.Flags().StringVarP(&f.group, "resource-group", "g", defaultGroup, "resource group, made if it is missing")

@@ -105,7 +105,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		Metrics: metrics, State: platform.StateConfig{Kind: file.State.Kind, Path: file.State.Path, Etcd: etcd},
 		KEK: env.Get("LATCHKEY_KEK"), Environ: env.Environ, NewOwnerCredential: f.newOwner, MaxPackage: file.Packages.MaxBytes,
 		CertFile: file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: networks,
-		Workers: platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
+		Workers:        platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
 		References: references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),

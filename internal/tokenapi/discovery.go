@@ -79,7 +79,7 @@ func (s *service) configuration(x *exchange, v2 bool) error {
 		JWKS:             tenant + keys,
 		ResponseModes:    []string{"query", "fragment", "form_post"},
 		SubjectTypes:     []string{"pairwise"},
-		SigningAlgs: []string{"RS256", "ES256"},
+		SigningAlgs:      []string{"RS256", "ES256"},
 		ResponseTypes:    []string{"code", "id_token", "code id_token", "id_token token"},
 		Scopes:           []string{"openid", "profile", "email", "offline_access"},
 		Issuer:           s.issuer(x.base, v2),
