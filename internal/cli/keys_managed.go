@@ -21,6 +21,7 @@ type managedBook interface {
 	Disable(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
 	Enable(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
 	Expire(ctx context.Context, sec keyring.Section, name string, at time.Time) (accesskey.Key, error)
+	SetMeta(ctx context.Context, sec keyring.Section, name string, change func(*accesskey.Meta) error) (accesskey.Key, error)
 	Usage(ctx context.Context, sec keyring.Section) ([]keyring.Use, error)
 }
 
@@ -31,7 +32,7 @@ func (f *keyFlags) needFolder() error {
 	if f.app == "" {
 		return nil
 	}
-	return problem.New(problem.Unsupported, "keys of an app of an installation cannot be rotated, disabled, expired or counted yet").
+	return problem.New(problem.Unsupported, "keys of an app of an installation cannot be rotated, disabled, restricted or counted yet").
 		WithNext("with --app there are keys list, show, set, renew and delete; " +
 			"keys set NAME --generate makes a second key, which can take over from the first")
 }

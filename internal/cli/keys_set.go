@@ -17,6 +17,7 @@ type setFlags struct {
 	keyFlags
 	valueFile string
 	generate  bool
+	meta      metaFlags
 }
 
 func newKeysSet(env *Env) *cobra.Command {
@@ -26,9 +27,11 @@ func newKeysSet(env *Env) *cobra.Command {
 		Short: "Set an access key to a value of yours, or make a new key",
 		Long: "Creates a key or gives it another value, which is read from standard input,\n" +
 			"typed unseen on a terminal, or read from --value-file; never from an argument,\n" +
-			"which other users of the machine could see. --generate makes a new key instead.",
+			"which other users of the machine could see. --generate makes a new key instead.\n" +
+			"With a note or a restriction alone the value stays; none takes one away.",
 		Example: "  latchkey keys set partner --generate --show\n" +
-			"  latchkey keys set partner --function hello < key.txt",
+			"  latchkey keys set partner --function hello < key.txt\n" +
+			"  latchkey keys set partner --owner billing --expires 90d --cidr 10.0.0.0/8 --rate 10/1m",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, dir := nameAndDir(args)
@@ -38,6 +41,7 @@ func newKeysSet(env *Env) *cobra.Command {
 	f.addTo(c, env)
 	c.Flags().StringVar(&f.valueFile, "value-file", "", "file with the value")
 	c.Flags().BoolVar(&f.generate, "generate", false, "make a new key with a generated value")
+	f.meta.addTo(c)
 	return c
 }
 
@@ -63,24 +67,41 @@ func setKey(ctx context.Context, env *Env, f setFlags, name, dir string) error {
 	if err := f.check(name, dir); err != nil {
 		return err
 	}
+	if f.meta.any() {
+		if err := f.needFolder(); err != nil {
+			return err
+		}
+	}
 	k, err := f.open(ctx, env, name, dir)
 	if err != nil {
 		return err
 	}
 	defer k.close()
-	key, created, err := f.assign(ctx, env, k)
+	change := f.assign
+	if f.meta.any() {
+		change = f.restrictKey
+	}
+	key, err := change(ctx, env, k)
 	if err != nil {
 		return err
-	}
-	if created {
-		fmt.Fprintln(env.Stderr, "created; it works from now on")
-	} else {
-		fmt.Fprintln(env.Stderr, "replaced; whoever presents the old value gets 401")
 	}
 	return printKey(env, f.out, viewKey(k.sec, key, f.show))
 }
 
-func (f setFlags) assign(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, bool, error) {
+// assign gives the key its value, and says what that means.
+func (f setFlags) assign(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, error) {
+	key, created, err := f.put(ctx, env, k)
+	switch {
+	case err != nil:
+	case created:
+		fmt.Fprintln(env.Stderr, "created; it works from now on")
+	default:
+		fmt.Fprintln(env.Stderr, "replaced; whoever presents the old value gets 401")
+	}
+	return key, err
+}
+
+func (f setFlags) put(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, bool, error) {
 	if f.generate {
 		return generateKey(ctx, k)
 	}

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+)
+
+// none takes a note or restriction away.
+const none = "none"
+
+// metaFlags are the flags for what is kept about a key besides its value.
+type metaFlags struct{ changes []func(*accesskey.Meta) }
+
+func (f *metaFlags) any() bool { return len(f.changes) > 0 }
+
+func (f *metaFlags) apply(m *accesskey.Meta) error {
+	for _, change := range f.changes {
+		change(m)
+	}
+	return nil
+}
+
+// metaFlag reads one flag into a change.
+type metaFlag struct {
+	name, usage string
+	read        func(text string) (func(*accesskey.Meta), error)
+}
+
+func (f *metaFlags) addTo(c *cobra.Command) {
+	for _, m := range metaTable {
+		c.Flags().Func(m.name, m.usage, func(text string) error {
+			if strings.EqualFold(text, none) {
+				text = ""
+			}
+			change, err := m.read(text)
+			f.changes = append(f.changes, change)
+			return err
+		})
+	}
+}
+
+var metaTable = []metaFlag{
+	{"note", "what the key is for", func(s string) (func(*accesskey.Meta), error) {
+		return func(m *accesskey.Meta) { m.Note = s }, nil
+	}},
+	{"owner", "who to ask about the key", func(s string) (func(*accesskey.Meta), error) {
+		return func(m *accesskey.Meta) { m.Owner = s }, nil
+	}},
+	{"expires", "when the key ends: a time, or 30d from now", func(s string) (func(*accesskey.Meta), error) {
+		t, err := metaTime(s)
+		return func(m *accesskey.Meta) { m.Expires = t }, err
+	}},
+	{"not-before", "when the key begins to work: a time, or 12h from now", func(s string) (func(*accesskey.Meta), error) {
+		t, err := metaTime(s)
+		return func(m *accesskey.Meta) { m.NotBefore = t }, err
+	}},
+	{"cidr", "networks the key works from, with commas between", func(s string) (func(*accesskey.Meta), error) {
+		list, err := accesskey.ParseNetworks(commaList(s))
+		return func(m *accesskey.Meta) { m.CIDRs = list }, err
+	}},
+	{"method", "HTTP methods the key works with, with commas between", func(s string) (func(*accesskey.Meta), error) {
+		return func(m *accesskey.Meta) { m.Methods = commaList(strings.ToUpper(s)) }, nil
+	}},
+	{"rate", "how often the key may be used, such as 10/1m", func(s string) (func(*accesskey.Meta), error) {
+		r, err := readRate(s)
+		return func(m *accesskey.Meta) { m.Rate = r }, err
+	}},
+	{"quota", "uses in each day or month, such as 1000/day", func(s string) (func(*accesskey.Meta), error) {
+		q, err := readQuota(s)
+		return func(m *accesskey.Meta) { m.Quota = q }, err
+	}},
+	{"rotate-every", "the age at which a running app rotates the key, such as 90d", func(s string) (func(*accesskey.Meta), error) {
+		d := time.Duration(0)
+		var err error
+		if s != "" {
+			d, err = parseDays(s)
+		}
+		return func(m *accesskey.Meta) { m.RotateEvery = d }, err
+	}},
+}
+
+func commaList(text string) (list []string) {
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
+// metaTime reads a time, or a duration from now.
+func metaTime(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if _, err := parseDays(text); err == nil {
+		return endTime("", text, time.Now())
+	}
+	t, err := endTime(text, "", time.Now())
+	if err != nil {
+		return t, errors.New("use 2030-01-31T12:00:00Z, 2030-01-31 or 30d")
+	}
+	return t, nil
+}
+
+func readRate(text string) (accesskey.Rate, error) {
+	if text == "" {
+		return accesskey.Rate{}, nil
+	}
+	number, per, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(number)
+	d, bad := parseDays(per)
+	if err != nil || bad != nil || n <= 0 {
+		return accesskey.Rate{}, errors.New("use a number and a duration, such as 10/1m")
+	}
+	return accesskey.Rate{N: n, Per: d}, nil
+}
+
+func readQuota(text string) (accesskey.Quota, error) {
+	if text == "" {
+		return accesskey.Quota{}, nil
+	}
+	number, per, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(number)
+	q := accesskey.Quota{N: n, Per: accesskey.Period(per)}
+	if err != nil || n <= 0 || (q.Per != accesskey.Day && q.Per != accesskey.Month) {
+		return q, errors.New("use a number and day or month, such as 1000/day")
+	}
+	return q, nil
+}
+
+// restrictKey sets what the flags say of a key. Its value stays unless the flags
+// give it another one, too.
+func (f setFlags) restrictKey(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, error) {
+	if !f.generate && f.valueFile == "" {
+		if _, err := k.get(ctx); err != nil {
+			return accesskey.Key{}, err
+		}
+		key, err := k.keys.(managedBook).SetMeta(ctx, k.sec, k.name, f.meta.apply)
+		if err == nil {
+			fmt.Fprintln(env.Stderr, "changed; its value stays")
+		}
+		return key, err
+	}
+	var m accesskey.Meta
+	_ = f.meta.apply(&m) // never fails
+	if err := m.Validate(k.sec.Kind, accesskey.Meta{}, time.Now()); err != nil {
+		return accesskey.Key{}, err
+	}
+	if _, err := f.assign(ctx, env, k); err != nil {
+		return accesskey.Key{}, err
+	}
+	return k.keys.(managedBook).SetMeta(ctx, k.sec, k.name, f.meta.apply)
+}
