@@ -25,7 +25,8 @@ import (
 // settings name a service. "files", the place that the platform has for apps, is
 // the control plane too.
 func (n *Node) openKeys(ctx context.Context, a app.App, s hosted.Settings) (keystore.Store, error) {
-	own := func() (keystore.Store, error) { return controlplane.New(n.store, keyPlace(a)), nil }
+	before := controlplane.New(n.store, keyPlace(a))
+	own := func() (keystore.Store, error) { return before, nil }
 	cfg := stores.Config{
 		Setting: s.Get, Default: own, Files: own, Credential: n.keyCredential(a), Transport: keyTransport{n},
 		Clock: n.outside(), Log: n.log.With("app", a.Name),
@@ -37,7 +38,11 @@ func (n *Node) openKeys(ctx context.Context, a app.App, s hosted.Settings) (keys
 	if kind, bad := stores.ParseKind(s.Get(stores.TypeSetting)); err != nil && bad == nil && kind == stores.Blob {
 		return nil, err
 	}
-	return stores.Open(ctx, cfg)
+	store, err := stores.Open(ctx, cfg)
+	if err != nil || store == keystore.Store(before) {
+		return store, err
+	}
+	return guard(store, before, a.Name), nil
 }
 
 // keySettings gives the settings that choose the store of an app that does not run;
