@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore/blob"
 	"github.com/latchkey/latchkey/internal/keystore/keystoretest"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/testkit/localblob"
 	"github.com/latchkey/latchkey/test/azurite"
 )
 
@@ -147,8 +148,8 @@ func byIdentity(t *testing.T, serviceURL string, credential azcore.TokenCredenti
 }
 
 func TestAnIdentityReadsAndWrites(t *testing.T) {
-	f := newFake(t, true)
-	f.tokens["good"] = true
+	f := localblob.Start(t, true)
+	f.Tokens["good"] = true
 	address := f.URL + "/" + azurite.Account
 	s := byIdentity(t, address, token("good"))
 	put(t, s, "fn", keystoretest.Function("1"))

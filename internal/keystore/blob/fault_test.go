@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/keystore/keystoretest"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/testkit/localblob"
 	"github.com/latchkey/latchkey/test/azurite"
 )
 
@@ -49,7 +50,7 @@ func values(d keystore.Document) map[string]string {
 }
 
 func TestThrottledRequestsWaitAsLongAsTheyAreTold(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	manual := clock.NewManual(time.Unix(1, 0))
 	cfg := p.config()
 	cfg.Clock = manual
@@ -195,7 +196,7 @@ func TestLostAnswersAreNoConflicts(t *testing.T) {
 }
 
 func TestTornAnswersAreReadAgain(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	s := p.open()
 	put(t, s, "fn", keystoretest.Function("1"))
 	torn := 2
@@ -221,7 +222,7 @@ func (b *tornBody) Read(p []byte) (int, error) {
 }
 
 func TestACallersDeadlineEndsEverything(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	s := p.open()
 	put(t, s, "fn", keystoretest.Function("1"))
 	p.wire.set(func(r *http.Request) (*http.Response, error) {
@@ -443,7 +444,7 @@ var _ azcore.TokenCredential = token("")
 // TestAListThatFailsOnceIsListedAgain: the SDK's pager gives its first fault for
 // ever after.
 func TestAListThatFailsOnceIsListedAgain(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	p.make()
 	s := p.open()
 	if err := try(t.Context(), s, "fn", keystoretest.Function("1")); err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/keystore/keystoretest"
+	"github.com/latchkey/latchkey/internal/testkit/localblob"
 )
 
 func TestBlobsAreWhereAndWhatTheStockHostReads(t *testing.T) {
@@ -54,7 +55,7 @@ func TestBlobsAreWhereAndWhatTheStockHostReads(t *testing.T) {
 }
 
 func TestTheDefaultContainerIsTheDocumentedOne(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	cfg := p.config()
 	cfg.Container = ""
 	if got := open(t, cfg).String(); !strings.HasSuffix(got, "/azure-webjobs-secrets/orders") {
@@ -116,8 +117,8 @@ func TestAnEmptyOrHugeBlobIsDamagedNotAbsent(t *testing.T) {
 }
 
 func TestListsOfManyPages(t *testing.T) {
-	f := newFake(t, false)
-	f.pageSize = 3
+	f := localblob.Start(t, false)
+	f.PageSize = 3
 	p := newPlace(t, fakeAccount(f))
 	s := p.open()
 	for i := range 10 {

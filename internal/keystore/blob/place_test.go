@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore/keystoretest"
 	"github.com/latchkey/latchkey/internal/seal"
 	"github.com/latchkey/latchkey/internal/seal/dataprotection"
+	"github.com/latchkey/latchkey/internal/testkit/localblob"
 	"github.com/latchkey/latchkey/test/azurite"
 )
 
@@ -34,7 +35,7 @@ type account struct {
 
 // onBoth runs a test on the fake and on the emulator.
 func onBoth(t *testing.T, test func(t *testing.T, a account)) {
-	t.Run("fake", func(t *testing.T) { test(t, fakeAccount(newFake(t, false))) })
+	t.Run("fake", func(t *testing.T) { test(t, fakeAccount(localblob.Start(t, false))) })
 	t.Run("Azurite", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("-short: starts a process")
@@ -43,8 +44,8 @@ func onBoth(t *testing.T, test func(t *testing.T, a account)) {
 	})
 }
 
-func fakeAccount(f *fake) account {
-	return account{"fake", "AccountName=" + azurite.Account + ";AccountKey=" + azurite.Key + ";BlobEndpoint=" + f.URL + "/" + azurite.Account}
+func fakeAccount(f *localblob.Account) account {
+	return account{"fake", f.ConnectionString()}
 }
 
 // place is one app's folder in a container that need not exist yet, and a client

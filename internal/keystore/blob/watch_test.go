@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/keystore/keystoretest"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/testkit/localblob"
 )
 
 // watched starts a watch by a clock that the test moves.
@@ -43,7 +44,7 @@ func settled(tick func()) {
 }
 
 func TestAPollTellsWhatChangedAndNothingElse(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	other := p.open()
 	for _, doc := range []keystore.Doc{"a", "b", "c"} {
 		put(t, other, doc, keystoretest.Function("1"))
@@ -69,7 +70,7 @@ func TestAPollTellsWhatChangedAndNothingElse(t *testing.T) {
 }
 
 func TestAWatchEndsWithAFailingServiceAndTellsTheReasonWhenAskedAgain(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	p.make()
 	s := p.open()
 	heard := make(chan keystore.Doc, 100)
@@ -93,7 +94,7 @@ func TestAWatchEndsWithAFailingServiceAndTellsTheReasonWhenAskedAgain(t *testing
 }
 
 func TestWithoutThePermissionToListEverythingMayHaveChanged(t *testing.T) {
-	p := newPlace(t, fakeAccount(newFake(t, false)))
+	p := newPlace(t, fakeAccount(localblob.Start(t, false)))
 	put(t, p.open(), "fn", keystoretest.Function("1"))
 	p.wire.set(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Query().Get("comp") == "list" {

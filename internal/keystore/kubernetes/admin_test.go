@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/latchkey/latchkey/internal/testkit/localcluster"
 )
 
 // adminToken may do everything.
-const adminToken = "admin-token"
+const adminToken = localcluster.AdminToken
 
 // admin acts on objects from outside the store, on any API server.
 type admin struct {

@@ -64,7 +64,7 @@ func TestThrottledRequestsWaitAsLongAsTheyAreTold(t *testing.T) {
 	for range 2 {
 		must(t, manual.AwaitTimers(t.Context(), 1))
 		manual.Advance(3*time.Second - 1)
-		if n := p.requests("get"); n != 0 {
+		if n := p.Requests("get"); n != 0 {
 			t.Errorf("%d requests before the time is up", n)
 		}
 		manual.Advance(1)
@@ -240,7 +240,7 @@ func TestPermissionTakenAwayInTheMiddleOfAWrite(t *testing.T) {
 	s := p.open()
 	must(t, try(t, s, "fn", keystoretest.Function("1")))
 	_, _, err := s.Update(t.Context(), "fn", func(keystore.Document, bool) (keystore.Document, error) {
-		p.deny("patch")
+		p.Deny("patch")
 		return keystoretest.Function("2"), nil
 	})
 	if !errors.Is(err, keystore.ErrReadOnly) || p.data(p.key())["functions.fn.default"] != "function-1" {
@@ -296,7 +296,7 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 	heard, _ := hears(t, s)
 	for i, answer := range []func(*http.Request) *http.Response{
 		func(*http.Request) *http.Response { return nil },
-		func(*http.Request) *http.Response { p.forget(); return nil },
+		func(*http.Request) *http.Response { p.Forget(); return nil },
 		func(r *http.Request) *http.Response { // refused as it is by older servers
 			if r.URL.Query().Get("resourceVersion") == "" {
 				return nil
@@ -313,7 +313,7 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 			return answer(r), nil
 		})
 		doc := keystore.Doc(fmt.Sprint("fn", i))
-		p.server.CloseClientConnections()
+		p.CloseClientConnections()
 		p.outsider(t, doc) // while nobody watches
 		close(changed)
 		await(t, heard, doc)
@@ -337,7 +337,7 @@ func TestAWatchThatCannotBeTakenUpEnds(t *testing.T) {
 	s := p.open()
 	_, done := hears(t, s)
 	p.wire.set(func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") })
-	p.server.CloseClientConnections()
+	p.CloseClientConnections()
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
@@ -350,7 +350,7 @@ func TestAWatchThatCannotBeTakenUpEnds(t *testing.T) {
 
 func TestWithoutThePermissionToWatchTheObjectIsRead(t *testing.T) {
 	p := newPlace(t, kubernetes.Secret)
-	p.deny("watch")
+	p.Deny("watch")
 	manual := clock.NewManual(time.Unix(1, 0))
 	cfg := p.config()
 	cfg.Clock, cfg.Poll = manual, time.Minute
@@ -360,7 +360,7 @@ func TestWithoutThePermissionToWatchTheObjectIsRead(t *testing.T) {
 	must(t, manual.AwaitTimers(t.Context(), 1))
 	manual.Advance(66 * time.Second)
 	await(t, heard, "fn")
-	p.deny("watch", "get")
+	p.Deny("watch", "get")
 	if _, err := s.Watch(t.Context(), func(keystore.Doc) {}); !errors.Is(err, problem.Denied) {
 		t.Errorf("watch: %v", err)
 	}
@@ -370,7 +370,7 @@ func TestLoadsAtTheSameTimeShareAReadThatIsNoOlderThanThey(t *testing.T) {
 	p := newPlace(t, kubernetes.Secret)
 	s := p.open()
 	must(t, try(t, s, "fn", keystoretest.Function("1")))
-	before := p.requests("get")
+	before := p.Requests("get")
 	arrived, hold := make(chan struct{}, 10), make(chan struct{})
 	p.wire.set(func(*http.Request) (*http.Response, error) {
 		arrived <- struct{}{}
@@ -401,7 +401,7 @@ func TestLoadsAtTheSameTimeShareAReadThatIsNoOlderThanThey(t *testing.T) {
 	}
 	close(hold)
 	wg.Wait()
-	if n := p.requests("get") - before; n != 2 {
+	if n := p.Requests("get") - before; n != 2 {
 		t.Errorf("%d reads for 51 loads", n)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore/kubernetes"
 	"github.com/latchkey/latchkey/internal/keystore/memory"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/testkit/localcluster"
 )
 
 // wire is a transport that can be told to fail.
@@ -61,14 +62,15 @@ type target struct {
 // place is an object on a fake API server.
 type place struct {
 	*target
-	*fake
+	*localcluster.Server
 }
 
 func newPlace(t *testing.T, kind kubernetes.Kind) *place {
-	f := newFake(t)
-	return &place{fake: f, target: &target{
-		admin: admin{t: t, client: f.server.Client(), address: f.server.URL + "/api/v1/namespaces/apps/"},
-		kind:  kind, name: "func-keys", access: f.way(), wire: &wire{real: f.server.Client().Transport},
+	s := localcluster.Start(t)
+	return &place{Server: s, target: &target{
+		admin: admin{t: t, client: s.Client(), address: s.URL + "/api/v1/namespaces/apps/"},
+		kind:  kind, name: "func-keys", wire: &wire{real: s.Client().Transport},
+		access: kubernetes.Access{Server: s.URL, Namespace: localcluster.Namespace, Token: localcluster.Token, CA: s.CA()},
 	}}
 }
 
@@ -299,7 +301,7 @@ func TestRefusalsSayWhatIsMissing(t *testing.T) {
 		p := newPlace(t, kubernetes.Secret)
 		s := p.open()
 		must(t, try(t, s, "fn", keystoretest.Function("1")))
-		p.deny(c.deny)
+		p.Deny(c.deny)
 		err := c.do(t, s)
 		if problem.KindOf(err) != c.kind || !strings.Contains(problem.NextOf(err), c.next) {
 			t.Errorf("%s: %v; %s", c.name, err, problem.NextOf(err))
@@ -309,11 +311,11 @@ func TestRefusalsSayWhatIsMissing(t *testing.T) {
 		}
 	}
 	p := newPlace(t, kubernetes.Secret)
-	p.deny("create")
+	p.Deny("create")
 	if err := try(t, p.open(), "fn", keystoretest.Function("1")); !errors.Is(err, keystore.ErrReadOnly) || !strings.Contains(problem.NextOf(err), `verb "create"`) {
 		t.Errorf("create: %v", err)
 	}
-	p.deny()
+	p.Deny()
 	cfg := p.config()
 	cfg.Access.Namespace = "elsewhere"
 	if err := try(t, open(t, cfg), "fn", keystoretest.Function("1")); !errors.Is(err, keystore.ErrUnavailable) || problem.NextOf(err) != "make the namespace" {
@@ -359,7 +361,7 @@ func TestWhatAnObjectCannotHoldIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if n := p.requests("create"); n != 0 {
+	if n := p.Requests("create"); n != 0 {
 		t.Errorf("%d requests to write it", n)
 	}
 }
@@ -373,9 +375,7 @@ func TestTokensAreReadAgain(t *testing.T) {
 	cfg.Access.Token, cfg.Access.TokenFile = "", file
 	s := open(t, cfg)
 	must(t, try(t, s, "fn", keystoretest.Function("1")))
-	p.mu.Lock()
-	p.token = "token-2"
-	p.mu.Unlock()
+	p.Accept("token-2")
 	if _, _, err := s.Load(t.Context(), "fn"); !errors.Is(err, problem.Denied) || strings.Contains(err.Error(), "token-1") {
 		t.Errorf("load with the old token: %v", err)
 	}
@@ -395,7 +395,7 @@ func TestOnlyTheRightServerIsAsked(t *testing.T) {
 	if err := try(t, open(t, cfg), "fn", keystoretest.Function("1")); !errors.Is(err, keystore.ErrUnavailable) {
 		t.Errorf("a server of an unknown authority: %v", err)
 	}
-	if n := p.requests("get"); n != 0 {
+	if n := p.Requests("get"); n != 0 {
 		t.Errorf("it got %d requests", n)
 	}
 }

@@ -1,4 +1,7 @@
-package kubernetes_test
+// Package localcluster owns an API server for tests: the calls of a key store and of
+// a stock host on Secrets and ConfigMaps of one namespace, in memory, answered as
+// the real one does. It does not know what objects hold.
+package localcluster
 
 import (
 	"encoding/base64"
@@ -13,13 +16,19 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/latchkey/latchkey/internal/keystore/kubernetes"
 )
 
-// fake is an API server that knows the calls of the store and of a stock host on
-// Secrets and ConfigMaps of one namespace, and answers as the real one does.
-type fake struct {
+// Credentials and the one namespace there is.
+const (
+	Token      = "token-1"     // of the app, for what is not denied
+	AdminToken = "admin-token" // for everything; its requests are not counted
+	Namespace  = "apps"
+)
+
+// Server is a running API server. It is safe for concurrent use.
+type Server struct {
+	URL string
+
 	server *httptest.Server
 	token  string
 
@@ -41,12 +50,15 @@ type change struct {
 	object  map[string]any
 }
 
-func newFake(t *testing.T) *fake {
-	f := &fake{token: "token-1", objects: map[string]map[string]any{}, version: 100, denied: map[string]bool{}, watchers: map[chan struct{}]bool{}}
+// Start runs a server until the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	f := &Server{token: Token, objects: map[string]map[string]any{}, version: 100, denied: map[string]bool{}, watchers: map[chan struct{}]bool{}}
 	f.server = httptest.NewUnstartedServer(f)
 	f.server.EnableHTTP2 = true
 	f.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	f.server.StartTLS()
+	f.URL = f.server.URL
 	t.Cleanup(func() {
 		f.server.CloseClientConnections()
 		f.server.Close()
@@ -54,11 +66,12 @@ func newFake(t *testing.T) *fake {
 	return f
 }
 
-func (f *fake) way() kubernetes.Access {
-	return kubernetes.Access{
-		Server: f.server.URL, Namespace: "apps", Token: "token-1",
-		CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.server.Certificate().Raw}),
-	}
+// Client gives a client that trusts the server.
+func (f *Server) Client() *http.Client { return f.server.Client() }
+
+// CA gives the certificate that the server's comes from, PEM.
+func (f *Server) CA() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.server.Certificate().Raw})
 }
 
 func refuse(w http.ResponseWriter, code int, reason, kind, name string, causes ...string) {
@@ -84,8 +97,9 @@ func answer(w http.ResponseWriter, code int, object any) {
 
 var verbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPatch: "patch", http.MethodDelete: "delete"}
 
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/apps/")
+// ServeHTTP answers one call.
+func (f *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/"+Namespace+"/")
 	kind, name, _ := strings.Cut(rest, "/")
 	verb := verbs[r.Method]
 	if name == "" && verb == "get" {
@@ -93,8 +107,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	denied, token := f.denied[verb], f.token
-	if who := r.Header.Get("Authorization"); who == "Bearer "+adminToken {
-		denied, token = false, adminToken
+	if who := r.Header.Get("Authorization"); who == "Bearer "+AdminToken {
+		denied, token = false, AdminToken
 	} else {
 		f.seen = append(f.seen, verb)
 	}
@@ -115,7 +129,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (f *fake) one(w http.ResponseWriter, r *http.Request, verb, kind, name string) {
+func (f *Server) one(w http.ResponseWriter, r *http.Request, verb, kind, name string) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -139,7 +153,7 @@ func (f *fake) one(w http.ResponseWriter, r *http.Request, verb, kind, name stri
 	}
 }
 
-func (f *fake) create(w http.ResponseWriter, kind string, body []byte) {
+func (f *Server) create(w http.ResponseWriter, kind string, body []byte) {
 	var object map[string]any
 	if json.Unmarshal(body, &object) != nil || object["apiVersion"] != "v1" || object["kind"] != map[string]string{"secrets": "Secret", "configmaps": "ConfigMap"}[kind] {
 		refuse(w, 400, "BadRequest", kind, "")
@@ -157,7 +171,7 @@ func (f *fake) create(w http.ResponseWriter, kind string, body []byte) {
 	answer(w, 201, f.store("ADDED", kind+"/"+name, object))
 }
 
-func (f *fake) patch(w http.ResponseWriter, form, kind, name string, now map[string]any, body []byte) {
+func (f *Server) patch(w http.ResponseWriter, form, kind, name string, now map[string]any, body []byte) {
 	next := clone(now)
 	if form == "application/json-patch+json" { // as the stock host writes
 		var ops []struct {
@@ -249,7 +263,7 @@ func clone(object map[string]any) map[string]any {
 	return out
 }
 
-func (f *fake) store(event, key string, object map[string]any) map[string]any {
+func (f *Server) store(event, key string, object map[string]any) map[string]any {
 	object = clone(object)
 	if data, _ := object["data"].(map[string]any); len(data) == 0 {
 		delete(object, "data")
@@ -260,14 +274,14 @@ func (f *fake) store(event, key string, object map[string]any) map[string]any {
 }
 
 // note gives the object a new version and tells watchers.
-func (f *fake) note(event, key string, object map[string]any) {
+func (f *Server) note(event, key string, object map[string]any) {
 	f.version++
 	object["metadata"].(map[string]any)["resourceVersion"] = strconv.Itoa(f.version)
 	f.log = append(f.log, change{f.version, event, key, clone(object)})
 	f.wake()
 }
 
-func (f *fake) wake() {
+func (f *Server) wake() {
 	for c := range f.watchers {
 		select {
 		case c <- struct{}{}:
@@ -276,7 +290,7 @@ func (f *fake) wake() {
 	}
 }
 
-func (f *fake) watch(w http.ResponseWriter, r *http.Request, kind string) {
+func (f *Server) watch(w http.ResponseWriter, r *http.Request, kind string) {
 	name, ok := strings.CutPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
 	if !ok || r.URL.Query().Get("watch") != "true" {
 		refuse(w, 400, "BadRequest", kind, "")
@@ -328,7 +342,7 @@ func line(c change) []byte {
 }
 
 // since gives the events of an object after a version, and a bookmark.
-func (f *fake) since(key string, after int) ([]change, int) {
+func (f *Server) since(key string, after int) ([]change, int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []change
@@ -341,7 +355,8 @@ func (f *fake) since(key string, after int) ([]change, int) {
 	return append(out, change{f.version, "BOOKMARK", key, mark}), f.version
 }
 
-func (f *fake) deny(verbs ...string) {
+// Deny refuses these verbs to the app, and no others.
+func (f *Server) Deny(verbs ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.denied = map[string]bool{}
@@ -350,8 +365,8 @@ func (f *fake) deny(verbs ...string) {
 	}
 }
 
-// requests counts the requests so far with a verb.
-func (f *fake) requests(verb string) int {
+// Requests counts the requests so far with a verb.
+func (f *Server) Requests(verb string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := 0
@@ -363,8 +378,18 @@ func (f *fake) requests(verb string) int {
 	return n
 }
 
-// forget makes watches from before now expire.
-func (f *fake) forget() {
+// CloseClientConnections breaks all connections.
+func (f *Server) CloseClientConnections() { f.server.CloseClientConnections() }
+
+// Accept replaces the app's token.
+func (f *Server) Accept(token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.token = token
+}
+
+// Forget makes watches from before now expire.
+func (f *Server) Forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.oldest = f.version

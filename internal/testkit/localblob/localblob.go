@@ -1,4 +1,7 @@
-package blob_test
+// Package localblob owns a storage account for tests: the few calls of the blob
+// service that a key store makes, in memory, answered as the account and its
+// emulator answer them. It does not know what is kept in blobs.
+package localblob
 
 import (
 	"encoding/xml"
@@ -12,30 +15,44 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/latchkey/latchkey/test/azurite"
 )
 
-// fake is the few calls of a storage account that a key store makes, as the
-// account and its emulator answer them. It believes account keys and signatures
-// and looks at what signatures permit and until when.
-type fake struct {
+// Name and Key are the account's. Any other key does as well.
+const (
+	Name = "devstoreaccount1"
+	Key  = "YW55IGtleSBkb2Vz"
+)
+
+// Account is a running account, the emulator's by name. It believes account keys
+// and signatures and looks at what signatures permit and until when. It is safe for
+// concurrent use.
+type Account struct {
 	*httptest.Server
+	// PageSize is how many blobs a page of a list has at most; set it before use.
+	PageSize int
+	// Tokens are the bearer tokens that are accepted; fill it before use.
+	Tokens map[string]bool
+
 	mu         sync.Mutex
-	containers map[string]map[string]*fakeBlob
+	containers map[string]map[string]*blob
 	etags      int
-	pageSize   int
-	tokens     map[string]bool
 }
 
-type fakeBlob struct {
+// ConnectionString gives what a client needs to know.
+func (f *Account) ConnectionString() string {
+	return "AccountName=" + Name + ";AccountKey=" + Key + ";BlobEndpoint=" + f.URL + "/" + Name
+}
+
+type blob struct {
 	data    []byte
 	etag    string
 	archive bool
 }
 
-func newFake(t *testing.T, secure bool) *fake {
-	f := &fake{containers: map[string]map[string]*fakeBlob{}, pageSize: 5000, tokens: map[string]bool{}}
+// Start runs an account until the test ends, with TLS if secure.
+func Start(t testing.TB, secure bool) *Account {
+	t.Helper()
+	f := &Account{containers: map[string]map[string]*blob{}, PageSize: 5000, Tokens: map[string]bool{}}
 	f.Server = httptest.NewUnstartedServer(f)
 	if secure {
 		f.StartTLS()
@@ -47,14 +64,14 @@ func newFake(t *testing.T, secure bool) *fake {
 }
 
 // ServeHTTP answers one call.
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *Account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rest, ok := strings.CutPrefix(r.URL.Path, "/"+azurite.Account+"/")
+	rest, ok := strings.CutPrefix(r.URL.Path, "/"+Name+"/")
 	container, name, isBlob := strings.Cut(rest, "/")
 	q := r.URL.Query()
 	switch right := rightFor(r, isBlob); {
@@ -74,7 +91,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !isBlob:
 		f.list(w, container, q.Get("prefix"), q.Get("delimiter"), q.Get("marker"))
 	default:
-		f.blob(w, r, f.containers[container], name, body)
+		f.serveBlob(w, r, f.containers[container], name, body)
 	}
 }
 
@@ -94,13 +111,13 @@ func rightFor(r *http.Request, isBlob bool) string {
 	}
 }
 
-func (f *fake) known(r *http.Request) bool {
+func (f *Account) known(r *http.Request) bool {
 	if q := r.URL.Query(); q.Has("sig") {
 		end, err := time.Parse(time.RFC3339, q.Get("se"))
 		return err == nil && time.Now().Before(end)
 	}
 	kind, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return kind == "SharedKey" && strings.HasPrefix(value, azurite.Account+":") || kind == "Bearer" && f.tokens[value]
+	return kind == "SharedKey" && strings.HasPrefix(value, Name+":") || kind == "Bearer" && f.Tokens[value]
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
@@ -110,16 +127,16 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="utf-8"?><Error><Code>%s</Code><Message>no</Message></Error>`, code)
 }
 
-func (f *fake) makeContainer(w http.ResponseWriter, name string) {
+func (f *Account) makeContainer(w http.ResponseWriter, name string) {
 	if f.containers[name] != nil {
 		refuse(w, 409, "ContainerAlreadyExists")
 		return
 	}
-	f.containers[name] = map[string]*fakeBlob{}
+	f.containers[name] = map[string]*blob{}
 	w.WriteHeader(http.StatusCreated)
 }
 
-func (f *fake) blob(w http.ResponseWriter, r *http.Request, blobs map[string]*fakeBlob, name string, body []byte) {
+func (f *Account) serveBlob(w http.ResponseWriter, r *http.Request, blobs map[string]*blob, name string, body []byte) {
 	b := blobs[name]
 	switch {
 	case r.Method == http.MethodPut && r.URL.Query().Get("comp") == "tier" && b != nil:
@@ -131,7 +148,7 @@ func (f *fake) blob(w http.ResponseWriter, r *http.Request, blobs map[string]*fa
 		refuse(w, 412, "ConditionNotMet")
 	case r.Method == http.MethodPut:
 		f.etags++
-		b = &fakeBlob{data: body, etag: fmt.Sprintf(`"0x%016X"`, f.etags)}
+		b = &blob{data: body, etag: fmt.Sprintf(`"0x%016X"`, f.etags)}
 		blobs[name] = b
 		w.Header().Set("Etag", b.etag)
 		w.WriteHeader(http.StatusCreated)
@@ -152,21 +169,21 @@ func (f *fake) blob(w http.ResponseWriter, r *http.Request, blobs map[string]*fa
 	}
 }
 
-type fakeListing struct {
+type listing struct {
 	XMLName    xml.Name     `xml:"EnumerationResults"`
-	Blobs      []fakeItem   `xml:"Blobs>Blob"`
-	Prefixes   []fakePrefix `xml:"Blobs>BlobPrefix"`
+	Blobs      []item       `xml:"Blobs>Blob"`
+	Prefixes   []blobPrefix `xml:"Blobs>BlobPrefix"`
 	NextMarker string
 }
 
-type fakeItem struct {
+type item struct {
 	Name string
 	ETag string `xml:"Properties>Etag"`
 }
 
-type fakePrefix struct{ Name string }
+type blobPrefix struct{ Name string }
 
-func (f *fake) list(w http.ResponseWriter, container, prefix, delimiter, marker string) {
+func (f *Account) list(w http.ResponseWriter, container, prefix, delimiter, marker string) {
 	var names []string
 	for name := range f.containers[container] {
 		if strings.HasPrefix(name, prefix) && name > marker {
@@ -174,17 +191,17 @@ func (f *fake) list(w http.ResponseWriter, container, prefix, delimiter, marker 
 		}
 	}
 	slices.Sort(names)
-	var out fakeListing
-	if len(names) > f.pageSize {
-		names = names[:f.pageSize]
-		out.NextMarker = names[f.pageSize-1]
+	var out listing
+	if len(names) > f.PageSize {
+		names = names[:f.PageSize]
+		out.NextMarker = names[f.PageSize-1]
 	}
 	for _, name := range names {
 		if i := strings.Index(name[len(prefix):], delimiter); delimiter != "" && i >= 0 {
-			out.Prefixes = append(out.Prefixes, fakePrefix{name[:len(prefix)+i+1]})
+			out.Prefixes = append(out.Prefixes, blobPrefix{name[:len(prefix)+i+1]})
 			continue
 		}
-		out.Blobs = append(out.Blobs, fakeItem{name, strings.Trim(f.containers[container][name].etag, `"`)})
+		out.Blobs = append(out.Blobs, item{name, strings.Trim(f.containers[container][name].etag, `"`)})
 	}
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(http.StatusOK)
