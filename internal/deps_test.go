@@ -51,6 +51,7 @@ var layers = map[string]int{
 	"internal/seal/":      contracts,
 
 	"internal/keyring":    services,
+	"internal/keyinfo":    services,
 	"internal/identity":   services,
 	"internal/identity/":  services,
 	"internal/inventory":  services,
@@ -117,7 +118,8 @@ var layers = map[string]int{
 var beside = map[string][]string{
 	"internal/keystore/controlplane": {"internal/state"}, // keys live in the control plane's state
 
-	"internal/accesskey":  {"azfkey"}, // the key format is public, the vocabulary is ours
+	"internal/accesskey":  {"azfkey"},           // the key format is public, the vocabulary is ours
+	"internal/keyinfo":    {"internal/keyring"}, // keys in use, as they are shown
 	"internal/keystore/":  {"internal/atomicfile", "internal/seal"},
 	"internal/seal/":      {"internal/atomicfile"},
 	"internal/state/":     {"internal/atomicfile", "internal/seal"},
