@@ -1,6 +1,6 @@
 // Package worker owns what an instance needs of the process that executes
-// functions, whatever it speaks. Implementations live below it (custom; later
-// rpc). It does not know routes, keys or who calls.
+// functions, whatever it speaks. Implementations live below it: custom for
+// handlers that speak HTTP, rpc for language workers. It does not know routes, keys or who calls.
 package worker
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
-// Worker is one process that executes the functions of one app. After Start
-// returned nil the other methods may be called from any goroutine until Stop.
+// Worker executes the functions of one app, in one process or several that act
+// as one. After Start returned nil the other methods may be called from any goroutine until Stop.
 // A Worker is started once; a restart makes a new one.
 type Worker interface {
 	// Start starts the process and waits until it takes work or ctx ends. Errors
@@ -37,7 +37,7 @@ type Worker interface {
 	// Exit says how the process ended; valid after Exited is closed.
 	Exit() Exit
 
-	// PID gives the process id, for status pages.
+	// PID gives the id of the (first) process, for status pages.
 	PID() int
 }
 
@@ -54,6 +54,28 @@ type HTTPServer interface {
 	ServeInvocation(w http.ResponseWriter, r *http.Request, inv *Invocation) error
 }
 
+// Indexer is the optional power of a worker to find the functions of its app.
+type Indexer interface {
+	// Indexed gives the functions that the worker found, checked like those of
+	// function.json files, with what is wrong in their faults, ordered by name. ok
+	// is false when the worker leaves it to those files. Valid after Start
+	// returned nil; the caller may add faults to them before the first Invoke.
+	// Those with faults are not invoked.
+	Indexed() (functions []funcapp.Function, ok bool)
+}
+
+// Patient is the optional power of a worker to say how long its start may take;
+// for others whoever starts them decides.
+type Patient interface {
+	StartTimeout() time.Duration
+}
+
+// Group is the optional power of a worker made of several processes to name them.
+type Group interface {
+	// PIDs gives the ids of the processes that run now.
+	PIDs() []int
+}
+
 // ErrClientGone says that the caller hung up before the answer was complete.
 var ErrClientGone = problem.New(problem.Unavailable, "the client went away")
 
@@ -67,16 +89,36 @@ func (e *CommittedError) Error() string { return e.Err.Error() }
 // Unwrap gives the cause.
 func (e *CommittedError) Unwrap() error { return e.Err }
 
-// Invocation is one run of a function.
+// Invocation is one run of a function. There are two kinds:
+//
+//   - HTTP: Request is set; Body, RouteParams and Identities belong to it.
+//   - data: Request is nil. Input is the trigger's value and Metadata what is
+//     known about it. Timers, queues, events and manual runs are of this kind.
+//
+// Values of a data invocation are (see [Result] for what comes back):
+//
+//	nil                                   nothing
+//	string                                text as it is, also when it looks like JSON
+//	[]byte                                bytes
+//	json.RawMessage                       a JSON document as it is
+//	float64                               a number
+//	[]string, [][]byte, []float64, []int64  collections
+//	anything else                         what encoding/json makes of it
+//
+// so the text of a queue message is a string, the state of a timer or an event a
+// json.RawMessage, a dequeue count an int.
 type Invocation struct {
 	ID          string // GUID text
 	Function    *funcapp.Function
 	Request     *http.Request     // the HTTP request for HTTP triggers, else nil
 	Body        []byte            // its body, read already (nil with ServeInvocation)
-	RouteParams map[string]string // matched route parameters, decoded
-	Input       any               // trigger value for other triggers: string, []byte or JSON value
-	Metadata    map[string]any    // binding data for other triggers
-	Identities  []Identity        // the caller as far as known
+	RouteParams map[string]string // matched route parameters, decoded; nil when there are none
+	Input       any               // trigger value of a data invocation
+	Metadata    map[string]any    // binding data of a data invocation, for example DequeueCount
+	// Inputs are the values of the function's other input bindings, by binding
+	// name, for both kinds. Bindings that are not in it get no value.
+	Inputs     map[string]any
+	Identities []Identity // the caller as far as known
 	// StripKey says that the request carried an access key that was evaluated:
 	// header x-functions-key when present, else query parameter code. The worker
 	// must take it out before the function sees the request.
@@ -87,10 +129,20 @@ type Invocation struct {
 	MaxRetries int
 	HasRetry   bool   // the function has a retry policy
 	LastError  string // message of the failed attempt before this one
+	// Trace is the trace the invocation belongs to. The zero value is none; for
+	// the HTTP kind a worker then reads the request's traceparent and tracestate.
+	Trace Trace
 	// Timeout bounds ServeInvocation, from its call to the end of the answer; 0 is
 	// no bound. Invoke is bounded by its context.
 	Timeout time.Duration
 	Started time.Time
+}
+
+// Trace is a W3C trace context.
+type Trace struct {
+	Parent     string // the value of traceparent
+	State      string // the value of tracestate
+	Attributes map[string]string
 }
 
 // Identity is an authenticated caller as functions see it (fact sheet keys §1.5).
@@ -104,13 +156,35 @@ type Identity struct {
 // Claim is one statement about a caller.
 type Claim struct{ Type, Value string }
 
-// Result is what a function returned.
+// Return is the name of the binding that a function's return value goes to.
+const Return = "$return"
+
+// Result is what a function returned. A value is either in Outputs, as JSON, or
+// in Binary, as bytes, never in both: text is a JSON string in Outputs. The
+// return value is kept apart in Return; it is also the value of the output
+// binding "$return" where the function has one, see [Result.Output].
 type Result struct {
 	Outputs map[string]json.RawMessage // by binding name
 	Return  json.RawMessage            // the return value; nil when there is none
+	// Binary has the values that are bytes, by binding name, with "$return" for
+	// the return value; nil when there are none.
+	Binary map[string][]byte
 	// HTTP is the answer for HTTP-triggered functions, nil when the function gave
 	// none (204).
 	HTTP *HTTPResult
+}
+
+// Output gives the value for an output binding: JSON or bytes. ok is false when
+// the function gave it none.
+func (r *Result) Output(binding string) (value json.RawMessage, bytes []byte, ok bool) {
+	if b, ok := r.Binary[binding]; ok {
+		return nil, b, true
+	}
+	if binding == Return && r.Return != nil {
+		return r.Return, nil, true
+	}
+	v, ok := r.Outputs[binding]
+	return v, nil, ok
 }
 
 // HTTPResult is an HTTP answer made by a function.
@@ -131,13 +205,20 @@ type Exit struct {
 // (intentional restart; runtime fact sheet §5).
 func (e Exit) Failed() bool { return e.Code != 0 && e.Code != 200 }
 
-// LogLine is one line of worker output or one log a function wrote.
+// LogLine is one line of worker output or one log a function wrote. The lines of
+// an invocation come before its result.
 type LogLine struct {
 	Level        string // "debug", "info", "warn" or "error"
 	Message      string
 	Function     string // "" when not attributable
 	InvocationID string
-	Source       string // "console" or "function"
+	// Source says who speaks: "console" for the process's outputs, "function" for
+	// the function itself, "worker" for the language worker, "metric" for a value
+	// that a function reported, which is in Properties.
+	Source     string
+	Category   string // the worker's name for where it comes from; may be empty
+	Exception  string // text of the error that comes with it, with its stack; may be empty
+	Properties map[string]string
 }
 
 // LogSink receives log lines. It must not block; it is called concurrently.

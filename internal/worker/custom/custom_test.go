@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
@@ -192,8 +194,8 @@ func TestOutputBelongsToTheOnlyInvocation(t *testing.T) {
 	l := f.logs.await(t, "warning: said something")
 	want := worker.LogLine{Level: "warn", Message: "warning: said something", Function: "say",
 		InvocationID: "11111111-2222-4333-8444-555555555555", Source: "console"}
-	if l != want {
-		t.Errorf("log %+v, want %+v", l, want)
+	if diff := cmp.Diff(want, l); diff != "" {
+		t.Error(diff)
 	}
 	f.logs.await(t, "listening for a signal") // a signal before that would be lost
 	_ = syscall.Kill(w.PID(), syscall.SIGUSR1)
