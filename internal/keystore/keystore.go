@@ -99,6 +99,22 @@ type Store interface {
 // than once and must not keep or modify old's slices and maps.
 type Change func(old Document, exists bool) (Document, error)
 
+// AllLoader is the optional power to read all documents with fewer requests than
+// a Load of each needs.
+type AllLoader interface {
+	// LoadAll reads every document that List would give. A document that cannot be
+	// read has its own error, as of Load. With an error of its own, what it gives is
+	// good but not all.
+	LoadAll(ctx context.Context) (map[Doc]Loaded, error)
+}
+
+// Loaded is what LoadAll gives of one document.
+type Loaded struct {
+	Document Document
+	Revision Revision
+	Err      error // as of Load
+}
+
 // Watcher is the optional power to notice changes made by others.
 type Watcher interface {
 	// Watch calls changed with the name of each document that may have changed,

@@ -24,6 +24,7 @@ func basicChecks() []check {
 		{"unknown members survive", nil, extras},
 		{"managed keys survive", nil, managed},
 		{"list is sorted", nil, listSorted},
+		{"loading all agrees with loading each", nil, loadsAll},
 		{"delete removes", nil, deletes},
 		{"documents do not touch each other", nil, independent},
 		{"unsafe names are refused", nil, unsafeNames},
@@ -217,6 +218,35 @@ func listSorted(t *testing.T, ctx context.Context, h Harness) {
 	}
 	mustUpdate(t, ctx, h.Store, keystore.HostDoc, put(Host("1")))
 	wantList(t, ctx, h.Store, "a-b", "a_b", "alpha", "host", "zeta")
+}
+
+func loadsAll(t *testing.T, ctx context.Context, h Harness) {
+	all, ok := h.Store.(keystore.AllLoader)
+	if !ok {
+		return // it is an optional power
+	}
+	if got, err := all.LoadAll(ctx); err != nil || len(got) != 0 {
+		t.Errorf("with no document: %v, %v", got, err)
+	}
+	mustUpdate(t, ctx, h.Store, keystore.HostDoc, put(Host("1")))
+	for _, doc := range []keystore.Doc{"a", "b-c", "d_e"} {
+		mustUpdate(t, ctx, h.Store, doc, put(Function(string(doc))))
+	}
+	got, err := all.LoadAll(ctx)
+	if err != nil || len(got) != 4 {
+		t.Fatalf("%d documents, %v", len(got), err)
+	}
+	for doc, l := range got {
+		d, rev := mustLoad(t, ctx, h.Store, doc)
+		if diff := cmp.Diff(d, l.Document); diff != "" || rev != l.Revision || l.Err != nil {
+			t.Errorf("%s, %v, revisions %q and %q: load (-) and load all (+) differ:\n%s", doc, l.Err, rev, l.Revision, diff)
+		}
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := all.LoadAll(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("with an ended context: %v", err)
+	}
 }
 
 func deletes(t *testing.T, ctx context.Context, h Harness) {

@@ -65,8 +65,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Watcher = (*Store)(nil)
+	_ keystore.Store     = (*Store)(nil)
+	_ keystore.Watcher   = (*Store)(nil)
+	_ keystore.AllLoader = (*Store)(nil)
 )
 
 // Open gives the store a Config describes. It asks nobody; a vault that is wrong
@@ -116,24 +117,17 @@ func (s *Store) Load(ctx context.Context, doc keystore.Doc) (keystore.Document, 
 	return l.Document, l.Revision, l.Err
 }
 
-// Loaded is what LoadAll gives of one document.
-type Loaded struct {
-	Document keystore.Document
-	Revision keystore.Revision
-	Err      error // as of Load
-}
-
-// LoadAll reads every document there is with one list of the vault and, of all
+// LoadAll implements [keystore.AllLoader] with one list of the vault and, of all
 // secrets together, at most 16 requests at a time. With Config.GetOnly it finds
 // what List does.
-func (s *Store) LoadAll(ctx context.Context) (map[keystore.Doc]Loaded, error) {
+func (s *Store) LoadAll(ctx context.Context) (map[keystore.Doc]keystore.Loaded, error) {
 	docs, err := s.documents(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	all := make(map[keystore.Doc]Loaded, len(docs))
+	all := make(map[keystore.Doc]keystore.Loaded, len(docs))
 	for doc, list := range docs {
 		wg.Go(func() {
 			l := s.load(ctx, doc, list)
@@ -148,19 +142,19 @@ func (s *Store) LoadAll(ctx context.Context) (map[keystore.Doc]Loaded, error) {
 	return all, keystore.Alive(ctx)
 }
 
-func (s *Store) load(ctx context.Context, doc keystore.Doc, list []property) Loaded {
+func (s *Store) load(ctx context.Context, doc keystore.Doc, list []property) keystore.Loaded {
 	c, err := s.read(ctx, doc, list)
 	if err == nil && !c.exists() {
 		err = keystore.Missing(doc, s.String())
 	}
 	if err != nil {
-		return Loaded{Err: err}
+		return keystore.Loaded{Err: err}
 	}
 	d, err := c.document()
 	if err != nil {
-		return Loaded{Err: fmt.Errorf("key document %q in %s: %w", string(doc), s, err)}
+		return keystore.Loaded{Err: fmt.Errorf("key document %q in %s: %w", string(doc), s, err)}
 	}
-	return Loaded{d, c.revision(), nil}
+	return keystore.Loaded{Document: d, Revision: c.revision()}
 }
 
 // find gives what there is, or may be, of a document.

@@ -32,21 +32,39 @@ func (f *folder) Load(ctx context.Context, doc keystore.Doc) (keystore.Document,
 		return keystore.Document{}, "", err
 	}
 	now, err := f.dir.Read(ctx)
-	if err == nil {
-		err = now.Faults[doc]
-	}
 	if err != nil {
 		return keystore.Document{}, "", err
 	}
+	l := f.loaded(now, doc)
+	return l.Document, l.Revision, l.Err
+}
+
+func (f *folder) loaded(now flat.Contents, doc keystore.Doc) keystore.Loaded {
+	if err := now.Faults[doc]; err != nil {
+		return keystore.Loaded{Err: err}
+	}
 	d, exists := now.Entries.Document(doc)
 	if !f.count(doc, exists, now.Exists) {
-		return keystore.Document{}, "", keystore.Missing(doc, f.String())
+		return keystore.Loaded{Err: keystore.Missing(doc, f.String())}
 	}
 	rev := now.Entries.Revision(doc)
 	if rev == "" {
 		rev = "no files"
 	}
-	return d, rev, nil
+	return keystore.Loaded{Document: d, Revision: rev}
+}
+
+// LoadAll implements [keystore.AllLoader] with one read of the folder.
+func (f *folder) LoadAll(ctx context.Context) (map[keystore.Doc]keystore.Loaded, error) {
+	now, err := f.dir.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[keystore.Doc]keystore.Loaded{}
+	for _, doc := range now.Docs() {
+		all[doc] = f.loaded(now, doc)
+	}
+	return all, nil
 }
 
 // count notes a document that has keys and reports whether it counts as existing.

@@ -79,6 +79,7 @@ type Store struct {
 type backing interface {
 	keystore.Store
 	keystore.Watcher
+	keystore.AllLoader
 }
 
 var _ backing = (*Store)(nil)

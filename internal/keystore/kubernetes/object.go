@@ -82,14 +82,38 @@ func (o *object) Load(ctx context.Context, doc keystore.Doc) (keystore.Document,
 	if err != nil {
 		return keystore.Document{}, "", err
 	}
+	l := o.loaded(now, doc)
+	return l.Document, l.Revision, l.Err
+}
+
+func (o *object) loaded(now state, doc keystore.Doc) keystore.Loaded {
 	d, exists, err := now.document(doc)
 	if err == nil && !exists {
 		err = keystore.Missing(doc, o.String())
 	}
 	if err != nil {
-		return keystore.Document{}, "", err
+		return keystore.Loaded{Err: err}
 	}
-	return d, now.revision(doc), nil
+	return keystore.Loaded{Document: d, Revision: now.revision(doc)}
+}
+
+// LoadAll implements [keystore.AllLoader] with one read of the object.
+func (o *object) LoadAll(ctx context.Context) (map[keystore.Doc]keystore.Loaded, error) {
+	if err := keystore.Alive(ctx); err != nil {
+		return nil, err
+	}
+	now, err := o.reads.get(ctx, o.get)
+	if err == nil {
+		err = now.notesFault
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := map[keystore.Doc]keystore.Loaded{}
+	for _, doc := range now.docs() {
+		all[doc] = o.loaded(now, doc)
+	}
+	return all, nil
 }
 
 // List implements [keystore.Store].
