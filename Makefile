@@ -78,6 +78,12 @@ bench: build ## Measure against nginx, the bare handler and the stores (needs wr
 	  echo "installing wrk and nginx from Debian"; apt-get update -qq && apt-get install -y -qq wrk nginx-light >/dev/null; }
 	$(GO) run ./bench
 
+BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
+
+.PHONY: proto
+proto: ## Generate the messages of language workers anew (compiles its tools the first time: minutes)
+	$(GO) run $(BUF) generate --template internal/worker/rpc/wire/buf.gen.yaml --path internal/worker/rpc/wire .
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*\(' . | \
