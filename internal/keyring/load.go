@@ -71,7 +71,7 @@ func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
 		return fetched{}, err
 	}
 	for range createTries {
-		doc, rev, err := r.cfg.Store.Load(ctx, s.doc)
+		doc, rev, err := r.load(ctx, s)
 		switch {
 		case err == nil:
 			return r.repair(ctx, s, fetched{document: doc, revision: rev, inClear: doc.InClear}), nil

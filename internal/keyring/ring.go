@@ -14,7 +14,7 @@ import (
 )
 
 // readsAtOnce bounds how many documents Ensure asks a store for at a time.
-const readsAtOnce = 4
+const readsAtOnce = 16
 
 // Ring is one app's keys in use. All methods are safe for concurrent use.
 type Ring struct {
@@ -39,6 +39,7 @@ type Ring struct {
 	byDoc      map[keystore.Doc]*Scope
 	pending    map[*Scope]bool // to be read again because others changed them
 	health     Health
+	ahead      ahead
 
 	flushing sync.Mutex                      // held while uses are handed over or summed up
 	recalled atomic.Pointer[map[KeyRef]Used] // quotas as they were kept at the start
@@ -85,6 +86,7 @@ func (r *Ring) Start(ctx context.Context) error {
 	r.mu.Unlock()
 	r.startWatching()
 	r.recall(ctx)
+	r.readAhead(ctx)
 	err := r.Open(ctx)
 	r.spawn(r.follow)
 	if r.cfg.Usage != nil {
@@ -98,6 +100,9 @@ func (r *Ring) Start(ctx context.Context) error {
 // not read again. It returns the errors of all functions joined; the others are
 // in force nonetheless.
 func (r *Ring) Ensure(ctx context.Context, functions []string) error {
+	if r.worthwhile(functions) {
+		r.readAhead(ctx)
+	}
 	errs := make([]error, len(functions))
 	var group errgroup.Group
 	group.SetLimit(readsAtOnce)

@@ -82,6 +82,7 @@ func (r *Ring) wake() {
 func (r *Ring) noticed(doc keystore.Doc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ahead.drop(doc)
 	for _, s := range r.scopes {
 		if (doc == "" || doc == s.doc) && (s.known || s.fault != nil) {
 			r.pending[s] = true
