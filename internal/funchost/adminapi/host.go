@@ -124,12 +124,14 @@ type result struct {
 }
 
 // syncTriggers has no platform to tell; what is left of the operation is that
-// the keys are read anew.
+// the keys are read anew. Nobody waits for that: a store that is away keeps no
+// deployment from ending.
 func (a *API) syncTriggers(w http.ResponseWriter, r *http.Request, _ []string) {
 	if !a.running() {
 		notRunning(w)
 		return
 	}
+	a.cfg.Keys.Refresh()
 	web.WriteJSON(w, http.StatusOK, result{"success"})
 }
 
