@@ -178,7 +178,7 @@ func (r *Ring) charge(source netip.Addr, d Decision) Decision {
 	d.Throttled, d.RetryAfter = wait > 0, wait
 	if tell {
 		r.emit([]Event{{
-			Type: SourceThrottled, Level: slog.LevelWarn, Source: sourceText(source),
+			Type: SourceThrottled, Cause: Presented, Level: slog.LevelWarn, Source: sourceText(source),
 			Text: "a source presents too many wrong keys; its wrong keys are throttled and short values from it are not looked at",
 		}})
 	}

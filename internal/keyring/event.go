@@ -33,8 +33,8 @@ const (
 	KeyRotated                        // Kind, Name: a new value; Retired is the name of the old one, if it stays valid for a while
 	KeyRetired                        // Kind, Name: a former value was removed
 	KeyRestricted                     // Kind, Name: its metadata was changed
-	RetiredKeyUsed                    // Kind, Name, Retired, Source: a former value that is still valid was used; once a minute per key
-	KeyRefused                        // Kind, Name, Retired, Source, Reason: a stored key was presented that does not work; once a minute per key
+	RetiredKeyUsed                    // Kind, Name, Retired, Source: a former value that is still valid was used; once a minute per value and class of source
+	KeyRefused                        // Kind, Name, Retired, Source, Reason: a stored key was presented that does not work; once a minute per value and class of source
 	MetadataRestored                  // keys had lost their restrictions to somebody else's write; Text names them
 	MetadataLost                      // somebody else replaced keys that had restrictions; Text names them
 	MetadataBroken                    // Kind, Name: the key does not work as its metadata cannot be understood: Err
@@ -61,9 +61,11 @@ const (
 	Reread                 // a wrong key
 	Retry                  // an earlier attempt failed
 	Asked                  // somebody asked for the list of keys
+	Presented              // a request presented a key
+	Scheduled              // it was due, see [Ring.Tend]
 )
 
-var causeNames = [...]string{"firstNeed", "local", "outside", "reread", "retry", "asked"}
+var causeNames = [...]string{"firstNeed", "local", "outside", "reread", "retry", "asked", "presented", "scheduled"}
 
 // String gives the cause's name.
 func (c Cause) String() string { return causeNames[c] }
@@ -86,7 +88,8 @@ type Event struct {
 	// host.secrets.identifiable and host.secrets.nonidentifiable.
 	Identifiable, NotIdentifiable int
 	Health                        Health
-	Source                        string // address or network
+	Source                        string       // address or network
+	From                          AddressClass // with RetiredKeyUsed and KeyRefused: of Source
 	Err                           error
 }
 

@@ -16,7 +16,7 @@ import (
 var errKeep = errors.New("nothing to change")
 
 // List gives the keys of a section in stored order; the master key is in its
-// own section only. They are those in the store, or the last good ones while it
+// own section only, followed by its former values. They are those in the store, or the last good ones while it
 // cannot be read; without those it is the store's error. Former values that are
 // keys of their own are among them; keys of which only a verifier is kept have a
 // masked value and are marked HashOnly. A document that does
@@ -44,7 +44,7 @@ func (r *Ring) Get(ctx context.Context, sec Section, name string) (accesskey.Key
 	if accesskey.IsMasterName(name) && sec.Kind == accesskey.System {
 		sec = MasterKey()
 	}
-	if sec.Kind == accesskey.Master {
+	if sec.Kind == accesskey.Master && !isFormerMaster(name) {
 		if err := checkMasterName(name); err != nil {
 			return accesskey.Key{}, err
 		}
@@ -129,8 +129,12 @@ func (r *Ring) assign(ctx context.Context, sec Section, s *Scope, name, value st
 // Delete removes a key and its former values, none of which works any more when
 // Delete returns.
 // problem.NotFound if there is none of that name, ignoring case; problem.Invalid
-// for the master key, which can only be replaced.
+// for the master key, which can only be replaced. A former master key is deleted
+// by the name that List gives it.
 func (r *Ring) Delete(ctx context.Context, sec Section, name string) error {
+	if sec.Kind != accesskey.Function && isFormerMaster(name) {
+		return r.deleteFormerMaster(ctx, name)
+	}
 	if sec.Kind == accesskey.Master || accesskey.IsMasterName(name) {
 		return problem.New(problem.Invalid, "Cannot delete System Key.") // the stock host's words
 	}

@@ -145,8 +145,8 @@ func (r *Ring) needMetadata() error {
 	if r.cfg.Store.Capabilities().Metadata {
 		return nil
 	}
-	return problem.New(problem.Unsupported, r.store()+" keeps no restrictions or notes").
-		WithNext("keep the keys in another store; see docs/stores")
+	return problem.New(problem.Unsupported, r.store()+" keeps names and values of keys only: a key there cannot be disabled, limited, noted about, or expire").
+		WithNext("delete or renew the key to end it; or keep the keys in a store that keeps metadata (docs/stores/metadata.md lists them)")
 }
 
 // event describes a change to a key of the section.
@@ -159,7 +159,7 @@ func (sec Section) event(t EventType, s *Scope, name, text string) Event {
 
 // shown gives a key as it is listed: a value that is not kept is masked.
 func (sec Section) shown(k accesskey.Key) accesskey.Key {
-	if sec.Kind == accesskey.Master {
+	if sec.Kind == accesskey.Master && !isFormerMaster(k.Name) {
 		k.Name = accesskey.MasterName
 	}
 	if accesskey.LooksLikeVerifier(k.Value) {

@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,8 +22,8 @@ type Rotation struct {
 // overlap, 0 standing for a day, under a name of its own, in one change of the
 // document. Both are subject to the key's restrictions and share its rate and
 // quota. The old value does not live longer than the key would have. A former
-// master key is kept as a verifier in the metadata of the master key, and is
-// listed nowhere else.
+// master key is kept as a verifier in the metadata of the master key, and listed
+// beside it.
 //
 // Errors: problem.NotFound if there is no such key; problem.Invalid for an
 // overlap out of range and for a former value; problem.Undecryptable for a key
@@ -32,13 +31,14 @@ type Rotation struct {
 // where the store keeps no metadata; otherwise the store's. Then nothing is
 // changed.
 func (r *Ring) Rotate(ctx context.Context, sec Section, name string, overlap time.Duration) (Rotation, error) {
-	return r.rotate(ctx, sec, name, func(m accesskey.Meta) (time.Duration, error) { return overlap, nil })
+	return r.rotate(ctx, sec, name, Local, func(m accesskey.Meta) (time.Duration, error) { return overlap, nil })
 }
 
-func (r *Ring) rotate(ctx context.Context, sec Section, name string, overlapOf func(accesskey.Meta) (time.Duration, error)) (Rotation, error) {
+func (r *Ring) rotate(ctx context.Context, sec Section, name string, cause Cause, overlapOf func(accesskey.Meta) (time.Duration, error)) (Rotation, error) {
 	sec, s, err := r.find(sec, name)
-	if err == nil && sec.Kind == accesskey.Master {
-		err = r.needMetadata()
+	if err == nil && sec.Kind == accesskey.Master && r.needMetadata() != nil {
+		err = problem.New(problem.Unsupported, r.store()+" keeps names and values of keys only, so a former master key cannot stay valid there").
+			WithNext("renew the master key instead, which ends the old one at once")
 	}
 	if err != nil {
 		return Rotation{}, err
@@ -50,7 +50,7 @@ func (r *Ring) rotate(ctx context.Context, sec Section, name string, overlapOf f
 	t := turnover{ring: r, sec: sec, name: name, value: value, overlapOf: overlapOf}
 	err = r.write(ctx, s, t.edit, func() Event {
 		e := sec.event(KeyRotated, s, t.out.Key.Name, sec.changeText(t.out.Key.Name, "Rotated"))
-		e.Retired = t.out.Retired
+		e.Retired, e.Cause = t.out.Retired, cause
 		return e
 	})
 	if err != nil {
@@ -219,112 +219,4 @@ func endFormer(set *accesskey.Set, kind accesskey.Kind, name string) bool {
 		}
 	}
 	return any
-}
-
-// Retire removes the former values that ended longer than Limits.RetiredKept ago
-// from all documents read so far: until then, their use names them in the
-// operator's log. It returns the errors of all documents joined.
-func (r *Ring) Retire(ctx context.Context) (removed []KeyRef, err error) {
-	var errs []error
-	before := r.cfg.Clock.Now().Add(-r.cfg.Limits.RetiredKept)
-	for _, s := range r.present() {
-		var refs []KeyRef
-		edit := func(set *accesskey.Set, existed bool) error {
-			if refs = outlived(s, set, before); len(refs) == 0 || !existed {
-				return errKeep
-			}
-			return nil
-		}
-		if set := r.held(s); len(outlived(s, &set, before)) == 0 {
-			continue
-		}
-		err := r.write(ctx, s, edit, func() Event {
-			return Section{Kind: refs[0].Kind, Function: s.name}.event(KeyRetired, s, refs[0].Name,
-				fmt.Sprintf("%d former values among %s were removed", len(refs), s.label()))
-		})
-		if err == nil {
-			removed = append(removed, refs...)
-		}
-		errs = append(errs, unlessKept(err))
-	}
-	return removed, errors.Join(errs...)
-}
-
-// outlived removes the former values that ended before a time and names them.
-func outlived(s *Scope, set *accesskey.Set, before time.Time) (refs []KeyRef) {
-	for kind, k := range effective(s.doc, *set) {
-		m, err := k.Meta()
-		if err != nil {
-			continue
-		}
-		if m.Retires != "" && m.Expires.Before(before) {
-			*set, _ = set.Remove(kind, k.Name)
-			refs = append(refs, KeyRef{Kind: kind, Function: functionOf(s), Name: k.Name})
-		}
-		kept := slices.DeleteFunc(slices.Clone(m.Former), func(f accesskey.Former) bool { return f.Expires.Before(before) })
-		if len(kept) < len(m.Former) {
-			m.Former = kept
-			*set, _ = set.SetMaster(set.Master.WithMeta(m))
-			refs = append(refs, KeyRef{Kind: kind, Name: accesskey.MasterName})
-		}
-	}
-	return refs
-}
-
-// Due gives the keys whose value is older than their RotateEvery, of all
-// documents read so far.
-func (r *Ring) Due(now time.Time) []KeyRef {
-	var due []KeyRef
-	for _, s := range r.present() {
-		for kind, k := range effective(s.doc, r.held(s)) {
-			if m, err := k.Meta(); err == nil && isDue(m, now) {
-				due = append(due, KeyRef{Kind: kind, Function: functionOf(s), Name: k.Name})
-			}
-		}
-	}
-	return due
-}
-
-func isDue(m accesskey.Meta, now time.Time) bool {
-	return m.RotateEvery > 0 && m.Retires == "" && !m.Created.IsZero() && !now.Before(m.Created.Add(m.RotateEvery))
-}
-
-// RotateDue rotates the keys that are due, each with its own overlap. Of several
-// nodes that do so at the same time one rotates a key. It returns what was
-// rotated and the errors joined.
-func (r *Ring) RotateDue(ctx context.Context) (done []Rotation, err error) {
-	var errs []error
-	for _, ref := range r.Due(r.cfg.Clock.Now()) {
-		rotation, err := r.rotate(ctx, ref.Section(), ref.Name, func(m accesskey.Meta) (time.Duration, error) {
-			if !isDue(m, r.cfg.Clock.Now()) {
-				return 0, errKeep
-			}
-			return m.Overlap, nil
-		})
-		if err == nil {
-			done = append(done, rotation)
-		}
-		errs = append(errs, unlessKept(err))
-	}
-	return done, errors.Join(errs...)
-}
-
-// present gives the scopes that have a document.
-func (r *Ring) present() []*Scope {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []*Scope
-	for _, s := range r.scopes {
-		if s.present {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// held gives the keys of a document that are in use.
-func (r *Ring) held(s *Scope) accesskey.Set {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return s.document.Clone().Keys
 }

@@ -75,7 +75,7 @@ func (sec Section) list(set accesskey.Set) []accesskey.Key {
 	case accesskey.Master:
 		master := set.Master
 		master.Name = accesskey.MasterName
-		return distinct([]accesskey.Key{master})
+		return append(distinct([]accesskey.Key{master}), formerMasters(set)...)
 	case accesskey.System:
 		return distinct(set.System)
 	default:

@@ -25,9 +25,9 @@ type terms struct {
 	quota      accesskey.Quota
 	strict     bool // the presented value must be identifiable; it is not known otherwise
 
-	ledger *ledger // nil without rate and quota
-	tally  *tally  // nil where uses are not counted
-	told   atomic.Int64
+	ledger *ledger                       // nil without rate and quota
+	tally  *tally                        // nil where uses are not counted
+	told   [len(classNames)]atomic.Int64 // when use was last reported, since the ring's birth, by class of source
 }
 
 // limitsOf prepares the restrictions of a key.
