@@ -20,7 +20,8 @@ type allAtOnce struct {
 	*tap
 	asked   atomic.Int64
 	err     error
-	during  func() // called while the documents are on their way
+	during  func()             // called while the documents are on their way
+	after   func(keystore.Doc) // called while one is on its way
 	changed func(keystore.Doc)
 }
 
@@ -39,6 +40,14 @@ func (s *allAtOnce) LoadAll(ctx context.Context) (map[keystore.Doc]keystore.Load
 		s.during()
 	}
 	return all, s.err
+}
+
+func (s *allAtOnce) Load(ctx context.Context, doc keystore.Doc) (keystore.Document, keystore.Revision, error) {
+	d, rev, err := s.tap.Load(ctx, doc)
+	if s.after != nil {
+		s.after(doc)
+	}
+	return d, rev, err
 }
 
 func (s *allAtOnce) Watch(ctx context.Context, changed func(keystore.Doc)) (<-chan struct{}, error) {
@@ -158,4 +167,26 @@ func TestWhatCannotBeReadAheadIsReadByItself(t *testing.T) {
 		t.Errorf("the new function has %v", names(got.Keys))
 	}
 	e.expectAll(append(functions[:3:3], functions[4:]...), "value")
+}
+
+func TestAChangeDuringTheFirstReadIsNotMissed(t *testing.T) {
+	e, s, _ := many(t, 1)
+	if err := e.Start(e.ctx); err != nil {
+		t.Fatal(err)
+	}
+	e.put("late", accesskey.Set{Keys: []accesskey.Key{key("default", "latevalue")}})
+	once := false
+	s.after = func(doc keystore.Doc) {
+		if doc == "late" && !once {
+			once = true
+			e.put("late", accesskey.Set{Keys: []accesskey.Key{key("default", "latenew")}})
+			s.changed("late")
+		}
+	}
+	if err := e.Ensure(e.ctx, []string{"late"}); err != nil {
+		t.Fatal(err)
+	}
+	e.events.awaitAll(t, "the second read", func([]keyring.Event) bool {
+		return e.Match("latenew", e.Function("late")).Reason == keyring.Matched
+	})
 }

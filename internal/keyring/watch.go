@@ -78,13 +78,14 @@ func (r *Ring) wake() {
 }
 
 // noticed marks documents to be read again; "" means all. Documents nobody
-// needed so far are left to their first need.
+// needed so far are left to their first need, but not those that are on their way:
+// what arrives may be from before the change.
 func (r *Ring) noticed(doc keystore.Doc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ahead.drop(doc)
 	for _, s := range r.scopes {
-		if (doc == "" || doc == s.doc) && (s.known || s.fault != nil) {
+		if (doc == "" || doc == s.doc) && (s.known || s.fault != nil || s.flight != nil) {
 			r.pending[s] = true
 		}
 	}
