@@ -57,6 +57,7 @@ type Limits struct {
 	RetryMost   time.Duration // longest wait between failed reads; 1 minute
 	UsageEvery  time.Duration // least time between writes of uses; 1 minute
 	RetiredKept time.Duration // how long a former value is recognised after it ended; 7 days
+	GoneKept    time.Duration // how long the keys of a function that is gone are kept; 30 days
 }
 
 // Config is what a [Ring] needs. Only Store is required.
@@ -70,6 +71,7 @@ type Config struct {
 	Limits  Limits
 	Usage   UsageStore // nil: uses are not counted
 	Memory  Memory     // nil: restrictions that others drop while no ring runs are lost
+	Roster  Roster     // nil: keys of functions that are gone stay, and work again if they come back
 	// HashOnly has new values of host and function keys kept as verifiers only:
 	// they are shown once, and a stock host cannot use the documents.
 	HashOnly bool
@@ -106,6 +108,7 @@ func (l Limits) withDefaults() Limits {
 		RetryMost:   or(l.RetryMost, time.Minute),
 		UsageEvery:  or(l.UsageEvery, time.Minute),
 		RetiredKept: or(l.RetiredKept, 7*24*time.Hour),
+		GoneKept:    or(l.GoneKept, 30*24*time.Hour),
 	}
 }
 

@@ -38,6 +38,8 @@ const (
 	MetadataRestored                  // keys had lost their restrictions to somebody else's write; Text names them
 	MetadataLost                      // somebody else replaced keys that had restrictions; Text names them
 	MetadataBroken                    // Kind, Name: the key does not work as its metadata cannot be understood: Err
+	KeysQuarantined                   // a function is gone: its keys open nothing and are kept for a while
+	KeysReturned                      // a function is back in time: its keys work again
 )
 
 var eventNames = [...]string{
@@ -46,6 +48,7 @@ var eventNames = [...]string{
 	"keysIgnored", "masterMissing", "watchFailed", "healthChanged", "sourceThrottled",
 	"keysInClear", "keyRotated", "keyRetired", "keyRestricted", "retiredKeyUsed", "keyRefused",
 	"metadataRestored", "metadataLost", "metadataBroken",
+	"keysQuarantined", "keysReturned",
 }
 
 // String gives the type's name as metrics and audit records show it.

@@ -43,6 +43,9 @@ func (r *Ring) read(ctx context.Context, s *Scope, cause Cause) error {
 }
 
 func (r *Ring) readInTurn(ctx context.Context, s *Scope, cause Cause) ([]Event, error) {
+	if r.away(s) {
+		return nil, r.errAway(s)
+	}
 	inner, stop := r.bounded(ctx)
 	defer stop()
 	begun := r.cfg.Clock.Now()
@@ -67,6 +70,9 @@ func (r *Ring) readInTurn(ctx context.Context, s *Scope, cause Cause) ([]Event, 
 // fetch loads a document and, only if there is none and never was one as far as
 // this ring knows, creates it. Callers have the turn.
 func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
+	if err := r.settle(ctx, s); err != nil {
+		return fetched{}, err
+	}
 	if err := r.recallMeta(ctx, s); err != nil {
 		return fetched{}, err
 	}

@@ -235,6 +235,9 @@ func (r *Ring) write(ctx context.Context, s *Scope, edit func(set *accesskey.Set
 func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.Set, bool) error) ([]Event, error) {
 	inner, stop := r.bounded(ctx)
 	defer stop()
+	if err := r.settle(inner, s); err != nil {
+		return r.failedWrite(ctx, s, err)
+	}
 	if err := r.recallMeta(inner, s); err != nil {
 		return r.failedWrite(ctx, s, err)
 	}

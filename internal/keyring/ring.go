@@ -41,6 +41,8 @@ type Ring struct {
 	health     Health
 	ahead      ahead
 
+	functions functions
+
 	flushing sync.Mutex                      // held while uses are handed over or summed up
 	recalled atomic.Pointer[map[KeyRef]Used] // quotas as they were kept at the start
 }
@@ -58,6 +60,7 @@ func New(cfg Config) (*Ring, error) {
 		byDoc: map[keystore.Doc]*Scope{}, pending: map[*Scope]bool{},
 		limiter: NewLimiter(cfg.Clock, Budget{Burst: cfg.Limits.Burst, PerSecond: cfg.Limits.PerSecond}, cfg.Limits.Sources),
 	}
+	r.functions.nudge, r.functions.left = make(chan struct{}, 1), map[keystore.Doc]bool{}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.home = r.addScope(keystore.HostDoc, "")
 	r.health = r.diagnose()
@@ -91,6 +94,9 @@ func (r *Ring) Start(ctx context.Context) error {
 	r.spawn(r.follow)
 	if r.cfg.Usage != nil {
 		r.spawn(r.keepUsage)
+	}
+	if r.tendsFunctions() {
+		r.spawn(r.keepFunctions)
 	}
 	return err
 }
