@@ -51,6 +51,7 @@ var layers = map[string]int{
 	"internal/seal/":      contracts,
 
 	"internal/keyring":    services,
+	"internal/keyseed":    services,
 	"internal/keyinfo":    services,
 	"internal/identity":   services,
 	"internal/identity/":  services,
@@ -128,6 +129,7 @@ var beside = map[string][]string{
 	"internal/vault":      {"internal/inventory"},
 	"internal/vault/":     {"internal/inventory"},
 	"internal/authz":      {"internal/resource"},
+	"internal/keyseed":    {"internal/keyring"}, // declared keys are made in a keyring
 	"internal/identity":   {"internal/token", "internal/inventory"},
 	"internal/identity/":  {"internal/token", "internal/inventory"},
 	"internal/rbac":       {"internal/inventory"},

@@ -19,6 +19,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/latchkey/latchkey/internal/keyseed"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -48,6 +49,9 @@ type File struct {
 	Identity   Identity   `json:"identity"`
 	References References `json:"references"`
 	Quirks     Quirks     `json:"quirks"`
+
+	Keys     []keyseed.Entry `json:"keys"`     // that apps are to have
+	KeysFile string          `json:"keysFile"` // with more of them
 }
 
 // Tokens says how tokens are made.
@@ -153,7 +157,9 @@ func Load(path string, environ []string) (File, error) {
 		name = FileName
 	}
 	faults := decode(text, name, &f)
+	f.locate(name)
 	faults = append(faults, overlay(&f, environ)...)
+	faults = append(faults, checkKeys(f.Keys, name, keyseed.Place{Path: "keys", Apps: true})...)
 	faults = append(faults, check(f)...)
 	if len(faults) > 0 {
 		return f, problem.New(problem.Invalid, "the configuration has faults:\n  "+strings.Join(faults, "\n  ")).
@@ -182,7 +188,7 @@ func read(path string) ([]byte, error) {
 
 // decode reads YAML into f and gives the faults: what is unknown, and what has
 // the wrong type, each with its path.
-func decode(text []byte, file string, f *File) []string {
+func decode(text []byte, file string, f any) []string {
 	var tree any
 	if err := yaml.UnmarshalStrict(text, &tree); err != nil {
 		return []string{file + ": " + strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")}

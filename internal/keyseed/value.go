@@ -1,0 +1,93 @@
+package keyseed
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// Sources give values that are not written with the entries. Errors must not
+// contain values.
+type Sources struct {
+	Env       func(name string) string
+	File      func(path string) ([]byte, error)
+	Reference func(ctx context.Context, text string) (string, error) // nil: nobody reads vaults here
+}
+
+// Key is a declared key with its value at hand.
+type Key struct {
+	App     string
+	Section keyring.Section
+	keyring.Declared
+	Label string // the key, for people
+}
+
+// Format keeps the value out of everything that package fmt prints.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, strings.TrimSpace(k.App+" "+k.Label)) }
+
+// Resolve finds the values of entries that Check found nothing wrong with. What
+// could not be found is reported by path, with problem.Invalid or the kind of the
+// source's error, and left out.
+func Resolve(ctx context.Context, list []Entry, at Place, from Sources) (keys []Key, faults []error) {
+	for i, e := range list {
+		value, err := e.find(ctx, from)
+		if err != nil {
+			faults = append(faults, problem.Wrap(problem.KindOf(err), fmt.Sprintf("%s[%d]", at.Path, i), err).WithNext(problem.NextOf(err)))
+			continue
+		}
+		keys = append(keys, e.key(value))
+	}
+	return keys, faults
+}
+
+func (e Entry) key(value string) Key {
+	sec, _ := e.section()
+	k := Key{App: e.App, Section: sec, Declared: keyring.Declared{Name: e.name(), Value: value}, Label: e.label()}
+	if list, _ := e.changes(); len(list) > 0 {
+		k.Meta = func(m *accesskey.Meta) {
+			for _, c := range list {
+				c(m)
+			}
+		}
+	}
+	return k
+}
+
+// find gives the value; "" for one to be generated.
+func (e Entry) find(ctx context.Context, from Sources) (value string, err error) {
+	field := ""
+	switch {
+	case e.Generate:
+		return "", nil
+	case e.ValueEnv != "":
+		field, value = "valueEnv", from.Env(e.ValueEnv)
+		if value == "" {
+			return "", problem.New(problem.Invalid, "valueEnv: the variable "+e.ValueEnv+" is not set").WithNext("set it for latchkey")
+		}
+	case e.ValueFile != "":
+		field = "valueFile"
+		var text []byte
+		if text, err = from.File(e.ValueFile); err != nil {
+			return "", problem.Wrap(problem.Invalid, "valueFile: the value cannot be read", err).WithNext("see that the file is there and latchkey may read it")
+		}
+		value = strings.TrimRight(string(text), "\r\n")
+	case e.reference() && from.Reference == nil:
+		return "", problem.New(problem.Invalid, "value: refers to a vault, which nobody reads here").
+			WithNext("use valueEnv or valueFile, or run the app with latchkey up")
+	case e.reference():
+		field = "value"
+		if value, err = from.Reference(ctx, e.Value); err != nil {
+			return "", problem.Wrap(problem.KindOf(err), "value: the reference is not resolved", err).WithNext(problem.NextOf(err))
+		}
+	default:
+		field, value = "value", e.Value
+	}
+	if err := accesskey.ValidateValue(value); err != nil {
+		return "", problem.Wrap(problem.Invalid, field, err)
+	}
+	return value, nil
+}
