@@ -105,7 +105,7 @@ func (x *exchange) admit() bool {
 		x.readToken()
 	}
 	d := x.decision
-	if e.level != keyring.Anonymous && !(x.token.Invoke && !e.nobody) {
+	if e.level != keyring.Anonymous && !x.token.Invoke {
 		switch {
 		case d.Unavailable():
 			x.undecided()
@@ -115,7 +115,7 @@ func (x *exchange) admit() bool {
 			x.reason = throttleText(d)
 			access.TooMany(x, d)
 			return false
-		case e.nobody || !satisfied(e.level, d):
+		case !satisfied(e.level, d):
 			x.count(refusal(d))
 			x.refuse(http.StatusUnauthorized, refusalText(d))
 			return false

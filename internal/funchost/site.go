@@ -26,7 +26,6 @@ type site struct {
 type endpoint struct {
 	function *funcapp.Function
 	level    keyring.Level
-	nobody   bool // no key opens it: level system or user, which keys don't give
 	scope    *keyring.Scope
 	metrics  *telemetry.FunctionMetrics
 }
@@ -44,25 +43,26 @@ func (f *Front) prepare(m *instance.Model) *site {
 		fn := &m.Functions[i]
 		e := &endpoint{function: fn, scope: f.cfg.Gate.Keys.Function(fn.Name), metrics: f.cfg.Metrics.Function(fn.Name)}
 		if h := fn.HTTP(); h != nil {
-			e.level, e.nobody = requiredLevel(h.AuthLevel)
+			e.level = requiredLevel(h.AuthLevel)
 		}
 		s.endpoints[fn] = e
 	}
 	return s
 }
 
-func requiredLevel(l funcapp.AuthLevel) (level keyring.Level, nobody bool) {
+// requiredLevel gives the level that opens a function. No key has level user, so
+// only what opens everything opens those functions.
+func requiredLevel(l funcapp.AuthLevel) keyring.Level {
 	switch l {
 	case funcapp.LevelAnonymous:
-		return keyring.Anonymous, false
+		return keyring.Anonymous
 	case funcapp.LevelFunction:
-		return keyring.FunctionLevel, false
+		return keyring.FunctionLevel
 	case funcapp.LevelSystem:
-		return keyring.SystemLevel, false
-	case funcapp.LevelAdmin:
-		return keyring.AdminLevel, false
+		return keyring.SystemLevel
+	default:
+		return keyring.AdminLevel
 	}
-	return keyring.AdminLevel, true
 }
 
 // customHeaders adds host.json's headers to answers that don't have them.
