@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/platform/isolation"
 	"github.com/latchkey/latchkey/internal/problem"
-	"github.com/latchkey/latchkey/internal/worker/custom"
+	"github.com/latchkey/latchkey/internal/worker/child"
 )
 
 // openWorkers finds out whether workers get users of their own, and makes the data
@@ -59,11 +59,11 @@ func (n *Node) grant(user *isolation.User, dir string) error {
 	return n.users.Grant(*user, dir)
 }
 
-func credential(user *isolation.User) *custom.Credential {
+func credential(user *isolation.User) *child.Credential {
 	if user == nil {
 		return nil
 	}
-	return &custom.Credential{UID: user.ID, GID: user.ID}
+	return &child.Credential{UID: user.ID, GID: user.ID}
 }
 
 // publish opens a file in the data folder that every worker is to read.

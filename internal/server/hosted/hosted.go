@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/web"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/child"
 	"github.com/latchkey/latchkey/internal/worker/custom"
 )
 
@@ -42,8 +43,8 @@ type Config struct {
 
 	CORS            []string // origins of pages that may read answers
 	CORSCredentials bool
-	Credential      *custom.Credential // the user the worker runs as; nil is our own
-	Watch           bool               // restart the app when its files change
+	Credential      *child.Credential // the user the worker runs as; nil is our own
+	Watch           bool              // restart the app when its files change
 	Grace           time.Duration
 	Version         string // of this program
 

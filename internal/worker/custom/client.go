@@ -20,7 +20,6 @@ const (
 	headerInvocation  = "X-Azure-Functions-Invocationid"
 	headerHostVersion = "X-Azure-Functions-Hostversion"
 	headerKeyName     = "X-Latchkey-Key-Name"
-	headerKey         = "X-Functions-Key"
 )
 
 // idleTime is shorter than the keep-alive time of common servers (Node's is 5 s),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/worker/child"
 )
 
 const (
@@ -20,32 +21,23 @@ const (
 	executableSetting = "host.json customHandler.description.defaultExecutablePath"
 )
 
-// command is a process to start.
-type command struct {
-	path string // absolute or as found on the search path
-	args []string
-	dir  string
-	env  []string
-	as   *Credential // nil: our own user
-}
-
 // resolve finds the executable and puts the command line together: arguments,
 // the worker path if there is one, worker arguments. Nothing else is added.
-func resolve(root string, h *funcapp.CustomHandler, env map[string]string) (command, error) {
+func resolve(root string, h *funcapp.CustomHandler, env map[string]string) (child.Command, error) {
 	path, err := LookUp(root, h, pathVariable(env))
 	if err != nil {
-		return command{}, err
+		return child.Command{}, err
 	}
-	c := command{path: path, dir: h.WorkingDirectory}
-	if c.dir == "" {
-		c.dir = root
+	c := child.Command{Path: path, Dir: h.WorkingDirectory}
+	if c.Dir == "" {
+		c.Dir = root
 	}
-	c.args = append(c.args, h.Arguments...)
+	c.Args = append(c.Args, h.Arguments...)
 	if h.WorkerPath != "" {
-		c.args = append(c.args, h.WorkerPath)
+		c.Args = append(c.Args, h.WorkerPath)
 	}
-	c.args = append(c.args, h.WorkerArguments...)
-	return c, checkDirectory(c.dir)
+	c.Args = append(c.Args, h.WorkerArguments...)
+	return c, checkDirectory(c.Dir)
 }
 
 func checkDirectory(dir string) error {
@@ -143,16 +135,16 @@ func notExecutable(path string) error {
 }
 
 // startError explains why the kernel refused to run the file.
-func startError(c command, err error) error {
-	e := problem.Wrap(problem.Unavailable, fmt.Sprintf("%s: cannot run %s", executableSetting, c.path), err)
+func startError(c child.Command, err error) error {
+	e := problem.Wrap(problem.Unavailable, fmt.Sprintf("%s: cannot run %s", executableSetting, c.Path), err)
 	switch {
 	case errors.Is(err, syscall.ENOEXEC):
 		return e.WithNext("it is not a program for this machine; a script needs a first line such as #!/usr/bin/env node")
 	case errors.Is(err, fs.ErrNotExist):
 		return e.WithNext("the interpreter or loader it asks for is missing on this machine")
-	case errors.Is(err, fs.ErrPermission) && c.as != nil:
+	case errors.Is(err, fs.ErrPermission) && c.As != nil:
 		return e.WithNext(fmt.Sprintf("the app runs as user %d, which is no account: the file, its interpreter and %s must be open to every user (mode and folders), or be part of the package",
-			c.as.UID, c.dir))
+			c.As.UID, c.Dir))
 	case errors.Is(err, fs.ErrPermission):
 		return e.WithNext("the file or its folder does not permit running it (mode, owner or a noexec mount)")
 	}

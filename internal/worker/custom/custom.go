@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/child"
 	"github.com/latchkey/latchkey/internal/worker/hop"
 )
 
@@ -34,9 +35,9 @@ type Config struct {
 	// Env is the complete environment of the process; the handler's port, ids and
 	// app root are added. Nothing of our own environment is inherited.
 	Env         map[string]string
-	Credential  *Credential // the user it runs as; nil is our own
-	HostVersion string      // sent to the handler with every invocation
-	ID          string      // worker id; random when ""
+	Credential  *child.Credential // the user it runs as; nil is our own
+	HostVersion string            // sent to the handler with every invocation
+	ID          string            // worker id; random when ""
 	Logs        worker.LogSink
 	Clock       clock.Clock   // default the system clock
 	InitTimeout time.Duration // from start to the first HTTP answer; default 30 s
@@ -50,14 +51,14 @@ type Worker struct {
 	handler funcapp.CustomHandler
 	client  *http.Client
 	calls   calls
-	errors  tail // last lines of standard error
-	said    tail // last lines of both outputs
+	errors  child.Tail // last lines of standard error
+	said    child.Tail // last lines of both outputs
 	exited  chan struct{}
 
 	mu      sync.Mutex // guards the fields below until Start returned
 	started bool
 	stopped bool
-	proc    *process
+	proc    *child.Process
 	port    int
 	addr    string // host:port the handler listens on
 	relay   *hop.Client
@@ -106,7 +107,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		return err
 	}
 	if err := w.awaitReady(ctx); err != nil {
-		w.proc.kill()
+		w.proc.Kill()
 		<-w.exited
 		return err
 	}
@@ -133,7 +134,7 @@ func (w *Worker) launch() error {
 	return nil
 }
 
-func (w *Worker) spawn() (*process, error) {
+func (w *Worker) spawn() (*child.Process, error) {
 	if w.cfg.App == nil || w.cfg.App.Host.CustomHandler == nil {
 		return nil, problem.New(problem.Unavailable, "host.json has no customHandler section").
 			WithNext("add customHandler.description.defaultExecutablePath to host.json")
@@ -147,8 +148,12 @@ func (w *Worker) spawn() (*process, error) {
 		return nil, err
 	}
 	w.port, w.addr = port, loopback+":"+strconv.Itoa(port)
-	command.env, command.as = environ(w.cfg.Env, w.additions(port)), w.cfg.Credential
-	return startProcess(command, w.console)
+	command.Env, command.As = environ(w.cfg.Env, w.additions(port)), w.cfg.Credential
+	p, err := child.Start(command, w.console)
+	if err != nil {
+		return nil, startError(command, err)
+	}
+	return p, nil
 }
 
 // additions are the variables a handler gets from its host.
@@ -164,14 +169,14 @@ func (w *Worker) additions(port int) map[string]string {
 }
 
 // reap waits for the end of the process and of its output, then publishes it.
-func (w *Worker) reap(p *process) {
-	<-p.done
-	p.finishOutput(w.cfg.Clock)
+func (w *Worker) reap(p *child.Process) {
+	<-p.Done()
+	p.FinishOutput(w.cfg.Clock)
 	w.client.CloseIdleConnections()
 	w.relay.Close()
 	w.mu.Lock()
-	w.exit = p.exit
-	w.exit.LastLogs = w.errors.lines()
+	w.exit = p.Exit()
+	w.exit.LastLogs = w.errors.Lines()
 	w.mu.Unlock()
 	close(w.exited)
 }
@@ -186,11 +191,11 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	p.terminate()
+	p.Terminate()
 	select {
 	case <-w.exited:
 	case <-ctx.Done():
-		p.kill()
+		p.Kill()
 		<-w.exited
 	}
 	return nil
@@ -215,7 +220,7 @@ func (w *Worker) PID() int {
 	if w.proc == nil {
 		return 0
 	}
-	return w.proc.pid
+	return w.proc.PID()
 }
 
 // pathVariable gives the search path of a child with environment env.

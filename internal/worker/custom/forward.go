@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/worker"
 	"github.com/latchkey/latchkey/internal/worker/hop"
+	"github.com/latchkey/latchkey/internal/worker/view"
 )
 
 // Forwards reports whether f's requests are handed to the handler as they are:
@@ -83,7 +84,7 @@ func (w *Worker) relayError(ctx context.Context, err error) error {
 
 // outgoing says how the request to the handler differs from the client's.
 func (w *Worker) outgoing(r *http.Request, inv *worker.Invocation) hop.Request {
-	cred := findCredential(r, inv)
+	cred := view.Find(r, inv)
 	req := hop.Request{Target: w.target(r, inv, cred)}
 	req.Set = append(make([]hop.Field, 0, 8),
 		hop.Field{Name: headerInvocation, Value: inv.ID},
@@ -93,7 +94,7 @@ func (w *Worker) outgoing(r *http.Request, inv *worker.Invocation) hop.Request {
 		req.Set = append(req.Set, hop.Field{Name: headerKeyName, Value: fieldValue(inv.KeyName)})
 	}
 	if pages := r.Header["Referer"]; len(pages) > 0 {
-		if v := cred.referer(pages[0]); v != pages[0] || len(pages) > 1 {
+		if v := cred.Referer(pages[0]); v != pages[0] || len(pages) > 1 {
 			req.Set = append(req.Set, hop.Field{Name: "Referer", Value: v})
 		}
 	}
@@ -107,7 +108,7 @@ func (w *Worker) outgoing(r *http.Request, inv *worker.Invocation) hop.Request {
 
 // target gives the path and query for the handler: the request's own, or
 // /<FunctionName> for the older httpWorker section.
-func (w *Worker) target(r *http.Request, inv *worker.Invocation, cred credential) string {
+func (w *Worker) target(r *http.Request, inv *worker.Invocation, cred view.Credential) string {
 	path := r.URL.EscapedPath()
 	if w.handler.Legacy {
 		path = "/" + url.PathEscape(inv.Function.Name)
@@ -115,20 +116,20 @@ func (w *Worker) target(r *http.Request, inv *worker.Invocation, cred credential
 	if path == "" {
 		path = "/"
 	}
-	if query := cred.query(r.URL.RawQuery); query != "" {
+	if query := cred.Query(r.URL.RawQuery); query != "" {
 		return path + "?" + query
 	}
 	return path
 }
 
 // dropped lists the client's fields that must not reach the function.
-func dropped(r *http.Request, cred credential) []string {
+func dropped(r *http.Request, cred view.Credential) []string {
 	var names []string
-	if cred.inHeader {
-		names = append(names, headerKey)
+	if cred.InHeader {
+		names = append(names, view.HeaderKey)
 	}
 	for name := range r.Header {
-		if ours(name) {
+		if view.Ours(name) {
 			names = append(names, name)
 		}
 	}
@@ -148,15 +149,6 @@ func proxyFields(r *http.Request, inv *worker.Invocation) []hop.Field {
 		{Name: "X-Ms-Invocation-Id", Value: inv.ID},
 		{Name: "X-Forwarded-For", Value: forwardedFor},
 		{Name: "X-Forwarded-Host", Value: r.Host},
-		{Name: "X-Forwarded-Proto", Value: scheme(r)},
+		{Name: "X-Forwarded-Proto", Value: view.Scheme(r)},
 	}
-}
-
-// scheme gives that of the connection. A client can write any in a request's
-// target.
-func scheme(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
 }

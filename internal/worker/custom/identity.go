@@ -1,13 +1,12 @@
 package custom
 
-import "github.com/latchkey/latchkey/internal/worker"
+import (
+	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/view"
+)
 
-// The types of the claims that an access key makes, and the rest of
-// how .NET spells a claim.
+// How .NET spells a claim.
 const (
-	keyIdentityType  = "WebJobsAuthLevel"
-	claimLevel       = "http://schemas.microsoft.com/2017/07/functions/claims/authlevel"
-	claimKeyID       = "http://schemas.microsoft.com/2017/07/functions/claims/keyid"
 	defaultNameClaim = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"
 	defaultRoleClaim = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
 	claimIssuer      = "LOCAL AUTHORITY"
@@ -37,14 +36,10 @@ type claim struct {
 	ValueType      string
 }
 
-// identities gives the callers of an invocation. The one of the access key is
-// made from its name when nobody made it before; a caller without any identity
+// identities gives the callers of an invocation. A caller without any identity
 // is one that is not authenticated.
 func identities(inv *worker.Invocation) []identity {
-	known := inv.Identities
-	if inv.KeyName != "" && !hasKeyIdentity(known) {
-		known = append(known[:len(known):len(known)], keyIdentity(inv))
-	}
+	known := view.Identities(inv)
 	if len(known) == 0 {
 		return []identity{{Claims: []claim{}, NameClaimType: defaultNameClaim, RoleClaimType: defaultRoleClaim}}
 	}
@@ -53,20 +48,6 @@ func identities(inv *worker.Invocation) []identity {
 		list[i] = identityOf(&known[i])
 	}
 	return list
-}
-
-func hasKeyIdentity(known []worker.Identity) bool {
-	for i := range known {
-		if known[i].AuthenticationType == keyIdentityType {
-			return true
-		}
-	}
-	return false
-}
-
-func keyIdentity(inv *worker.Invocation) worker.Identity {
-	return worker.Identity{AuthenticationType: keyIdentityType, Claims: []worker.Claim{
-		{Type: claimLevel, Value: inv.KeyLevel}, {Type: claimKeyID, Value: inv.KeyName}}}
 }
 
 func identityOf(id *worker.Identity) identity {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/worker/child"
 )
 
 // socketTables list the sockets of this network namespace.
@@ -17,7 +18,7 @@ var socketTables = [...]string{"/proc/self/net/tcp", "/proc/self/net/tcp6"}
 // checkListener makes sure that what answers at port is the handler: between the
 // choice of a port and the handler's listening, another app could have taken it,
 // and would get this one's requests.
-func checkListener(port int, as *Credential) error {
+func checkListener(port int, as *child.Credential) error {
 	if as == nil {
 		return nil
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/child"
+	"github.com/latchkey/latchkey/internal/worker/view"
 )
 
 func understood(body, httpName, dataType string) (*worker.Result, error) {
@@ -86,19 +88,19 @@ func TestAnswersThatCannotBeSentAreErrors(t *testing.T) {
 
 func TestConsoleLevels(t *testing.T) {
 	for _, tc := range []struct {
-		from                 stream
+		from                 child.Stream
 		text, level, message string
 	}{
-		{stdout, "error: all is well", "info", "error: all is well"},
-		{stderr, "Warning: error ahead", "warn", "Warning: error ahead"},
-		{stderr, "it FAILED", "error", "it FAILED"},
-		{stderr, "Unhandled exception.", "error", "Unhandled exception."},
-		{stderr, "listening", "info", "listening"},
-		{stdout, "LanguageWorkerConsoleLogstarting", "info", "starting"},
-		{stdout, "LanguageWorkerConsoleLog[error] broken", "error", "broken"},
-		{stderr, "LanguageWorkerConsoleLog[x] odd", "info", "[x] odd"},
+		{child.Stdout, "error: all is well", "info", "error: all is well"},
+		{child.Stderr, "Warning: error ahead", "warn", "Warning: error ahead"},
+		{child.Stderr, "it FAILED", "error", "it FAILED"},
+		{child.Stderr, "Unhandled exception.", "error", "Unhandled exception."},
+		{child.Stderr, "listening", "info", "listening"},
+		{child.Stdout, "LanguageWorkerConsoleLogstarting", "info", "starting"},
+		{child.Stdout, "LanguageWorkerConsoleLog[error] broken", "error", "broken"},
+		{child.Stderr, "LanguageWorkerConsoleLog[x] odd", "info", "[x] odd"},
 	} {
-		if level, message := classify(tc.from, tc.text); level != tc.level || message != tc.message {
+		if level, message := child.Classify(tc.from, tc.text); level != tc.level || message != tc.message {
 			t.Errorf("%q: %s %q, want %s %q", tc.text, level, message, tc.level, tc.message)
 		}
 	}
@@ -106,19 +108,19 @@ func TestConsoleLevels(t *testing.T) {
 
 func TestLinesAreCutAndCleaned(t *testing.T) {
 	var got []string
-	readLines(strings.NewReader("a\r\n\nb\xff\n"+strings.Repeat("x", maxLine+1)+"\nend"), func(l string) { got = append(got, l) })
-	want := []string{"a", "", "b\uFFFD", strings.Repeat("x", maxLine), "x", "end"}
+	child.ReadLines(strings.NewReader("a\r\n\nb\xff\n"+strings.Repeat("x", (64<<10)+1)+"\nend"), func(l string) { got = append(got, l) })
+	want := []string{"a", "", "b\uFFFD", strings.Repeat("x", 64<<10), "x", "end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 }
 
 func TestTheTailKeepsTheLastTen(t *testing.T) {
-	var tl tail
+	var tl child.Tail
 	for c := 'a'; c <= 'z'; c++ {
-		tl.add(string(c))
+		tl.Add(string(c))
 	}
-	if got := strings.Join(tl.lines(), ""); got != "qrstuvwxyz" {
+	if got := strings.Join(tl.Lines(), ""); got != "qrstuvwxyz" {
 		t.Errorf("tail %q", got)
 	}
 }
@@ -176,19 +178,19 @@ func FuzzKeyStripping(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query, header string) {
 		r := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{}}
 		inv := &worker.Invocation{StripKey: true}
-		left := findCredential(r, inv).query(query)
-		for _, p := range parseQuery(left) {
-			if strings.EqualFold(p.name, "code") {
+		left := view.Find(r, inv).Query(query)
+		for _, p := range view.ParseQuery(left) {
+			if strings.EqualFold(p.Name, "code") {
 				t.Errorf("%q became %q, which still has a code", query, left)
 			}
 		}
-		r.Header.Set(headerKey, header)
-		for _, p := range parseQuery(findCredential(r, inv).query(query)) {
-			if strings.EqualFold(p.name, "code") && header != "" && p.value == header {
+		r.Header.Set(view.HeaderKey, header)
+		for _, p := range view.ParseQuery(view.Find(r, inv).Query(query)) {
+			if strings.EqualFold(p.Name, "code") && header != "" && p.Value == header {
 				t.Errorf("%q still repeats the key", query)
 			}
 		}
-		if kept := (credential{}).query(query); kept != query {
+		if kept := (view.Credential{}).Query(query); kept != query {
 			t.Errorf("%q became %q without a key", query, kept)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/view"
 )
 
 // document is what a handler receives for an invocation.
@@ -82,16 +83,16 @@ type httpObject struct {
 
 // httpInput describes the request, without the access key it carried.
 func httpInput(inv *worker.Invocation) httpObject {
-	r, cred := inv.Request, findCredential(inv.Request, inv)
+	r, cred := inv.Request, view.Find(inv.Request, inv)
 	o := httpObject{
-		URL:        scheme(r) + "://" + r.Host + r.URL.EscapedPath(),
+		URL:        view.Scheme(r) + "://" + r.Host + r.URL.EscapedPath(),
 		Method:     r.Method,
-		Query:      queryMap(cred, r.URL.RawQuery),
-		Headers:    visibleHeaders(r, cred),
+		Query:      view.QueryMap(cred, r.URL.RawQuery),
+		Headers:    view.Headers(r, cred),
 		Params:     inv.RouteParams,
 		Identities: identities(inv),
 	}
-	if q := cred.query(r.URL.RawQuery); q != "" {
+	if q := cred.Query(r.URL.RawQuery); q != "" {
 		o.URL += "?" + q
 	}
 	if o.Params == nil {
@@ -102,43 +103,6 @@ func httpInput(inv *worker.Invocation) httpObject {
 		o.Body = &body
 	}
 	return o
-}
-
-// queryMap gives the parameters by name, ignoring case as the first is spelt;
-// repeated ones are joined with commas.
-func queryMap(cred credential, raw string) map[string]string {
-	spelt := map[string]string{}
-	m := map[string]string{}
-	for _, p := range parseQuery(raw) {
-		if cred.hides(p) {
-			continue
-		}
-		lower := strings.ToLower(p.name)
-		name, known := spelt[lower]
-		if !known {
-			spelt[lower], m[p.name] = p.name, p.value
-			continue
-		}
-		m[name] += "," + p.value
-	}
-	return m
-}
-
-// visibleHeaders gives the request's fields as the function may see them.
-func visibleHeaders(r *http.Request, cred credential) http.Header {
-	h := make(http.Header, len(r.Header)+2)
-	for name, values := range r.Header {
-		if !ours(name) && !(cred.inHeader && name == headerKey) {
-			h[name] = values
-		}
-	}
-	if r.Host != "" {
-		h["Host"] = []string{r.Host}
-	}
-	if v := r.Header.Get("Referer"); v != "" {
-		h["Referer"] = []string{cred.referer(v)}
-	}
-	return h
 }
 
 // bodyText gives a body as JSON can carry it: base64 for octet streams and

@@ -86,11 +86,11 @@ func (w *Worker) startFailure(cause error) error {
 	switch {
 	case errors.Is(cause, errGone):
 		return problem.New(problem.Unavailable, fmt.Sprintf("the custom handler %s ended before it listened: %s%s",
-			w.handler.Executable, describe(w.Exit()), quote(w.said.lines()))).
+			w.handler.Executable, describe(w.Exit()), quote(w.said.Lines()))).
 			WithNext("run it by hand with FUNCTIONS_CUSTOMHANDLER_PORT set and see what it says")
 	case errors.Is(cause, errInitTimeout):
 		return problem.New(problem.Unavailable, fmt.Sprintf("the custom handler %s did not answer HTTP on %s within %s%s",
-			w.handler.Executable, w.addr, w.cfg.InitTimeout, quote(w.said.lines()))).
+			w.handler.Executable, w.addr, w.cfg.InitTimeout, quote(w.said.Lines()))).
 			WithNext("it must listen on the port in the variable FUNCTIONS_CUSTOMHANDLER_PORT, on " + loopback)
 	}
 	return problem.Wrap(problem.Unavailable, fmt.Sprintf("the start of the custom handler %s was given up", w.handler.Executable), cause)

@@ -1,4 +1,8 @@
-package custom
+// Package child owns worker processes: starting one as the leader of a process
+// group of its own, with or without another user's rights, reading its outputs
+// line by line, and taking care that nothing of it stays behind. It does not know
+// what a process is for, nor when to start it again.
+package child
 
 import (
 	"errors"
@@ -19,8 +23,17 @@ import (
 // gone: a process that left the group can hold the pipe open for ever.
 const drainTime = time.Second
 
-// process is one running process group.
-type process struct {
+// Command is a process to start.
+type Command struct {
+	Path string // absolute
+	Args []string
+	Dir  string
+	Env  []string    // all of it: nothing of our own environment is inherited
+	As   *Credential // nil: our own user
+}
+
+// Process is one running process group.
+type Process struct {
 	pid  int
 	done chan struct{} // closed when the process is reaped and its group killed
 	exit worker.Exit   // valid after done
@@ -32,31 +45,41 @@ type process struct {
 	pumps   sync.WaitGroup // the goroutines reading them
 }
 
-// startProcess starts c as the leader of a process group of its own. Every line
-// of output goes to console. The goroutine that owns the process starts it, ends
-// with it and keeps its OS thread meanwhile: the kernel sends the parent-death
-// signal when the thread that started the child ends, not the whole process.
-func startProcess(c command, console func(stream, string)) (*process, error) {
-	p := &process{done: make(chan struct{})}
-	cmd := &exec.Cmd{Path: c.path, Args: append([]string{c.path}, c.args...), Dir: c.dir, Env: c.env, SysProcAttr: attributes(c.as)}
+// Start starts c as the leader of a process group of its own. Every line of its
+// outputs goes to console, from one goroutine per output. The error is the
+// kernel's. The goroutine that owns the process starts it, ends with it and keeps
+// its OS thread meanwhile: the kernel sends the parent-death signal when the
+// thread that started the child ends, not the whole process.
+func Start(c Command, console func(Stream, string)) (*Process, error) {
+	p := &Process{done: make(chan struct{})}
+	cmd := &exec.Cmd{Path: c.Path, Args: append([]string{c.Path}, c.Args...), Dir: c.Dir, Env: c.Env, SysProcAttr: attributes(c.As)}
 	childEnds, err := p.openPipes(cmd)
 	if err != nil {
-		return nil, startError(c, err)
+		return nil, err
 	}
 	started := make(chan error)
-	go p.own(cmd, c.as, started)
+	go p.own(cmd, c.As, started)
 	err = <-started
 	closeAll(childEnds)
 	if err != nil {
 		closeAll(p.outputs)
-		return nil, startError(c, err)
+		return nil, err
 	}
-	p.pump(p.outputs[0], func(line string) { console(stdout, line) })
-	p.pump(p.outputs[1], func(line string) { console(stderr, line) })
+	p.pump(p.outputs[0], func(line string) { console(Stdout, line) })
+	p.pump(p.outputs[1], func(line string) { console(Stderr, line) })
 	return p, nil
 }
 
-func (p *process) openPipes(cmd *exec.Cmd) (childEnds []*os.File, err error) {
+// PID gives the process id, which is the group's too.
+func (p *Process) PID() int { return p.pid }
+
+// Done is closed when the process has ended and its group was killed.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit says how the process ended, without its last lines; valid after Done.
+func (p *Process) Exit() worker.Exit { return p.exit }
+
+func (p *Process) openPipes(cmd *exec.Cmd) (childEnds []*os.File, err error) {
 	for range 2 {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -77,7 +100,7 @@ func closeAll(files []*os.File) {
 }
 
 // own starts cmd, waits for its end, kills what is left of the group and reaps.
-func (p *process) own(cmd *exec.Cmd, as *Credential, started chan<- error) {
+func (p *Process) own(cmd *exec.Cmd, as *Credential, started chan<- error) {
 	runtime.LockOSThread()
 	defer unlock(as)
 	if err := start(cmd, as); err != nil {
@@ -115,11 +138,13 @@ func exitOf(state *os.ProcessState) worker.Exit {
 	return worker.Exit{Code: state.ExitCode()}
 }
 
-// terminate asks the group to end; kill ends it.
-func (p *process) terminate() { p.signal(syscall.SIGTERM) }
-func (p *process) kill()      { p.signal(syscall.SIGKILL) }
+// Terminate asks the group to end; after its end nothing happens.
+func (p *Process) Terminate() { p.signal(syscall.SIGTERM) }
 
-func (p *process) signal(sig syscall.Signal) {
+// Kill ends the group; after its end nothing happens.
+func (p *Process) Kill() { p.signal(syscall.SIGKILL) }
+
+func (p *Process) signal(sig syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.reaped {
@@ -128,13 +153,13 @@ func (p *process) signal(sig syscall.Signal) {
 }
 
 // pump reads lines from r in a goroutine that ends with r.
-func (p *process) pump(r *os.File, line func(string)) {
-	p.pumps.Go(func() { readLines(r, line) })
+func (p *Process) pump(r *os.File, line func(string)) {
+	p.pumps.Go(func() { ReadLines(r, line) })
 }
 
-// finishOutput waits for the rest of the output, at most drainTime, and closes
+// FinishOutput waits for the rest of the output, at most drainTime, and closes
 // the pipes.
-func (p *process) finishOutput(c clock.Clock) {
+func (p *Process) FinishOutput(c clock.Clock) {
 	drained := make(chan struct{})
 	go func() { p.pumps.Wait(); close(drained) }()
 	t := c.NewTimer(drainTime)

@@ -1,4 +1,4 @@
-package custom
+package child
 
 import (
 	"os/exec"

@@ -1,4 +1,8 @@
-package custom
+// Package view owns what functions may see of an HTTP request: everything but the
+// access key that opened them, whichever way it travelled, and fields that could
+// pass for ours. It also derives the binding data that every kind of worker
+// hands to functions. It knows no worker's wire format.
+package view
 
 import (
 	"net/http"
@@ -11,33 +15,36 @@ import (
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
+// HeaderKey is the header field that access keys travel in.
+const HeaderKey = "X-Functions-Key"
+
 const keyParameter = "code"
 
-// credential is where the access key of a request travelled and what must not
+// Credential is where the access key of a request travelled and what must not
 // reach the function. The zero value takes out what can be seen to be a key.
-type credential struct {
-	inHeader bool   // header x-functions-key was evaluated, the query was not
-	inQuery  bool   // query parameter code was evaluated
+type Credential struct {
+	InHeader bool   // header x-functions-key was evaluated, the query was not
+	inQuery  bool   // Query parameter code was evaluated
 	value    string // the key as presented
 }
 
-// findCredential looks where the key of an invocation was: in the header
+// Find looks where the key of an invocation was: in the header
 // whenever that is present, else in the query. With the key in the header, code
 // is ordinary data (an OAuth answer, say) unless it repeats the key or is one.
-func findCredential(r *http.Request, inv *worker.Invocation) credential {
-	field, given := r.Header[headerKey]
+func Find(r *http.Request, inv *worker.Invocation) Credential {
+	field, given := r.Header[HeaderKey]
 	if !inv.StripKey {
-		return credential{inHeader: given && slices.ContainsFunc(field, isKey)}
+		return Credential{InHeader: given && slices.ContainsFunc(field, isKey)}
 	}
 	if given {
-		return credential{inHeader: true, value: first(field)}
+		return Credential{InHeader: true, value: first(field)}
 	}
-	for _, p := range parseQuery(r.URL.RawQuery) {
-		if strings.EqualFold(p.name, keyParameter) {
-			return credential{inQuery: true, value: p.value}
+	for _, p := range ParseQuery(r.URL.RawQuery) {
+		if strings.EqualFold(p.Name, keyParameter) {
+			return Credential{inQuery: true, value: p.Value}
 		}
 	}
-	return credential{}
+	return Credential{}
 }
 
 func first(v []string) string {
@@ -54,27 +61,27 @@ func isKey(text string) bool {
 	return ok || len(azfkey.Find([]byte(text))) > 0
 }
 
-// hides reports whether a query parameter must not reach the function.
-func (c credential) hides(p parameter) bool {
-	if !strings.EqualFold(p.name, keyParameter) {
+// Hides reports whether a query parameter must not reach the function.
+func (c Credential) Hides(p Parameter) bool {
+	if !strings.EqualFold(p.Name, keyParameter) {
 		return false
 	}
-	return c.inQuery || c.is(p.value) || isKey(p.value)
+	return c.inQuery || c.is(p.Value) || isKey(p.Value)
 }
 
 // is reports whether a text is the key that was evaluated.
-func (c credential) is(text string) bool { return c.value != "" && text == c.value }
+func (c Credential) is(text string) bool { return c.value != "" && text == c.value }
 
-// query gives rawQuery without the key, every other byte as it was.
-func (c credential) query(rawQuery string) string {
-	return dropParameters(rawQuery, c.hides)
+// Query gives rawQuery without the key, every other byte as it was.
+func (c Credential) Query(rawQuery string) string {
+	return dropParameters(rawQuery, c.Hides)
 }
 
-// referer gives a Referer value without keys: a page that was opened with a key in
+// Referer gives a Referer value without keys: a page that was opened with a key in
 // its address sends that address along.
-func (c credential) referer(value string) string {
-	drop := func(p parameter) bool {
-		return c.is(p.value) || strings.EqualFold(p.name, keyParameter) && isKey(p.value)
+func (c Credential) Referer(value string) string {
+	drop := func(p Parameter) bool {
+		return c.is(p.Value) || strings.EqualFold(p.Name, keyParameter) && isKey(p.Value)
 	}
 	page, fragment, _ := strings.Cut(value, "#")
 	base, query, _ := strings.Cut(page, "?")
@@ -102,7 +109,7 @@ const minNested = 16
 
 // showsIn reports whether a key is somewhere in an address, however often it is
 // encoded there.
-func (c credential) showsIn(text string) bool {
+func (c Credential) showsIn(text string) bool {
 	for range maxEncodings {
 		if isKey(text) || len(c.value) >= minNested && strings.Contains(text, c.value) {
 			return true
@@ -148,19 +155,19 @@ func maskKeys(text string) string {
 	return b.String() + text[done:]
 }
 
-// parameter is one part of a query.
-type parameter struct{ raw, name, value string }
+// Parameter is one part of a query.
+type Parameter struct{ raw, Name, Value string }
 
-// parseQuery splits a query. Unlike net/url it loses nothing: a part with a bad
+// ParseQuery splits a query. Unlike net/url it loses nothing: a part with a bad
 // escape is kept as it is written, as the stock host does.
-func parseQuery(raw string) []parameter {
-	var found []parameter
+func ParseQuery(raw string) []Parameter {
+	var found []Parameter
 	for part := range strings.SplitSeq(raw, "&") {
 		if part == "" {
 			continue
 		}
 		name, value, _ := strings.Cut(part, "=")
-		found = append(found, parameter{raw: part, name: unescape(name), value: unescape(value)})
+		found = append(found, Parameter{raw: part, Name: unescape(name), Value: unescape(value)})
 	}
 	return found
 }
@@ -174,8 +181,8 @@ func unescape(s string) string {
 
 // dropParameters gives a query without some parameters; without any to drop, as it
 // is to the byte.
-func dropParameters(raw string, drop func(parameter) bool) string {
-	all := parseQuery(raw)
+func dropParameters(raw string, drop func(Parameter) bool) string {
+	all := ParseQuery(raw)
 	if !slices.ContainsFunc(all, drop) {
 		return raw
 	}
@@ -188,10 +195,10 @@ func dropParameters(raw string, drop func(parameter) bool) string {
 	return strings.Join(kept, "&")
 }
 
-// ours reports whether a client's header field must not reach the function
+// Ours reports whether a client's header field must not reach the function
 // because it could pass for one of ours. Servers behind a CGI-like interface
 // cannot tell "_" from "-", hence the comparison.
-func ours(name string) bool {
+func Ours(name string) bool {
 	return len(name) > len(ownPrefix) && strings.EqualFold(dashed(name[:len(ownPrefix)]), ownPrefix)
 }
 
