@@ -36,8 +36,7 @@ func (a *assignment) edit(set *accesskey.Set, _ bool) error {
 			WithNext("choose another name; rotating a key makes such names")
 	}
 	if exists && holds(old, a.value) {
-		a.key, a.created = a.sec.set(set, a.name, old.Value)
-		return nil
+		return a.again(set, old, meta, metaErr)
 	}
 	if err := a.clash(*set); err != nil {
 		return err
@@ -58,6 +57,22 @@ func (a *assignment) edit(set *accesskey.Set, _ bool) error {
 		endFormer(set, a.sec.Kind, old.Name)
 	}
 	a.key, a.created = a.sec.put(set, next)
+	return nil
+}
+
+// again gives the key the value it has: only the way in which that is kept may
+// change, from the value to a verifier of it.
+func (a *assignment) again(set *accesskey.Set, old accesskey.Key, meta accesskey.Meta, metaErr error) error {
+	hash := a.ring.hashed(a.sec, old) && !accesskey.LooksLikeVerifier(old.Value)
+	if !hash || metaErr != nil || len(a.value) < accesskey.MinHashedLen {
+		a.key, a.created = a.sec.set(set, a.name, old.Value)
+		return nil
+	}
+	made := meta.Created
+	if made.IsZero() {
+		made = a.ring.cfg.Clock.Now() // its age is not known: it is counted from here
+	}
+	a.key, a.created = a.sec.put(set, a.ring.valued(*set, a.sec, withName(old, a.name), meta, a.value, made))
 	return nil
 }
 

@@ -135,13 +135,17 @@ func (n *Node) ringOf(ctx context.Context, a app.App) (*keyring.Ring, error) {
 
 // newRing makes the keyring of an app on the store that its settings choose.
 func (n *Node) newRing(ctx context.Context, a app.App, s hosted.Settings) (*keyring.Ring, keystore.Store, error) {
+	hash, err := keyring.ParseValues(s.Get(keyring.ValuesSetting))
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := n.openKeys(ctx, a, s)
 	if err != nil {
 		return nil, nil, err
 	}
 	ring, err := keyring.New(keyring.Config{
 		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name), OnEvent: n.auditKeys(a),
-		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
+		Mode: keyring.ParseMode(s.Get(flagsSetting)), HashOnly: hash,
 	})
 	return ring, store, err
 }

@@ -228,8 +228,12 @@ func tellInClear(cfg Config) func(keyring.Event) {
 
 func newRing(cfg Config, store keystore.Store, s settings, log *slog.Logger, onEvent func(keyring.Event)) (*keyring.Ring, error) {
 	uses, restrictions := keyNotes(cfg)
+	hash, err := keyring.ParseValues(s.Get(keyring.ValuesSetting))
+	if err != nil {
+		return nil, err
+	}
 	return keyring.New(keyring.Config{
 		Store: store, Clock: cfg.Clock, Log: log, OnEvent: onEvent, Usage: uses, Memory: restrictions,
-		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")),
+		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")), HashOnly: hash,
 	})
 }
