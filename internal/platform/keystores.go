@@ -26,6 +26,15 @@ import (
 // the control plane too.
 func (n *Node) openKeys(ctx context.Context, a app.App, s hosted.Settings) (keystore.Store, error) {
 	before := controlplane.New(n.store, keyPlace(a))
+	store, err := n.openKeysOf(ctx, a, s, before)
+	if err != nil || store == keystore.Store(before) {
+		return store, err
+	}
+	return guard(store, before, a.Name), nil
+}
+
+// openKeysOf is openKeys for who looks after the keys of before by itself.
+func (n *Node) openKeysOf(ctx context.Context, a app.App, s hosted.Settings, before *controlplane.Store) (keystore.Store, error) {
 	own := func() (keystore.Store, error) { return before, nil }
 	cfg := stores.Config{
 		Setting: s.Get, Default: own, Files: own, Credential: n.keyCredential(a), Transport: keyTransport{n},
@@ -38,11 +47,7 @@ func (n *Node) openKeys(ctx context.Context, a app.App, s hosted.Settings) (keys
 	if kind, bad := stores.ParseKind(s.Get(stores.TypeSetting)); err != nil && bad == nil && kind == stores.Blob {
 		return nil, err
 	}
-	store, err := stores.Open(ctx, cfg)
-	if err != nil || store == keystore.Store(before) {
-		return store, err
-	}
-	return guard(store, before, a.Name), nil
+	return stores.Open(ctx, cfg)
 }
 
 // keySettings gives the settings that choose the store of an app that does not run;
@@ -58,6 +63,11 @@ func (n *Node) keySettings(ctx context.Context, a app.App) (hosted.Settings, err
 	if hosted.Settings(whole.Settings).Get(stores.TypeSetting) == "" {
 		return nil, nil
 	}
+	return n.withValues(ctx, whole)
+}
+
+// withValues gives the settings of an app as for a start.
+func (n *Node) withValues(ctx context.Context, whole app.Snapshot) (hosted.Settings, error) {
 	values, err := n.references.Values(ctx, whole)
 	if err != nil {
 		return nil, err

@@ -85,9 +85,10 @@ type Migration struct {
 // PlanMigration says what copying the keys of the app in cfg.Dir would do. Places
 // are values of AzureWebJobsSecretStorageType, whose other settings are the app's;
 // "files:FOLDER" is another folder of files, in the form that a stock host reads.
-// Nothing is made or changed. It returns problem.Invalid for places that cannot be
-// and the errors of stores that cannot be opened or listed.
-func PlanMigration(ctx context.Context, cfg Config, from, to string) (*Migration, error) {
+// Nothing is made or changed. It returns problem.Invalid for places that cannot be,
+// problem.Conflict where keys in use would be replaced, and the errors of stores that
+// cannot be opened or listed.
+func PlanMigration(ctx context.Context, cfg Config, from, to string, o migrate.Options) (*Migration, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -101,6 +102,10 @@ func PlanMigration(ctx context.Context, cfg Config, from, to string) (*Migration
 	if err != nil {
 		return nil, err
 	}
+	if used, err := openPlace(ctx, cfg, s, "to", inUse(s), false); o.Replace && err == nil && used.String() == target.String() {
+		return nil, problem.New(problem.Conflict, "the app uses the keys in "+target.String()+"; they are not replaced").
+			WithNext("leave out --replace, or set " + stores.TypeSetting + " to the other store")
+	}
 	m := &Migration{From: source.String(), To: target.String()}
 	m.apply = func(ctx context.Context) ([]migrate.Step, error) {
 		target, err := openPlace(ctx, cfg, s, "to", to, true)
@@ -109,8 +114,16 @@ func PlanMigration(ctx context.Context, cfg Config, from, to string) (*Migration
 		}
 		return migrate.Apply(ctx, source, target, m.Steps)
 	}
-	m.Steps, err = migrate.Plan(ctx, source, target)
+	m.Steps, err = migrate.Plan(ctx, source, target, o)
 	return m, err
+}
+
+// inUse gives the place of the keys that a start takes.
+func inUse(s settings) string {
+	if kind := s.Get(stores.TypeSetting); kind != "" {
+		return kind
+	}
+	return string(stores.Files)
 }
 
 // Apply does what was planned and updates Steps. What it was about to write and

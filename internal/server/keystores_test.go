@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/keystore/migrate"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/test/azurite"
@@ -40,7 +41,7 @@ func TestKeysMoveToABlobAndBack(t *testing.T) {
 	before := values(t, cfg)
 	storage := azurite.Start(t, azurite.Options{})
 	cfg.Environ = append(cfg.Environ, "AzureWebJobsStorage="+storage.ConnectionString(), "WEBSITE_SITE_NAME=shop")
-	m, err := server.PlanMigration(t.Context(), cfg, "files", "blob")
+	m, err := server.PlanMigration(t.Context(), cfg, "files", "blob", migrate.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestKeysMoveToABlobAndBack(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	if m, err = server.PlanMigration(t.Context(), there, "blob", "files:"+t.TempDir()+"/back"); err != nil {
+	if m, err = server.PlanMigration(t.Context(), there, "blob", "files:"+t.TempDir()+"/back", migrate.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Apply(t.Context()); err != nil || len(m.Steps) != 2 {
@@ -94,7 +95,7 @@ func TestARenewedSignatureIsReadFromTheSettings(t *testing.T) {
 
 func TestPlacesThatAreNoneAreRefused(t *testing.T) {
 	for _, place := range []string{"", "etcd", "files:", "blob:there", ":x"} {
-		if _, err := server.PlanMigration(t.Context(), shop(t), "files", place); !errors.Is(err, problem.Invalid) {
+		if _, err := server.PlanMigration(t.Context(), shop(t), "files", place, migrate.Options{}); !errors.Is(err, problem.Invalid) {
 			t.Errorf("%q: %v", place, err)
 		}
 	}

@@ -65,6 +65,8 @@ type Config struct {
 	// HostStatus gives what the app's host says of itself, without needing it to
 	// run. nil: a status made of what is known here.
 	HostStatus func(ctx context.Context, app App) (any, error)
+	// KeyStores moves keys between stores. nil: the operation is refused.
+	KeyStores KeyStores
 }
 
 // Provider has the operations.
@@ -91,6 +93,7 @@ func (p *Provider) Operations() []arm.Operation {
 		{Method: "PUT", Pattern: functionPath + "/properties/state", Action: siteType + "/functions/properties/write", Handler: p.setState},
 		{Method: "GET", Pattern: sitePath + "/functions/admin/token", Action: siteType + "/functions/token/action", Secret: true, Handler: p.token},
 		{Method: "GET", Pattern: sitePath + "/host/default/properties/status", Action: siteType + "/host/properties/read", Handler: p.hostStatus},
+		{Method: "POST", Pattern: sitePath + "/host/default/migratekeys", Action: siteType + "/host/migratekeys/action", Handler: p.migrateKeys},
 	}
 	ops = append(ops, p.keyOperations()...)
 	return append(ops, p.deploymentOperations()...)

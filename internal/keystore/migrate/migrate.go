@@ -6,9 +6,13 @@
 package migrate
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -24,7 +28,8 @@ type State string
 const (
 	Missing State = "missing" // the destination lacks it, or some of its keys
 	Same    State = "same"    // the destination has the same keys
-	Copied  State = "copied"  // it was missing and is now the same, as was read back
+	Differs State = "differs" // the destination has other keys, which copying would replace; only if that is asked for
+	Copied  State = "copied"  // it was missing or differed and is now the same, as was read back
 	Blocked State = "blocked" // it cannot be copied; Err says why
 )
 
@@ -34,14 +39,26 @@ type Step struct {
 	State State
 	Keys  int   // in the source
 	Err   error // of a Blocked document
+	// Replaced names the keys of the destination whose values a Differs document
+	// takes from it.
+	Replaced []string
+}
+
+// Options say what else a migration may do.
+type Options struct {
+	// Replace lets what the source has take the place of what the destination has:
+	// a former copy, in a store that nobody uses.
+	Replace bool
 }
 
 // Plan compares two stores, changing nothing: a step for each document of the
 // source, in order. A document is Blocked if it cannot be read, if the destination
-// has other keys than the source, or if it would lose metadata there. The error is
+// has other keys or metadata than the source, unless they may be replaced, or if it
+// would lose metadata there. A document that the destination cannot read is never
+// replaced. The error is
 // that of a source that cannot list its documents or of a destination that cannot be
 // reached, and problem.Invalid for a store and itself.
-func Plan(ctx context.Context, from, to keystore.Store) ([]Step, error) {
+func Plan(ctx context.Context, from, to keystore.Store, o Options) ([]Step, error) {
 	if from.String() == to.String() {
 		return nil, problem.New(problem.Invalid, "the keys are in "+to.String()+" already").
 			WithNext("name two different stores, or two folders")
@@ -55,7 +72,7 @@ func Plan(ctx context.Context, from, to keystore.Store) ([]Step, error) {
 	}
 	steps := make([]Step, len(docs))
 	for i, doc := range docs {
-		steps[i] = compare(ctx, from, to, doc)
+		steps[i] = compare(ctx, from, to, doc, o)
 	}
 	return steps, nil
 }
@@ -71,7 +88,7 @@ func Blockers(steps []Step) error {
 	return errors.Join(errs...)
 }
 
-func compare(ctx context.Context, from, to keystore.Store, doc keystore.Doc) Step {
+func compare(ctx context.Context, from, to keystore.Store, doc keystore.Doc, o Options) Step {
 	s := Step{Doc: doc}
 	source, _, err := from.Load(ctx, doc)
 	if err != nil {
@@ -83,10 +100,18 @@ func compare(ctx context.Context, from, to keystore.Store, doc keystore.Doc) Ste
 		return s.blocked(fmt.Errorf("key document %q of the destination: %w", string(doc), err))
 	}
 	s.State = Missing
-	if err == nil && equal(source, have) {
+	if err == nil && contains(have, source) && len(all(have)) == len(all(source)) {
 		s.State = Same
-	} else if err := copyable(doc, source, have, to); err != nil {
+		return s
+	}
+	if err := writable(doc, source, to); err != nil {
 		return s.blocked(err)
+	}
+	if clash := clashes(source, have); len(clash) > 0 {
+		if !o.Replace {
+			return s.blocked(inTheWay(doc, clash, to))
+		}
+		s.State, s.Replaced = Differs, clash
 	}
 	return s
 }
@@ -96,9 +121,14 @@ func (s Step) blocked(err error) Step {
 	return s
 }
 
-// copyable says why a document of the source must not take the place of what the
-// destination has.
-func copyable(doc keystore.Doc, source, have keystore.Document, to keystore.Store) error {
+func inTheWay(doc keystore.Doc, clash []string, to keystore.Store) error {
+	return problem.New(problem.Conflict, fmt.Sprintf("%s has another %s of %q than the source", to, strings.Join(clash, ", "), string(doc))).
+		WithNext("decide which one counts, and delete the other; if what the destination has is an old copy that nobody uses, add --replace; nothing was changed")
+}
+
+// writable says why a document of the source cannot be written to the destination
+// whatever is there.
+func writable(doc keystore.Doc, source keystore.Document, to keystore.Store) error {
 	if _, err := keystore.Normal(doc, source); err != nil {
 		return err
 	}
@@ -106,96 +136,184 @@ func copyable(doc keystore.Doc, source, have keystore.Document, to keystore.Stor
 		return problem.New(problem.ReadOnly, to.String()+" cannot be written from here").
 			WithNext("its documentation says how keys come there")
 	}
-	wanted := all(source)
-	for id, key := range all(have) {
-		if other, ok := wanted[id]; !ok || other.Value != key.Value {
-			return problem.New(problem.Conflict, fmt.Sprintf("%s has another %s of %q than the source", to, id, string(doc))).
-				WithNext("decide which one counts, and delete the other; nothing was changed")
-		}
-	}
-	if name := described(source); name != "" && !to.Capabilities().Metadata {
-		return problem.New(problem.Unsupported, fmt.Sprintf("%s cannot keep what %s of %q has besides its value, such as limits", to, name, string(doc))).
-			WithNext("take that off the key, or choose a store that keeps it: files or blob")
+	if names := described(source); len(names) > 0 && !to.Capabilities().Metadata {
+		return problem.New(problem.Unsupported, fmt.Sprintf("%s cannot keep what %s of %q has besides its value, such as limits",
+			to, strings.Join(names, ", "), string(doc))).
+			WithNext("take that off, or choose a store that keeps it: files or blob")
 	}
 	return nil
 }
 
-// described names something in a document that has extra members; "" for none.
-func described(d keystore.Document) string {
+// clashes names what the destination has and the source has otherwise or not.
+func clashes(source, have keystore.Document) []string {
+	var names []string
+	wanted := all(source)
+	for id, key := range all(have) {
+		other, ok := wanted[id]
+		if !ok || other.Value != key.Value {
+			names = append(names, id)
+		} else if len(key.Extra) > 0 && len(other.Extra) > 0 && !sameExtra(other.Extra, key.Extra) {
+			names = append(names, "notes or limits of "+id)
+		}
+	}
+	if len(have.Extra) > 0 && len(source.Extra) > 0 && !sameExtra(source.Extra, have.Extra) {
+		names = append(names, "notes of the document")
+	}
+	slices.Sort(names)
+	return names
+}
+
+// merged is what is written: the source's document, with what the destination alone
+// notes of a key of the same value.
+func merged(source, have keystore.Document) keystore.Document {
+	d := source.Clone()
+	known := all(have)
+	keep := func(id string, key *accesskey.Key) {
+		if old, ok := known[id]; ok && len(key.Extra) == 0 && old.Value == key.Value {
+			key.Extra = old.Extra
+		}
+	}
+	keep(masterID, &d.Keys.Master)
+	for i := range d.Keys.Keys {
+		keep(keyID(d.Keys.Keys[i]), &d.Keys.Keys[i])
+	}
+	for i := range d.Keys.System {
+		keep(systemID(d.Keys.System[i]), &d.Keys.System[i])
+	}
+	if len(d.Extra) == 0 {
+		d.Extra = have.Extra
+	}
+	return d
+}
+
+// described names what a document has extra members of.
+func described(d keystore.Document) []string {
+	var names []string
 	for id, key := range all(d) {
 		if len(key.Extra) > 0 {
-			return id
+			names = append(names, id)
 		}
 	}
 	if len(d.Extra) > 0 {
-		return "the document"
+		names = append(names, "the document")
 	}
-	return ""
+	slices.Sort(names)
+	return names
 }
+
+const masterID = "master key"
+
+func keyID(k accesskey.Key) string    { return fmt.Sprintf("key %q", strings.ToLower(k.Name)) }
+func systemID(k accesskey.Key) string { return fmt.Sprintf("system key %q", strings.ToLower(k.Name)) }
 
 // all gives the keys of a document by what they are called in messages.
 func all(d keystore.Document) map[string]accesskey.Key {
 	keys := map[string]accesskey.Key{}
 	if d.Keys.Master.Value != "" {
-		keys["master key"] = d.Keys.Master
+		keys[masterID] = d.Keys.Master
 	}
 	for _, k := range d.Keys.Keys {
-		keys[fmt.Sprintf("key %q", strings.ToLower(k.Name))] = k
+		keys[keyID(k)] = k
 	}
 	for _, k := range d.Keys.System {
-		keys[fmt.Sprintf("system key %q", strings.ToLower(k.Name))] = k
+		keys[systemID(k)] = k
 	}
 	return keys
 }
 
-// equal reports whether two documents have the same keys, by name and value.
-func equal(a, b keystore.Document) bool {
-	left, right := all(a), all(b)
-	for id, key := range left {
-		if other, ok := right[id]; !ok || other.Value != key.Value {
+// contains reports whether have has every key of source, with its value and what is
+// noted of it.
+func contains(have, source keystore.Document) bool {
+	known := all(have)
+	for id, key := range all(source) {
+		other, ok := known[id]
+		if !ok || other.Value != key.Value || len(key.Extra) > 0 && !sameExtra(key.Extra, other.Extra) {
 			return false
 		}
 	}
-	return len(left) == len(right)
+	return len(source.Extra) == 0 || sameExtra(source.Extra, have.Extra)
 }
 
-// Apply copies what is Missing, reads each document back from both stores and
-// compares them: the steps tell how all of it stands then. It writes nothing if a
-// step is Blocked. It ends at the first error; to go on, plan and apply again. It
-// returns problem.Conflict if a store was changed meanwhile.
+// sameExtra compares members by what their JSON means: stores may write it otherwise.
+func sameExtra(a, b map[string][]byte) bool {
+	return maps.EqualFunc(a, b, func(x, y []byte) bool { return reflect.DeepEqual(meaning(x), meaning(y)) })
+}
+
+func meaning(raw []byte) any {
+	var v any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if dec.Decode(&v) != nil {
+		return string(raw)
+	}
+	return v
+}
+
+// Apply copies what is Missing or Differs, reads each document back from both stores
+// and compares them; when all are copied it compares everything once more: the steps
+// tell how all of it stands then. It writes nothing if a step is Blocked. It ends at
+// the first error; to go on, plan and apply again. It returns problem.Conflict if a
+// store was changed meanwhile.
 func Apply(ctx context.Context, from, to keystore.Store, steps []Step) ([]Step, error) {
 	steps = slices.Clone(steps)
 	if err := Blockers(steps); err != nil {
 		return steps, err
 	}
 	for i, s := range steps {
-		if s.State != Missing {
+		if s.State != Missing && s.State != Differs {
 			continue
 		}
-		if err := transfer(ctx, from, to, s.Doc); err != nil {
+		if err := transfer(ctx, from, to, s); err != nil {
 			return steps, err
 		}
 		steps[i].State = Copied
 	}
-	return steps, nil
+	return steps, verify(ctx, from, to)
 }
 
-func transfer(ctx context.Context, from, to keystore.Store, doc keystore.Doc) error {
-	source, _, err := from.Load(ctx, doc)
+// verify makes sure that nothing of the source is missing from the destination.
+func verify(ctx context.Context, from, to keystore.Store) error {
+	now, err := Plan(ctx, from, to, Options{})
 	if err != nil {
 		return err
 	}
-	_, _, err = to.Update(ctx, doc, func(have keystore.Document, _ bool) (keystore.Document, error) {
-		return source, copyable(doc, source, have, to)
+	for _, s := range now {
+		if s.State != Same {
+			return changedMeanwhile(s.Doc)
+		}
+	}
+	return nil
+}
+
+func changedMeanwhile(doc keystore.Doc) error {
+	return problem.New(problem.Conflict, fmt.Sprintf("key document %q was changed while it was copied", string(doc))).
+		WithNext("do it again when nobody changes keys")
+}
+
+func transfer(ctx context.Context, from, to keystore.Store, s Step) error {
+	source, _, err := from.Load(ctx, s.Doc)
+	if err != nil {
+		return err
+	}
+	_, _, err = to.Update(ctx, s.Doc, func(have keystore.Document, _ bool) (keystore.Document, error) {
+		if err := writable(s.Doc, source, to); err != nil {
+			return have, err
+		}
+		// Only what the plan named is replaced.
+		clash := clashes(source, have)
+		clash = slices.DeleteFunc(clash, func(id string) bool { return slices.Contains(s.Replaced, id) })
+		if len(clash) > 0 {
+			return have, inTheWay(s.Doc, clash, to)
+		}
+		return merged(source, have), nil
 	})
 	if err != nil {
 		return err
 	}
-	if check := compare(ctx, from, to, doc); check.State == Blocked {
+	if check := compare(ctx, from, to, s.Doc, Options{Replace: true}); check.State == Blocked {
 		return check.Err
 	} else if check.State != Same {
-		return problem.New(problem.Conflict, fmt.Sprintf("key document %q was changed while it was copied", string(doc))).
-			WithNext("do it again when nobody changes keys")
+		return changedMeanwhile(s.Doc)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func load(t *testing.T, s keystore.Store, doc keystore.Doc) keystore.Document {
 
 func plan(t *testing.T, from, to keystore.Store) []migrate.Step {
 	t.Helper()
-	steps, err := migrate.Plan(t.Context(), from, to)
+	steps, err := migrate.Plan(t.Context(), from, to, migrate.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,101 @@ func TestAChangeMeanwhileIsNoticed(t *testing.T) {
 
 func TestAStoreIsNotCopiedOntoItself(t *testing.T) {
 	from, _ := pair()
-	if _, err := migrate.Plan(t.Context(), from, from); !errors.Is(err, problem.Invalid) {
+	if _, err := migrate.Plan(t.Context(), from, from, migrate.Options{}); !errors.Is(err, problem.Invalid) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAChangeOfWhatWasCopiedAlreadyIsNoticed: the last document's copy is the moment
+// when another one changes.
+func TestAChangeOfWhatWasCopiedAlreadyIsNoticed(t *testing.T) {
+	for name, doc := range map[string]keystore.Doc{"changed": "hello", "new": "late"} {
+		t.Run(name, func(t *testing.T) {
+			from, to := pair()
+			put(t, from, "hello", keystoretest.Function("a"))
+			put(t, from, "zebra", keystoretest.Function("z"))
+			steps, writes := plan(t, from, to), 0
+			to.after = func() {
+				if writes++; writes == 2 {
+					put(t, from, doc, keystoretest.Function("changed"))
+				}
+			}
+			if _, err := migrate.Apply(t.Context(), from, to, steps); !errors.Is(err, problem.Conflict) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestNotesAndLimitsCome: what is noted of a key is part of it; what only the
+// destination notes stays, and what both note otherwise is in the way.
+func TestNotesAndLimitsCome(t *testing.T) {
+	noted := func(text string) keystore.Document {
+		d := keystoretest.Function("a")
+		d.Keys.Keys[0].Extra = map[string][]byte{"latchkey": []byte(text)}
+		return d
+	}
+	const limits, same, other = `{"v":1,"disabled":true}`, `{ "disabled": true, "v": 1 }`, `{"v":1}`
+	tests := map[string]struct {
+		source, have keystore.Document
+		state        migrate.State
+		want         string // what the destination notes in the end
+	}{
+		"only the source":      {noted(limits), keystoretest.Function("a"), migrate.Missing, limits},
+		"only the destination": {keystoretest.Function("a"), noted(limits), migrate.Same, limits},
+		"both, spelled apart":  {noted(limits), noted(same), migrate.Same, `{"disabled":true,"v":1}`},
+		"both, otherwise":      {noted(limits), noted(other), migrate.Blocked, other},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			from, to := pair()
+			put(t, from, "hello", tt.source)
+			put(t, to, "hello", tt.have)
+			steps := plan(t, from, to)
+			if steps[0].State != tt.state {
+				t.Errorf("%+v", steps)
+			}
+			_, err := migrate.Apply(t.Context(), from, to, steps)
+			if (err != nil) != (tt.state == migrate.Blocked) {
+				t.Error(err)
+			}
+			if got := load(t, to, "hello").Keys.Keys[0].Extra["latchkey"]; string(got) != tt.want {
+				t.Errorf("noted: %s", got)
+			}
+		})
+	}
+}
+
+// TestAnOldCopyIsReplacedOnlyIfAsked: and only what the plan named.
+func TestAnOldCopyIsReplacedOnlyIfAsked(t *testing.T) {
+	from, to := pair()
+	put(t, from, "hello", keystoretest.Function("new"))
+	put(t, to, "hello", keystoretest.Function("old"))
+	if steps := plan(t, from, to); steps[0].State != migrate.Blocked {
+		t.Fatalf("%+v", steps)
+	}
+	replace := func() []migrate.Step {
+		steps, err := migrate.Plan(t.Context(), from, to, migrate.Options{Replace: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return steps
+	}
+	steps := replace()
+	if steps[0].State != migrate.Differs || len(steps[0].Replaced) == 0 {
+		t.Fatalf("%+v", steps)
+	}
+	more := keystoretest.Function("old")
+	more.Keys.Keys = append(more.Keys.Keys, accesskey.Key{Name: "later", Value: "a key of later"})
+	put(t, to, "hello", more)
+	if _, err := migrate.Apply(t.Context(), from, to, steps); !errors.Is(err, problem.Conflict) {
+		t.Errorf("a key that the plan did not name: %v", err)
+	}
+	done, err := migrate.Apply(t.Context(), from, to, replace())
+	if err != nil || done[0].State != migrate.Copied {
+		t.Fatalf("%+v %v", done, err)
+	}
+	if diff := cmp.Diff(load(t, from, "hello"), load(t, to, "hello")); diff != "" {
+		t.Error(diff)
 	}
 }
