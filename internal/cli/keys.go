@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/cli/manage"
+	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -16,7 +18,7 @@ import (
 func newKeys(env *Env) *cobra.Command {
 	c := newGroup("keys", "List, show and change access keys",
 		newKeysList(env), newKeysShow(env), newKeysSet(env), newKeysRenew(env), newKeysDelete(env),
-		newKeysRotate(env), newKeysDisable(env), newKeysEnable(env), newKeysExpire(env), newKeysUsage(env))
+		newKeysRotate(env), newKeysEndOverlap(env), newKeysDisable(env), newKeysEnable(env), newKeysExpire(env), newKeysUsage(env))
 	c.Long = "Works on the app's key store directly, whether the app runs or not; a running\n" +
 		"app notices changes by itself. With --app NAME the app is one of an installation, and\n" +
 		"its keys are reached through the management API.\n\n" +
@@ -69,6 +71,16 @@ type keyBook interface {
 	Set(ctx context.Context, sec keyring.Section, name, value string) (key accesskey.Key, created bool, err error)
 	Renew(ctx context.Context, sec keyring.Section, name string) (key accesskey.Key, created bool, err error)
 	Delete(ctx context.Context, sec keyring.Section, name string) error
+
+	Rotate(ctx context.Context, sec keyring.Section, name string, overlap time.Duration) (keyring.Rotation, error)
+	EndOverlap(ctx context.Context, sec keyring.Section, name string) error
+	Disable(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
+	Enable(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
+	Expire(ctx context.Context, sec keyring.Section, name string, at time.Time) (accesskey.Key, error)
+	SetMeta(ctx context.Context, sec keyring.Section, name string, change func(*accesskey.Meta) error) (accesskey.Key, error)
+	Usage(ctx context.Context, sec keyring.Section) ([]keyring.Use, error)
+	// Describe gives what is kept about the keys of a section, in the order of List.
+	Describe(ctx context.Context, sec keyring.Section) ([]keyinfo.Info, error)
 	Close()
 }
 

@@ -69,11 +69,9 @@ func readKeys(ctx context.Context, keys keyBook, sections []keyring.Section, sho
 	list := []keyView{}
 	var unread unreadKeys
 	for _, sec := range sections {
-		found, err := keys.List(ctx, sec)
+		found, err := viewSection(ctx, keys, sec, show)
 		unread.add(err)
-		for _, key := range found {
-			list = append(list, viewKey(sec, key, show))
-		}
+		list = append(list, found...)
 	}
 	return list, unread.err()
 }

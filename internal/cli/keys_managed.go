@@ -9,73 +9,40 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
-	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
-	"github.com/latchkey/latchkey/internal/server"
 )
 
-// managedBook is the keys of an app about which more is kept than their values.
-type managedBook interface {
-	keyBook
-	Rotate(ctx context.Context, sec keyring.Section, name string, overlap time.Duration) (keyring.Rotation, error)
-	Disable(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
-	Enable(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
-	Expire(ctx context.Context, sec keyring.Section, name string, at time.Time) (accesskey.Key, error)
-	SetMeta(ctx context.Context, sec keyring.Section, name string, change func(*accesskey.Meta) error) (accesskey.Key, error)
-	Usage(ctx context.Context, sec keyring.Section) ([]keyring.Use, error)
-}
-
-var _ managedBook = (*server.Keys)(nil) // the keys of an app in a folder
-
-// needFolder refuses what the management API has no operations for.
-func (f *keyFlags) needFolder() error {
-	if f.app == "" {
-		return nil
-	}
-	return problem.New(problem.Unsupported, "keys of an app of an installation cannot be rotated, disabled, restricted or counted yet").
-		WithNext("with --app there are keys list, show, set, renew and delete; " +
-			"keys set NAME --generate makes a second key, which can take over from the first")
-}
-
-// oneManaged is one key of an app in a folder, of which it is known that it is
-// there.
-type oneManaged struct {
-	*oneKey
-	keys managedBook
-	key  accesskey.Key
-}
-
-func (f *keyFlags) openManaged(ctx context.Context, env *Env, name, dir string) (*oneManaged, error) {
-	if err := f.needFolder(); err != nil {
-		return nil, err
-	}
+// openManaged is open for a key that must be there, which it gives too.
+func (f *keyFlags) openManaged(ctx context.Context, env *Env, name, dir string) (*oneKey, accesskey.Key, error) {
 	k, err := f.open(ctx, env, name, dir)
 	if err != nil {
-		return nil, err
+		return nil, accesskey.Key{}, err
 	}
-	m := &oneManaged{oneKey: k}
-	if m.key, err = k.get(ctx); err != nil {
+	key, err := k.get(ctx)
+	if err != nil {
 		k.close()
-		return nil, err
+		return nil, key, err
 	}
-	m.keys = k.keys.(managedBook) // an app in a folder has them, see above
-	return m, nil
+	return k, key, nil
 }
 
 // newManaged makes a command that changes one key and shows it.
-func newManaged(env *Env, c *cobra.Command, change func(ctx context.Context, f *keyFlags, k *oneManaged) (accesskey.Key, error)) *cobra.Command {
+func newManaged(env *Env, c *cobra.Command, change func(ctx context.Context, k *oneKey, was accesskey.Key) (accesskey.Key, error)) *cobra.Command {
 	var f keyFlags
 	c.Args = cobra.RangeArgs(1, 2)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		name, dir := nameAndDir(args)
-		k, err := f.openManaged(cmd.Context(), env, name, dir)
+		k, was, err := f.openManaged(cmd.Context(), env, name, dir)
 		if err != nil {
 			return err
 		}
 		defer k.close()
-		key, err := change(cmd.Context(), &f, k)
+		key, err := change(cmd.Context(), k, was)
 		if err != nil {
 			return err
+		}
+		if key.Value == "" { // not told again
+			key.Value = was.Value
 		}
 		return printKey(env, f.out, viewKey(k.sec, key, f.show))
 	}
@@ -91,7 +58,7 @@ func newKeysDisable(env *Env) *cobra.Command {
 			"401 until latchkey keys enable. The master key cannot be switched off.",
 		Example: "  latchkey keys disable partner --function hello",
 	}
-	return newManaged(env, c, func(ctx context.Context, _ *keyFlags, k *oneManaged) (accesskey.Key, error) {
+	return newManaged(env, c, func(ctx context.Context, k *oneKey, _ accesskey.Key) (accesskey.Key, error) {
 		key, err := k.keys.Disable(ctx, k.sec, k.name)
 		if err == nil {
 			fmt.Fprintln(env.Stderr, "disabled; whoever presents it gets 401 until it is enabled")
@@ -108,7 +75,7 @@ func newKeysEnable(env *Env) *cobra.Command {
 			"work because it is enabled.",
 		Example: "  latchkey keys enable partner --function hello",
 	}
-	return newManaged(env, c, func(ctx context.Context, _ *keyFlags, k *oneManaged) (accesskey.Key, error) {
+	return newManaged(env, c, func(ctx context.Context, k *oneKey, _ accesskey.Key) (accesskey.Key, error) {
 		key, err := k.keys.Enable(ctx, k.sec, k.name)
 		if err == nil {
 			fmt.Fprintln(env.Stderr, "enabled")
@@ -132,10 +99,10 @@ func newKeysExpire(env *Env) *cobra.Command {
 	c.Flags().StringVar(&at, "at", "", "when it ends, in UTC unless the time has a zone")
 	c.Flags().StringVar(&in, "in", "", "how long from now it ends, such as 12h or 30d")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return newManaged(env, c, func(ctx context.Context, _ *keyFlags, k *oneManaged) (accesskey.Key, error) {
+	return newManaged(env, c, func(ctx context.Context, k *oneKey, was accesskey.Key) (accesskey.Key, error) {
 		end, err := endTime(at, in, time.Now())
 		if err == nil && end.IsZero() {
-			err = confirm(ctx, env, yes, loss(k.sec, k.key), "end it?")
+			err = confirm(ctx, env, yes, loss(k.sec, was), "end it?")
 		}
 		if err != nil {
 			return accesskey.Key{}, err

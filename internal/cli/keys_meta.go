@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keyinfo"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // none takes a note or restriction away.
@@ -24,6 +26,9 @@ func (f *metaFlags) any() bool { return len(f.changes) > 0 }
 func (f *metaFlags) apply(m *accesskey.Meta) error {
 	for _, change := range f.changes {
 		change(m)
+	}
+	if m.Rate.N == 0 && m.Rate.Burst > 0 {
+		return problem.New(problem.Invalid, "rate.burst: there is no rate that it could be of").WithNext("give --rate, too")
 	}
 	return nil
 }
@@ -67,24 +72,56 @@ var metaTable = []metaFlag{
 		return func(m *accesskey.Meta) { m.CIDRs = list }, err
 	}},
 	{"method", "HTTP methods the key works with, with commas between", func(s string) (func(*accesskey.Meta), error) {
-		return func(m *accesskey.Meta) { m.Methods = commaList(strings.ToUpper(s)) }, nil
+		list := commaList(strings.ToUpper(s))
+		return func(m *accesskey.Meta) { m.Methods = list }, keyinfo.CheckMethods(list)
+	}},
+	{"only-function", "functions that a host key opens, with commas between", func(s string) (func(*accesskey.Meta), error) {
+		return func(m *accesskey.Meta) { m.Functions = commaList(s) }, nil
 	}},
 	{"rate", "how often the key may be used, such as 10/1m", func(s string) (func(*accesskey.Meta), error) {
 		r, err := readRate(s)
-		return func(m *accesskey.Meta) { m.Rate = r }, err
+		return func(m *accesskey.Meta) {
+			if !r.IsZero() {
+				r.Burst = m.Rate.Burst
+			}
+			m.Rate = r
+		}, err
+	}},
+	{"burst", "uses at once that --rate allows, such as 20 (default: the number of --rate)", func(s string) (func(*accesskey.Meta), error) {
+		n, err := readBurst(s)
+		return func(m *accesskey.Meta) { m.Rate.Burst = n }, err
 	}},
 	{"quota", "uses in each day or month, such as 1000/day", func(s string) (func(*accesskey.Meta), error) {
 		q, err := readQuota(s)
 		return func(m *accesskey.Meta) { m.Quota = q }, err
 	}},
 	{"rotate-every", "the age at which a running app rotates the key, such as 90d", func(s string) (func(*accesskey.Meta), error) {
-		d := time.Duration(0)
-		var err error
-		if s != "" {
-			d, err = parseDays(s)
-		}
+		d, err := maybeDays(s)
 		return func(m *accesskey.Meta) { m.RotateEvery = d }, err
 	}},
+	{"rotation-overlap", "how long the old value works after a rotation by --rotate-every, 1s to 90d (default 24h)", func(s string) (func(*accesskey.Meta), error) {
+		d, err := maybeDays(s)
+		return func(m *accesskey.Meta) { m.Overlap = d }, err
+	}},
+}
+
+// maybeDays reads a duration; none is 0.
+func maybeDays(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	return parseDays(text)
+}
+
+func readBurst(text string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > accesskey.MaxCount {
+		return 0, errors.New("use a number of uses, such as 20")
+	}
+	return n, nil
 }
 
 func commaList(text string) (list []string) {
@@ -141,22 +178,31 @@ func readQuota(text string) (accesskey.Quota, error) {
 // give it another one, too.
 func (f setFlags) restrictKey(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, error) {
 	if !f.generate && f.valueFile == "" {
-		if _, err := k.get(ctx); err != nil {
+		was, err := k.get(ctx)
+		if err != nil {
 			return accesskey.Key{}, err
 		}
-		key, err := k.keys.(managedBook).SetMeta(ctx, k.sec, k.name, f.meta.apply)
+		key, err := k.keys.SetMeta(ctx, k.sec, k.name, f.meta.apply)
 		if err == nil {
 			fmt.Fprintln(env.Stderr, "changed; its value stays")
+		}
+		if key.Value == "" { // not told again
+			key.Value = was.Value
 		}
 		return key, err
 	}
 	var m accesskey.Meta
-	_ = f.meta.apply(&m) // never fails
+	if err := f.meta.apply(&m); err != nil {
+		return accesskey.Key{}, err
+	}
 	if err := m.Validate(k.sec.Kind, accesskey.Meta{}, time.Now()); err != nil {
 		return accesskey.Key{}, err
 	}
-	if _, err := f.assign(ctx, env, k); err != nil {
+	made, err := f.assign(ctx, env, k)
+	if err != nil {
 		return accesskey.Key{}, err
 	}
-	return k.keys.(managedBook).SetMeta(ctx, k.sec, k.name, f.meta.apply)
+	key, err := k.keys.SetMeta(ctx, k.sec, k.name, f.meta.apply)
+	key.Value = made.Value // which is told this once if it is not kept
+	return key, err
 }

@@ -67,11 +67,6 @@ func setKey(ctx context.Context, env *Env, f setFlags, name, dir string) error {
 	if err := f.check(name, dir); err != nil {
 		return err
 	}
-	if f.meta.any() {
-		if err := f.needFolder(); err != nil {
-			return err
-		}
-	}
 	k, err := f.open(ctx, env, name, dir)
 	if err != nil {
 		return err

@@ -31,8 +31,7 @@ func showKey(ctx context.Context, env *Env, f keyFlags, name, dir string) error 
 		return err
 	}
 	defer k.close()
-	key, err := k.get(ctx)
-	if err != nil {
+	if _, err := k.get(ctx); err != nil {
 		return err
 	}
 	show := f.show
@@ -41,5 +40,9 @@ func showKey(ctx context.Context, env *Env, f keyFlags, name, dir string) error 
 			return err
 		}
 	}
-	return printKey(env, f.out, viewKey(k.sec, key, show))
+	v, err := k.view(ctx, show)
+	if err != nil {
+		return err
+	}
+	return printKey(env, f.out, v)
 }

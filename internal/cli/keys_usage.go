@@ -46,9 +46,6 @@ func newKeysUsage(env *Env) *cobra.Command {
 }
 
 func showUsage(ctx context.Context, env *Env, f *keyFlags, dir string) error {
-	if err := f.needFolder(); err != nil {
-		return err
-	}
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -67,7 +64,7 @@ func showUsage(ctx context.Context, env *Env, f *keyFlags, dir string) error {
 	defer keys.Close()
 	list := []useView{}
 	for _, sec := range sections {
-		uses, err := keys.(managedBook).Usage(ctx, sec)
+		uses, err := keys.Usage(ctx, sec)
 		if err != nil {
 			return err
 		}

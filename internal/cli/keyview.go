@@ -1,14 +1,17 @@
 package cli
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // keyView is a key as it is shown. Its JSON form is a contract.
@@ -19,62 +22,86 @@ type keyView struct {
 	Kind     string `json:"kind"`
 	Value    string `json:"value,omitempty"` // only when it is to be shown
 	Masked   string `json:"masked"`
-	State    string `json:"state"` // see [stateOf]
-	// Metadata is what is known about the key besides, in the form that stores
-	// have it in.
-	Metadata json.RawMessage `json:"metadata,omitempty"`
+	keyinfo.Details
 }
 
+// viewKey gives a key as far as the key itself says; see [viewSection].
 func viewKey(sec keyring.Section, key accesskey.Key, show bool) keyView {
-	v := keyView{Scope: "host", Function: sec.Function, Name: key.Name, Kind: sec.Kind.String(), Masked: azfkey.Mask(key.Value)}
+	return viewInfo(sec, key, keyinfo.Of(sec, key, time.Now()), show)
+}
+
+func viewInfo(sec keyring.Section, key accesskey.Key, info keyinfo.Info, show bool) keyView {
+	v := keyView{
+		Scope: "host", Function: sec.Function, Name: key.Name, Kind: sec.Kind.String(),
+		Masked: azfkey.Mask(key.Value), Details: info.Details,
+	}
 	if sec.Kind == accesskey.Function {
 		v.Scope = "function"
 	}
 	switch {
-	case key.HashOnly && (key.Value == "" || strings.Contains(key.Value, "…")):
+	case info.HashOnly && (key.Value == "" || strings.Contains(key.Value, "…")):
 		v.Masked = key.Value // there is no more of it, unless it has just been made
 	case show:
 		v.Value = key.Value
 	}
-	v.State, v.Metadata = stateOf(key, time.Now()), metadataOf(key)
 	return v
 }
 
-// stateOf says whether a key works, as far as that does not depend on the
-// request, and what it is a former value of.
-func stateOf(key accesskey.Key, now time.Time) string {
-	m, err := key.Meta()
+// viewSection gives the keys of a section with all that is known about them.
+func viewSection(ctx context.Context, keys keyBook, sec keyring.Section, show bool) ([]keyView, error) {
+	found, err := keys.List(ctx, sec)
 	if err != nil {
-		return "broken"
+		return nil, err
 	}
-	status := m.Status(now)
-	end := m.Expires.UTC().Format(time.RFC3339)
+	infos, err := keys.Describe(ctx, sec)
+	list := make([]keyView, len(found))
+	for i, key := range found {
+		info := keyinfo.Of(sec, key, time.Now())
+		at := slices.IndexFunc(infos, func(k keyinfo.Info) bool { return strings.EqualFold(k.Name, key.Name) })
+		if at >= 0 {
+			info = infos[at]
+		}
+		list[i] = viewInfo(sec, key, info, show)
+	}
+	return list, err
+}
+
+// view gives the key with all that is known about it.
+func (k *oneKey) view(ctx context.Context, show bool) (keyView, error) {
+	list, err := viewSection(ctx, k.keys, k.sec, show)
+	if err != nil {
+		return keyView{}, err
+	}
+	for _, v := range list {
+		if k.sec.Kind == accesskey.Master || strings.EqualFold(v.Name, k.name) {
+			return v, nil
+		}
+	}
+	return keyView{}, problem.New(problem.NotFound, "there is no key of that name any more")
+}
+
+// stateText says for people whether a key works, as far as that does not depend on
+// the request.
+func (v keyView) stateText() string {
+	end := ""
+	if v.Expires != nil {
+		end = v.Expires.Format(time.RFC3339)
+	}
 	switch {
-	case m.Retires != "" && status == accesskey.Active:
-		return "former of " + m.Retires + ", until " + end
-	case m.Retires != "":
-		return "former of " + m.Retires + ", ended"
-	case status == accesskey.Disabled:
-		return "disabled"
-	case status == accesskey.Expired:
+	case v.State == keyinfo.Retiring:
+		return "former of " + printable(v.Retires) + ", until " + end
+	case v.State == keyinfo.Retired:
+		return "former of " + printable(v.Retires) + ", ended"
+	case v.State == keyinfo.Expired:
 		return "expired " + end
-	case status == accesskey.NotYet:
-		return "from " + m.NotBefore.UTC().Format(time.RFC3339)
-	case !m.Expires.IsZero():
+	case v.State == keyinfo.NotYet && v.NotBefore != nil:
+		return "from " + v.NotBefore.Format(time.RFC3339)
+	case v.State != keyinfo.Active:
+		return string(v.State)
+	case end != "":
 		return "expires " + end
 	}
 	return "ok"
-}
-
-// metadataOf gives a key's metadata, without what only recognises former values;
-// nil when there is none or it cannot be understood.
-func metadataOf(key accesskey.Key) json.RawMessage {
-	m, err := key.Meta()
-	if err != nil || !key.HasMeta() {
-		return nil
-	}
-	m.Former = nil
-	return m.Format()
 }
 
 // row gives the cells of a table: a shown value takes the place of the mask.
@@ -87,7 +114,7 @@ func (v keyView) row() []string {
 	if function == "" {
 		function = "-"
 	}
-	return []string{v.Kind, function, v.Name, shown, v.State}
+	return []string{v.Kind, function, v.Name, shown, v.stateText()}
 }
 
 func printKeys(env *Env, out *choice, list []keyView) error {
@@ -109,7 +136,11 @@ func printKey(env *Env, out *choice, v keyView) error {
 	if err := printKeys(env, out, []keyView{v}); err != nil {
 		return err
 	}
-	if v.Value == "" {
+	switch {
+	case v.Value != "":
+	case v.HashOnly:
+		fmt.Fprintln(env.Stderr, "the value is not kept: it was shown once, when it was made")
+	default:
 		fmt.Fprintln(env.Stderr, "the value is masked; --show shows it")
 	}
 	return nil

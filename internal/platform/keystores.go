@@ -60,8 +60,8 @@ func (n *Node) keySettings(ctx context.Context, a app.App) (hosted.Settings, err
 	if whole.UID != a.UID {
 		return nil, problem.New(problem.NotFound, "app "+a.Name+" was deleted and made anew")
 	}
-	if hosted.Settings(whole.Settings).Get(stores.TypeSetting) == "" {
-		return nil, nil
+	if s := hosted.Settings(whole.Settings); s.Get(stores.TypeSetting) == "" {
+		return ringSettings(s), nil
 	}
 	return n.withValues(ctx, whole)
 }

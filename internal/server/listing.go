@@ -67,10 +67,12 @@ func AddKeys(ctx context.Context, keys *keyring.Ring, list []FunctionInfo) error
 		}
 		list[i].Keys = make(map[string]string, len(opening))
 		for _, k := range opening {
-			list[i].Keys[k.Name] = k.Value
-		}
-		if len(opening) > 0 {
-			list[i].Default = opening[0].Name
+			if k.HashOnly {
+				continue // there is no value to show
+			}
+			if list[i].Keys[k.Name] = k.Value; list[i].Default == "" {
+				list[i].Default = k.Name
+			}
 		}
 	}
 	return nil

@@ -26,6 +26,10 @@ type Owners struct {
 
 type knownKey struct {
 	digest [sha256.Size]byte
+	// hashed says that only a verifier of the value is kept: digest is a sum with
+	// salt, of the value as it was made.
+	hashed bool
+	salt   accesskey.Salt
 	owner  scan.Owner
 }
 
@@ -81,7 +85,7 @@ func (o *Owners) read(ctx context.Context, store keystore.Store, doc keystore.Do
 	}
 	master := d.Keys.Master
 	master.Name = accesskey.MasterName
-	o.add(doc, accesskey.Master, []accesskey.Key{master})
+	o.add(doc, accesskey.Master, append([]accesskey.Key{master}, formerMasters(master)...))
 	o.add(doc, accesskey.Host, d.Keys.Keys)
 	o.add(doc, accesskey.System, d.Keys.System)
 }
@@ -95,8 +99,25 @@ func (o *Owners) add(doc keystore.Doc, kind accesskey.Kind, keys []accesskey.Key
 		if kind == accesskey.Function {
 			owner.Function = o.spelling(doc)
 		}
-		o.known = append(o.known, knownKey{digestOf(key.Value), owner})
+		k := knownKey{digest: digestOf(key.Value), owner: owner}
+		if v, ok := accesskey.ParseVerifier(key.Value); ok {
+			k.digest, k.salt, k.hashed = v.Sum, v.Salt, true
+		}
+		o.known = append(o.known, k)
 	}
+}
+
+// formerMasters gives the earlier values of the master key, which are kept as
+// verifiers with it, under the names that they are reported by.
+func formerMasters(master accesskey.Key) (keys []accesskey.Key) {
+	m, err := master.Meta()
+	if err != nil {
+		return nil
+	}
+	for _, f := range m.Former {
+		keys = append(keys, accesskey.Key{Name: accesskey.RetiredName(accesskey.MasterName, f.Expires), Value: f.Verifier})
+	}
+	return keys
 }
 
 func (o *Owners) spelling(doc keystore.Doc) string {
@@ -106,14 +127,24 @@ func (o *Owners) spelling(doc keystore.Doc) string {
 	return string(doc)
 }
 
-// Identify gives the keys that have a value, padded or not. All keys are
-// compared, in constant time.
+// Identify gives the keys that have a value, padded or not, those of which only a
+// hash is kept included. All keys are compared, in constant time.
 func (o *Owners) Identify(value string) []scan.Owner {
-	digest := digestOf(value)
+	plain := digestOf(value)
+	bare := strings.TrimRight(value, "=")
 	var owners []scan.Owner
 	for i := range o.known {
-		if subtle.ConstantTimeCompare(digest[:], o.known[i].digest[:]) == 1 {
-			owners = append(owners, o.known[i].owner)
+		k := &o.known[i]
+		same := subtle.ConstantTimeCompare(plain[:], k.digest[:])
+		if k.hashed {
+			same = 0
+			for _, padding := range []string{"", "=", "=="} {
+				sum := k.salt.Sum(bare + padding)
+				same |= subtle.ConstantTimeCompare(sum[:], k.digest[:])
+			}
+		}
+		if same == 1 {
+			owners = append(owners, k.owner)
 		}
 	}
 	return owners

@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/release"
 	"github.com/latchkey/latchkey/internal/resource"
@@ -67,13 +68,19 @@ type Config struct {
 	HostStatus func(ctx context.Context, app App) (any, error)
 	// KeyStores moves keys between stores. nil: the operation is refused.
 	KeyStores KeyStores
+	Clock     clock.Clock // nil: the system clock
 }
 
 // Provider has the operations.
 type Provider struct{ cfg Config }
 
 // New makes a provider.
-func New(cfg Config) *Provider { return &Provider{cfg} }
+func New(cfg Config) *Provider {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.Real{}
+	}
+	return &Provider{cfg}
+}
 
 // Patterns.
 const (

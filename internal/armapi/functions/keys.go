@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
@@ -45,7 +48,8 @@ func (p *Provider) keyOperations() []arm.Operation {
 			ops = append(ops, k.operations(pattern, t.action)...)
 		}
 	}
-	return append(ops, keyOps{p, p.functionTarget}.operations(functionPath+"/keys/{key}", siteType+"/functions/keys/")...)
+	ops = append(ops, keyOps{p, p.functionTarget}.operations(functionPath+"/keys/{key}", siteType+"/functions/keys/")...)
+	return append(ops, p.metadataOperations()...)
 }
 
 // target is what a key operation is about.
@@ -64,10 +68,10 @@ type keyOps struct {
 }
 
 func (k keyOps) operations(pattern, action string) []arm.Operation {
-	return []arm.Operation{
+	return append([]arm.Operation{
 		{Method: "PUT", Pattern: pattern, Action: action + "write", Secret: true, Handler: k.put},
 		{Method: "DELETE", Pattern: pattern, Action: action + "delete", Handler: k.remove},
-	}
+	}, k.managed(pattern, action)...)
 }
 
 func (p *Provider) hostTarget(section keyring.Section, typ string) func(*arm.Call) (target, error) {
@@ -117,10 +121,22 @@ func keyValue(c *arm.Call) (*string, error) {
 	return body.Value, nil
 }
 
-// keyInfo is the properties of a key.
+// keyInfo is the properties of a key. Those of a plain key are its name and value
+// alone, as on Azure.
 type keyInfo struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+	*keyinfo.Details
+}
+
+// detailed gives the properties of a key under the name that it was asked for by.
+func (t target) detailed(name string, key accesskey.Key, now time.Time) keyInfo {
+	info := keyInfo{Name: name, Value: key.Value}
+	if !keyinfo.Plain(key) {
+		details := keyinfo.Of(t.section, key, now).Details
+		info.Details = &details
+	}
+	return info
 }
 
 // keyJSON has the value twice: clients read one place or the other.
@@ -145,7 +161,7 @@ func (k keyOps) put(c *arm.Call) (arm.Reply, error) {
 	name := c.Params["key"]
 	body := keyJSON{envelope{
 		ID: t.id.Child("", t.typ, name).String(), Name: name, Type: t.id.Type() + "/" + t.typ,
-		Location: t.app.Location, Properties: keyInfo{name, key.Value},
+		Location: t.app.Location, Properties: t.detailed(name, key, k.p.cfg.Clock.Now()),
 	}, key.Value}
 	if created && t.section.Kind != accesskey.Master {
 		return arm.Created(body), nil
@@ -220,7 +236,26 @@ func (p *Provider) listHost(c *arm.Call) (arm.Reply, error) {
 		answer.System, err = ring.List(c.Context(), keyring.SystemKeys())
 	}
 	answer.Master = master.Value
-	return arm.OK(answer), err
+	return masked(arm.OK(answer), answer.Functions, answer.System), err
+}
+
+// MaskedHeader says in answers that list values how many of them are not kept:
+// they are masked, and always have an ellipsis "…", which no generated value has.
+const MaskedHeader = "X-Latchkey-Masked-Values"
+
+func masked(r arm.Reply, lists ...pairs) arm.Reply {
+	n := 0
+	for _, list := range lists {
+		for _, k := range list {
+			if k.HashOnly {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		r.Header = http.Header{MaskedHeader: {strconv.Itoa(n)}}
+	}
+	return r
 }
 
 // functionKeys gives the keys of the function a call is about.
@@ -235,16 +270,16 @@ func (p *Provider) functionKeys(c *arm.Call) (target, []accesskey.Key, error) {
 
 func (p *Provider) listFunction(c *arm.Call) (arm.Reply, error) {
 	_, keys, err := p.functionKeys(c)
-	return arm.OK(pairs(keys)), err
+	return masked(arm.OK(pairs(keys)), keys), err
 }
 
 func (p *Provider) listLegacy(c *arm.Call) (arm.Reply, error) {
-	_, keys, err := p.functionKeys(c)
+	t, keys, err := p.functionKeys(c)
 	infos := make([]keyInfo, len(keys))
 	for i, k := range keys {
-		infos[i] = keyInfo{k.Name, k.Value}
+		infos[i] = t.detailed(k.Name, k, p.cfg.Clock.Now())
 	}
-	return arm.OK(map[string]any{"keys": infos}), err
+	return masked(arm.OK(map[string]any{"keys": infos}), keys), err
 }
 
 // listSecrets gives the default key, or else the first, and the address with it.
@@ -267,8 +302,8 @@ func (p *Provider) listSecrets(c *arm.Call) (arm.Reply, error) {
 		}
 	}
 	address := invokeURL(t.app, f)
-	if address != nil {
+	if address != nil && !key.HashOnly { // a masked value opens nothing
 		*address += "?code=" + url.QueryEscape(key.Value)
 	}
-	return arm.OK(map[string]any{"key": key.Value, "trigger_url": address}), nil
+	return masked(arm.OK(map[string]any{"key": key.Value, "trigger_url": address}), pairs{key}), nil
 }

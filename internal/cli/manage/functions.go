@@ -75,6 +75,9 @@ func (i *Installation) AddKeys(ctx context.Context, a App, list []server.Functio
 		}
 		list[n].Keys = make(map[string]string, len(opening))
 		for _, k := range opening {
+			if k.HashOnly {
+				continue // there is no value to show
+			}
 			list[n].Keys[k.Name] = k.Value
 			list[n].Default = k.Name // the last are the function's own
 		}

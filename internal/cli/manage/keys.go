@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/armclient"
+	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -70,8 +71,17 @@ func (p *pairs) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// List gives the keys of a section.
+// List gives the keys of a section; of what is kept about them it says only whether
+// the value is not, see [Keys.Describe].
 func (k *Keys) List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, error) {
+	keys, err := k.list(ctx, sec)
+	if err == nil {
+		err = k.mark(ctx, sec, keys)
+	}
+	return keys, err
+}
+
+func (k *Keys) list(ctx context.Context, sec keyring.Section) ([]accesskey.Key, error) {
 	if sec.Kind == accesskey.Function {
 		var own pairs
 		err := k.i.post(ctx, idPath(k.app.ID)+"/functions/"+url.PathEscape(sec.Function)+"/listkeys", nil, &own)
@@ -88,7 +98,7 @@ func (k *Keys) List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, 
 	case accesskey.Master:
 		return []accesskey.Key{{Name: accesskey.MasterName, Value: k.host.Master}}, nil
 	case accesskey.System:
-		return k.host.System, nil
+		return slices.Clone(k.host.System), nil
 	}
 	return slices.Clone(k.host.Functions), nil
 }
@@ -134,13 +144,15 @@ func (k *Keys) Renew(ctx context.Context, sec keyring.Section, name string) (acc
 func (k *Keys) put(ctx context.Context, sec keyring.Section, name string, body any) (accesskey.Key, bool, error) {
 	var out struct {
 		Properties struct {
-			Name  string `json:"name"`
+			keyinfo.Info
 			Value string `json:"value"`
 		} `json:"properties"`
 	}
 	k.host = nil
 	answer, err := k.i.client.Exchange(ctx, armclient.Request{Method: http.MethodPut, Path: k.path(sec, name)}, body, &out)
-	return accesskey.Key{Name: out.Properties.Name, Value: out.Properties.Value}, answer.Status == http.StatusCreated, err
+	key := out.Properties.Key()
+	key.Value = out.Properties.Value
+	return key, answer.Status == http.StatusCreated, err
 }
 
 // Delete deletes a key.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/web"
@@ -15,11 +16,23 @@ import (
 // maxKeyBody bounds the body of a key operation, in bytes.
 const maxKeyBody = 64 << 10
 
-// keyJSON is a key on the wire (keys §4.1).
+// keyJSON is a key on the wire (keys §4.1). Details are members of our own, which
+// clients of the stock host pass over; a plain key has none, so that answers about
+// plain keys are the stock host's to the byte.
 type keyJSON struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+	*keyinfo.Details
 	Links []link `json:"links,omitempty"`
+}
+
+func (k keyOps) keyJSON(sec keyring.Section, name string, key accesskey.Key, links []link) keyJSON {
+	out := keyJSON{Name: name, Value: key.Value, Links: links}
+	if !keyinfo.Plain(key) {
+		details := keyinfo.Of(sec, key, k.api.cfg.Clock.Now()).Details
+		out.Details = &details
+	}
+	return out
 }
 
 type link struct {
@@ -119,7 +132,7 @@ func (k keyOps) list(w http.ResponseWriter, r *http.Request, sec keyring.Section
 		Links []link    `json:"links"`
 	}{Keys: make([]keyJSON, len(keys)), Links: selfLink(r)}
 	for i, key := range keys {
-		answer.Keys[i] = keyJSON{Name: key.Name, Value: key.Value}
+		answer.Keys[i] = k.keyJSON(sec, key.Name, key, nil)
 	}
 	web.WriteJSON(w, http.StatusOK, answer)
 	return nil
@@ -130,7 +143,7 @@ func (k keyOps) get(w http.ResponseWriter, r *http.Request, sec keyring.Section,
 	if err != nil {
 		return err
 	}
-	web.WriteJSON(w, http.StatusOK, keyJSON{name, key.Value, selfLink(r)})
+	web.WriteJSON(w, http.StatusOK, k.keyJSON(sec, name, key, selfLink(r)))
 	return nil
 }
 
@@ -139,7 +152,7 @@ func (k keyOps) renew(w http.ResponseWriter, r *http.Request, sec keyring.Sectio
 	if err != nil {
 		return err
 	}
-	k.answerWritten(w, r, keyJSON{name, key.Value, selfLink(r)}, created)
+	k.answerWritten(w, r, k.keyJSON(sec, name, key, selfLink(r)), created)
 	return nil
 }
 
@@ -158,7 +171,7 @@ func (k keyOps) put(w http.ResponseWriter, r *http.Request, sec keyring.Section,
 	if err != nil {
 		return err
 	}
-	k.answerWritten(w, r, keyJSON{name, key.Value, selfLink(r)}, created)
+	k.answerWritten(w, r, k.keyJSON(sec, name, key, selfLink(r)), created)
 	return nil
 }
 
