@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,35 +27,92 @@ const EnvSeed = "LATCHKEY_SEED"
 const crossOps = 1000
 
 // CrossTest applies the same 1,000 random operations to each of the stores,
-// which must be empty, and fails at the first whose answer differs from the
-// first store's.
+// which must be empty, and fails if an answer differs from the first store's.
 func CrossTest(t *testing.T, stores ...keystore.Store) {
 	t.Helper()
 	if len(stores) < 2 {
 		t.Fatal("a cross test compares at least two stores")
 	}
+	g := Group{Reference: stores[0]}
+	for _, s := range stores[1:] {
+		g.Entrants = append(g.Entrants, Entrant{Store: s, Ops: crossOps})
+	}
+	Cross(t, crossOps, g)
+}
+
+// Group is stores that must answer as their reference does. All must be empty.
+type Group struct {
+	Reference keystore.Store
+	Entrants  []Entrant
+}
+
+// Entrant is a store in a cross test.
+type Entrant struct {
+	Store keystore.Store
+	Ops   int // it takes part in this many operations, the first ones
+}
+
+// Cross applies the same random operations, ops of them, to all stores of all
+// groups: to a group's reference first, then to its entrants, which run side by
+// side. A store fails at its first answer that differs from its reference's. A
+// failure prints the seed; EnvSeed replays it.
+func Cross(t *testing.T, ops int, groups ...Group) {
+	t.Helper()
+	seed := Seed(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	list := randomOps(seed, ops, groups)
+	var wg sync.WaitGroup
+	for _, g := range groups {
+		want := make([]outcome, ops)
+		for i, op := range list {
+			want[i] = op.run(ctx, g.Reference)
+		}
+		for _, e := range g.Entrants {
+			wg.Go(func() { compete(t, ctx, g.Reference.String(), want, list[:min(e.Ops, ops)], e.Store) })
+		}
+	}
+	wg.Wait()
+}
+
+func compete(t *testing.T, ctx context.Context, reference string, want []outcome, list []op, s keystore.Store) {
+	began := time.Now()
+	for i, op := range list {
+		if got := op.run(ctx, s); !reflect.DeepEqual(want[i], got) {
+			t.Errorf("operation %d, %s: %s (-) and %s (+) differ:\n%s", i, op.name, reference, s, cmp.Diff(want[i], got))
+			return
+		}
+	}
+	t.Logf("%d operations agree in %v: %s", len(list), time.Since(began).Round(time.Millisecond), s)
+}
+
+func randomOps(seed uint64, n int, groups []Group) []op {
+	metadata := true
+	for _, g := range groups {
+		metadata = metadata && g.Reference.Capabilities().Metadata
+		for _, e := range g.Entrants {
+			metadata = metadata && e.Store.Capabilities().Metadata
+		}
+	}
+	rnd := rand.New(rand.NewPCG(seed, seed))
+	list := make([]op, n)
+	for i := range list {
+		list[i] = randomOp(rnd, metadata)
+	}
+	return list
+}
+
+// Seed gives a random number, or what EnvSeed says, and has a failure print how to
+// replay it.
+func Seed(t *testing.T) uint64 {
+	t.Helper()
 	seed := crossSeed(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("replay with %s=%d", EnvSeed, seed)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	rnd := rand.New(rand.NewPCG(seed, seed))
-	metadata := true
-	for _, s := range stores {
-		metadata = metadata && s.Capabilities().Metadata
-	}
-	for i := range crossOps {
-		op := randomOp(rnd, metadata)
-		want := op.run(ctx, stores[0])
-		for _, s := range stores[1:] {
-			if diff := cmp.Diff(want, op.run(ctx, s)); diff != "" {
-				t.Fatalf("operation %d, %s: %s (-) and %s (+) differ:\n%s", i, op.name, stores[0], s, diff)
-			}
-		}
-	}
+	return seed
 }
 
 func crossSeed(t *testing.T) uint64 {
