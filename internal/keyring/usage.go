@@ -55,7 +55,7 @@ func (r *Ring) Usage(ctx context.Context, sec Section) ([]Use, error) {
 func (sec Section) function() string { return strings.ToLower(sec.Function) }
 
 func (k KeyRef) folded() KeyRef {
-	k.Name = strings.ToLower(k.Name)
+	k.Name, k.Function = strings.ToLower(k.Name), strings.ToLower(k.Function)
 	return k
 }
 
@@ -141,16 +141,24 @@ func (r *Ring) recalledQuota(ref KeyRef) Used {
 // keepUsage hands uses over from time to time, and a last time when the ring is
 // closed.
 func (r *Ring) keepUsage() {
+	told := ""
 	for clock.Sleep(r.life, r.cfg.Clock, r.cfg.Limits.UsageEvery) == nil {
-		r.flush(r.life)
+		told = r.flush(r.life, told)
 	}
 	ctx, stop := r.bounded(context.WithoutCancel(r.life))
 	defer stop()
-	r.flush(ctx)
+	r.flush(ctx, told)
 }
 
-func (r *Ring) flush(ctx context.Context) {
-	if err := r.FlushUsage(ctx); err != nil && r.life.Err() == nil {
-		r.cfg.Log.Warn("uses of keys could not be kept; they are kept with the next ones", "error", err)
+// flush logs why uses could not be handed over, unless that was told before, and
+// gives what was told.
+func (r *Ring) flush(ctx context.Context, told string) string {
+	err := r.FlushUsage(ctx)
+	if err == nil || ctx.Err() != nil {
+		return ""
 	}
+	if err.Error() != told {
+		r.cfg.Log.Warn("uses of keys could not be kept; they are kept with the next ones, which is tried again from time to time", "error", err)
+	}
+	return err.Error()
 }
