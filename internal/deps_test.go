@@ -148,6 +148,7 @@ var beside = map[string][]string{
 	"internal/tokenapi":   {"internal/web"},
 	"internal/tokenapi/":  {"internal/web"},
 	"internal/portal":     {"internal/web", "internal/armapi"},
+	"internal/server":     {"internal/platform/settings"}, // latchkey.yaml is one file, read in one way
 	"internal/cli":        {"internal/server", "internal/platform", "internal/platform/settings"},
 	"internal/cli/":       {"internal/server"}, // functions are listed the same way, wherever they are
 	"internal/platform":   {"internal/server", "internal/server/hosted", "internal/server/stores"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -38,7 +39,7 @@ func newConfigCheck(env *Env) *cobra.Command {
 			if cmd.Flags().Changed("file") {
 				return checkFile(env, file, args)
 			}
-			return checkConfig(env, dirArg(args), out)
+			return checkConfig(cmd.Context(), env, dirArg(args), out)
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "check this configuration file of latchkey up instead")
@@ -58,15 +59,20 @@ func checkFile(env *Env, file string, args []string) error {
 	return err
 }
 
-func checkConfig(env *Env, dir string, out *choice) error {
-	model, err := server.LoadModel(server.Config{Dir: dir, Environ: env.Environ, Port: -1})
+func checkConfig(ctx context.Context, env *Env, dir string, out *choice) error {
+	cfg := server.Config{Dir: dir, Environ: env.Environ, Port: -1}
+	model, err := server.LoadModel(cfg)
 	if err != nil {
 		return explainFolder(err)
 	}
 	for _, w := range server.Warnings(model) {
 		fmt.Fprintln(env.Stderr, "warning: "+visible(w))
 	}
-	faults := model.Faults()
+	declared, warnings := server.CheckDeclared(ctx, cfg, model)
+	for _, w := range warnings {
+		fmt.Fprintln(env.Stderr, "warning: "+visible(w))
+	}
+	faults := append(model.Faults(), declared...)
 	if err := printFaults(env, faults, len(model.Functions), out); err != nil {
 		return err
 	}

@@ -2,7 +2,10 @@ package keyseed
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
@@ -24,6 +27,13 @@ type Key struct {
 	Section keyring.Section
 	keyring.Declared
 	Label string // the key, for people
+	stamp [sha256.Size]byte
+}
+
+// Equal reports whether two lists declare the same. It tells a change of what is
+// declared from one of the keys.
+func Equal(a, b []Key) bool {
+	return slices.EqualFunc(a, b, func(x, y Key) bool { return x.stamp == y.stamp })
 }
 
 // Format keeps the value out of everything that package fmt prints.
@@ -47,6 +57,8 @@ func Resolve(ctx context.Context, list []Entry, at Place, from Sources) (keys []
 func (e Entry) key(value string) Key {
 	sec, _ := e.section()
 	k := Key{App: e.App, Section: sec, Declared: keyring.Declared{Name: e.name(), Value: value}, Label: e.label()}
+	text, _ := json.Marshal([]any{e, value}) // of texts and lists of them
+	k.stamp = sha256.Sum256(text)
 	if list, _ := e.changes(); len(list) > 0 {
 		k.Meta = func(m *accesskey.Meta) {
 			for _, c := range list {
@@ -90,4 +102,18 @@ func (e Entry) find(ctx context.Context, from Sources) (value string, err error)
 		return "", problem.Wrap(problem.Invalid, field, err)
 	}
 	return value, nil
+}
+
+// Twice gives a text for each key that two lists both declare.
+func Twice(a, b []Key) (list []string) {
+	seen := map[string]bool{}
+	for _, k := range a {
+		seen[strings.ToLower(k.App+" "+k.Label)] = true
+	}
+	for _, k := range b {
+		if seen[strings.ToLower(k.App+" "+k.Label)] {
+			list = append(list, k.Label)
+		}
+	}
+	return list
 }

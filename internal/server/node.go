@@ -31,6 +31,7 @@ type Node struct {
 	health   telemetry.Health
 
 	keys     *keyring.Ring
+	declared declaredKeys
 	place    keyPlace
 	hosted   *hosted.App
 	listener net.Listener
@@ -55,7 +56,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		n.openLogs, n.openSettings, n.openPorts, n.openKeys, n.openApp,
+		n.openLogs, n.openSettings, n.openPorts, n.openKeys, n.openDeclared, n.openApp,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -185,7 +186,7 @@ func (n *Node) openApp(context.Context) (err error) {
 		Load: func() (*instance.Model, error) { return loadModel(n.cfg) },
 		Keys: n.keys, SecretsPath: n.place.dir, Hostname: n.Addr(), Environment: "Development",
 		CORS: n.cfg.CORS, CORSCredentials: n.cors, Watch: n.cfg.Watch, Grace: n.cfg.Grace, Version: n.cfg.Version,
-		Clock: n.cfg.Clock, Log: n.log, Requests: n.requests, Stats: n.appStats, OnModel: n.reportFaults,
+		Clock: n.cfg.Clock, Log: n.log, Requests: n.requests, Stats: n.appStats, OnModel: n.modelLoaded,
 	})
 	if err != nil {
 		return err
@@ -199,6 +200,15 @@ func (n *Node) openApp(context.Context) (err error) {
 		return nil
 	})
 	return nil
+}
+
+// modelLoaded reports what the app turned out to be. One that cannot be loaded says
+// nothing about its functions.
+func (n *Node) modelLoaded(m *instance.Model) {
+	n.reportFaults(m)
+	if len(m.App.Faults) == 0 {
+		n.keys.Deployed(m.Names())
+	}
 }
 
 // reportFaults logs what is wrong with single functions; the app's own faults

@@ -28,6 +28,10 @@ func (n *Node) Run(ctx context.Context) error {
 		n.tendKeys(failed)
 		return nil
 	})
+	group.Go(func() error {
+		n.followDeclared(failed)
+		return nil
+	})
 	if n.ops != nil {
 		group.Go(func() error {
 			return web.NewServer(n.ops, telemetry.OpsHandler(n.metrics, &n.health), n.log).Run(failed, n.cfg.Grace)

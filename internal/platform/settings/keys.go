@@ -17,6 +17,7 @@ type Keys struct {
 	Entries  []keyseed.Entry
 	KeysFile string   // with more of them; "" for none
 	Warnings []string // about what is allowed and probably not meant
+	Faults   []string // what the error has, one by one
 }
 
 // LoadKeys reads what the configuration file at path says about keys, for an app
@@ -37,6 +38,7 @@ func LoadKeys(path, app string) (Keys, error) {
 	faults = append(faults, checkKeys(f.Keys, path, keyseed.Place{Path: "keys"})...)
 	k.Entries = slices.DeleteFunc(f.Keys, func(e keyseed.Entry) bool { return e.App != "" && !strings.EqualFold(e.App, app) })
 	k.KeysFile = f.KeysFile
+	k.Faults = faults
 	return k, faultsOf(faults)
 }
 
@@ -74,6 +76,7 @@ func LoadKeysFile(path string, apps bool) (Keys, error) {
 	if mounted := strings.HasPrefix(path, "/run/secrets/") || strings.HasPrefix(path, "/var/run/secrets/"); !mounted && literal(list) >= 0 && openToAll(path) {
 		k.Warnings = append(k.Warnings, path+" has values of keys, and all users of this machine may read it: chmod o-r "+path)
 	}
+	k.Faults = faults
 	return k, faultsOf(faults)
 }
 
