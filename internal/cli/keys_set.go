@@ -80,7 +80,11 @@ func setKey(ctx context.Context, env *Env, f setFlags, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	return printKey(env, f.out, viewKey(k.sec, key, f.show))
+	v := viewKey(k.sec, key, f.show)
+	if !f.generate && !f.show {
+		v.Value = "" // it is theirs, kept or not
+	}
+	return printKey(env, f.out, v)
 }
 
 // assign gives the key its value, and says what that means.

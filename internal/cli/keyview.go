@@ -40,8 +40,8 @@ func viewInfo(sec keyring.Section, key accesskey.Key, info keyinfo.Info, show bo
 	}
 	switch {
 	case info.HashOnly && (key.Value == "" || strings.Contains(key.Value, "…")):
-		v.Masked = key.Value // there is no more of it, unless it has just been made
-	case show:
+		v.Masked = key.Value // there is no more of it
+	case show, info.HashOnly: // it has just been made, and cannot be shown later
 		v.Value = key.Value
 	}
 	return v
@@ -89,7 +89,7 @@ func (v keyView) stateText() string {
 	}
 	switch {
 	case v.State == keyinfo.Retiring:
-		return "former of " + printable(v.Retires) + ", until " + end
+		return "former of " + printable(v.Retires) + ", until " + end + v.lastUse()
 	case v.State == keyinfo.Retired:
 		return "former of " + printable(v.Retires) + ", ended"
 	case v.State == keyinfo.Expired:
@@ -102,6 +102,14 @@ func (v keyView) stateText() string {
 		return "expires " + end
 	}
 	return "ok"
+}
+
+// lastUse says when somebody last used a former value, who will soon be locked out.
+func (v keyView) lastUse() string {
+	if v.Uses == nil || v.Last == nil {
+		return ""
+	}
+	return ", last used " + v.Last.Format(time.RFC3339)
 }
 
 // row gives the cells of a table: a shown value takes the place of the mask.
@@ -137,9 +145,11 @@ func printKey(env *Env, out *choice, v keyView) error {
 		return err
 	}
 	switch {
+	case v.Value != "" && v.HashOnly:
+		fmt.Fprintln(env.Stderr, "the value is not kept: it is shown this once")
 	case v.Value != "":
 	case v.HashOnly:
-		fmt.Fprintln(env.Stderr, "the value is not kept: it was shown once, when it was made")
+		fmt.Fprintln(env.Stderr, "the value is not kept and cannot be shown")
 	default:
 		fmt.Fprintln(env.Stderr, "the value is masked; --show shows it")
 	}
