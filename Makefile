@@ -84,6 +84,10 @@ BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 proto: ## Generate the messages of language workers anew (compiles its tools the first time: minutes)
 	$(GO) run $(BUF) generate --template internal/worker/rpc/wire/buf.gen.yaml --path internal/worker/rpc/wire .
 
+.PHONY: node-worker
+node-worker: ## Build the Node.js worker that the binary carries (needs npm; its result is kept with the sources)
+	cd workers/node && npm ci --silent --no-audit --no-fund && npm run --silent build
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*\(' . | \

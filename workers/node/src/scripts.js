@@ -1,0 +1,116 @@
+'use strict';
+// Finding and loading the files of an app, CommonJS or ES modules.
+
+const fs = require('fs');
+const path = require('path');
+const { pathToFileURL } = require('url');
+const { globSync, isDynamicPattern } = require('tinyglobby');
+const logs = require('./logs');
+
+/** Loads a script, whichever kind of module it is. */
+async function loadScript(file) {
+  if (file.endsWith('.mjs')) return import(pathToFileURL(file).href);
+  try {
+    return require(file);
+  } catch (err) {
+    if (err?.code !== 'ERR_REQUIRE_ESM' && err?.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw err;
+    return import(pathToFileURL(file).href);
+  }
+}
+
+function packageJSON(directory) {
+  let text;
+  try {
+    text = fs.readFileSync(path.join(directory, 'package.json'), 'utf8');
+  } catch (err) {
+    if (err.code !== 'ENOENT') logs.system('warning', `package.json cannot be read: ${err.message}`);
+    return {};
+  }
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, '')) ?? {};
+  } catch (err) {
+    throw new Error(`package.json is not JSON: ${err.message}`);
+  }
+}
+
+/** The files that `main` of package.json names, sorted; may be a pattern. */
+function entryPoints(directory) {
+  const { main } = packageJSON(directory);
+  if (!main) return { files: [] };
+  const found = fileNamed(directory, main) ?? matching(directory, main);
+  return { main, files: found.sort() };
+}
+
+function fileNamed(directory, main) {
+  for (const end of ['', '.js', '.cjs', '.mjs', '/index.js']) {
+    const file = path.join(directory, main + end);
+    if (fs.statSync(file, { throwIfNoEntry: false })?.isFile()) return [file];
+  }
+  return null;
+}
+
+function matching(directory, main) {
+  if (!isDynamicPattern(main)) return [];
+  return globSync(main.replace(/^\.\//, ''), { cwd: directory, absolute: true, ignore: ['**/node_modules/**'] });
+}
+
+/**
+ * Loads the app's entry points. A file that fails does not keep the others from
+ * being loaded; failures are kept in app.failures, with their stacks.
+ */
+async function loadApp(app, directory) {
+  let entry;
+  try {
+    entry = entryPoints(directory);
+  } catch (error) {
+    app.failures.push({ file: 'package.json', error });
+    return;
+  }
+  if (entry.main && !entry.files.length) missing(app, entry.main);
+  for (const file of entry.files) await loadEntryPoint(app, directory, file);
+  app.missing = app.registered || entry.files.length ? null : app.missing;
+}
+
+// package.json often names an index.js that nobody wrote: apps with
+// function.json files run without it.
+function missing(app, main) {
+  app.missing = `"main" of package.json names ${JSON.stringify(main)}, but there is no such file`;
+  logs.system('warning', app.missing);
+}
+
+async function loadEntryPoint(app, directory, file) {
+  app.entryPoint = file;
+  try {
+    await loadScript(file);
+  } catch (error) {
+    app.failures.push({ file: path.relative(directory, file), error: asError(error) });
+  } finally {
+    app.entryPoint = null;
+  }
+}
+
+/** The function that a function.json's script exports. */
+function exported(script, entryPoint) {
+  const [fn, owner] = pick(script, entryPoint);
+  if (typeof fn === 'function') return owner ? fn.bind(owner) : fn;
+  if (fn) throw new Error('what the script exports is not a function. Export the function itself, or name it in "entryPoint"');
+  const what = entryPoint ? `the script exports no function named "${entryPoint}"` : 'the script exports several things';
+  throw new Error(`${what}. Export one function, name it "run" or "index", or name it in "entryPoint" of function.json`);
+}
+
+function pick(script, entryPoint) {
+  if (script === null || typeof script !== 'object') return [script];
+  if (entryPoint) return [script[entryPoint] ?? script.default?.[entryPoint], script];
+  const names = Object.keys(script).filter((n) => n !== '__esModule' && n !== 'module.exports');
+  if (names.length === 1) {
+    const only = script[names[0]];
+    return names[0] === 'default' && typeof only === 'object' ? pick(only) : [only, script];
+  }
+  return [script.run ?? script.index ?? (typeof script.default === 'function' ? script.default : undefined), script];
+}
+
+function asError(thrown) {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+module.exports = { loadApp, loadScript, exported, asError };
