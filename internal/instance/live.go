@@ -19,6 +19,15 @@ type Model struct {
 	Settings  map[string]string // environment merged with local settings
 }
 
+// Names gives the names of all functions, those with faults too.
+func (m *Model) Names() []string {
+	names := make([]string, len(m.Functions))
+	for i := range m.Functions {
+		names[i] = m.Functions[i].Name
+	}
+	return names
+}
+
 // Function finds a function by name, ignoring case; nil when there is none.
 func (m *Model) Function(name string) *funcapp.Function {
 	for i := range m.Functions {

@@ -83,6 +83,7 @@ func (r *Ring) forget(s *Scope) []Event {
 	s.known, s.present, s.fault = false, false, nil
 	s.document, s.revision = keystore.Document{}, ""
 	s.stored, s.salts, s.ledgers, s.tallies = nil, nil, nil, nil
+	r.ahead.drop(s.doc)
 	r.publish()
 	return r.assess(Local)
 }

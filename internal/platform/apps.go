@@ -98,7 +98,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
 		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: placeOf(store), Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
-		Requests: n.requests, Stats: stats, OnModel: n.reportFaults(a.Name), Denied: n.auditDenial(a),
+		Requests: n.requests, Stats: stats, OnModel: n.modelLoaded(a.Name, ring), Denied: n.auditDenial(a),
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
 }
 

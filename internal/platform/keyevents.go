@@ -25,7 +25,7 @@ func keyAudit(scope string, e keyring.Event) (audit.Event, bool) {
 		Outcome: "Succeeded", Source: e.Source, Reason: e.Text, Details: map[string]string{},
 	}
 	switch e.Type {
-	case keyring.RetiredKeyUsed, keyring.KeyRetired, keyring.MetadataRestored:
+	case keyring.RetiredKeyUsed, keyring.KeyRetired, keyring.MetadataRestored, keyring.KeysQuarantined, keyring.KeysReturned, keyring.DocumentPruned:
 	case keyring.MetadataLost, keyring.MetadataBroken:
 		event.Outcome = "Failed"
 	case keyring.KeyRefused:

@@ -143,9 +143,13 @@ func (n *Node) newRing(ctx context.Context, a app.App, s hosted.Settings) (*keyr
 	if err != nil {
 		return nil, nil, err
 	}
-	ring, err := keyring.New(keyring.Config{
+	cfg := keyring.Config{
 		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name), OnEvent: n.auditKeys(a),
 		Mode: keyring.ParseMode(s.Get(flagsSetting)), HashOnly: hash,
-	})
+	}
+	if err := n.keepGone(a, s.Get(keyring.GoneKeptSetting), &cfg); err != nil {
+		return nil, nil, err
+	}
+	ring, err := keyring.New(cfg)
 	return ring, store, err
 }

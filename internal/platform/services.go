@@ -112,6 +112,9 @@ func (n *Node) principalExists(ctx context.Context, objectID string) (bool, stri
 func (n *Node) deleteKeys(ctx context.Context, a app.App) error {
 	n.rings.forget(keyPlace(a))
 	n.metrics.Forget(a.Name)
+	if err := n.keyRoster(a).forget(ctx); err != nil {
+		return err
+	}
 	return controlplane.DeleteAll(ctx, n.store, keyPlace(a))
 }
 

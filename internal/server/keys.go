@@ -232,7 +232,16 @@ func newRing(cfg Config, store keystore.Store, s settings, log *slog.Logger, onE
 	if err != nil {
 		return nil, err
 	}
+	kept, keep, err := keyring.ParseGoneKept(s.Get(keyring.GoneKeptSetting))
+	if err != nil {
+		return nil, err
+	}
+	var roster keyring.Roster
+	if !keep {
+		roster = keyRoster(cfg)
+	}
 	return keyring.New(keyring.Config{
+		Roster: roster, Limits: keyring.Limits{GoneKept: kept},
 		Store: store, Clock: cfg.Clock, Log: log, OnEvent: onEvent, Usage: uses, Memory: restrictions,
 		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")), HashOnly: hash,
 	})

@@ -202,15 +202,6 @@ func (n *Node) openApp(context.Context) (err error) {
 	return nil
 }
 
-// modelLoaded reports what the app turned out to be. One that cannot be loaded says
-// nothing about its functions.
-func (n *Node) modelLoaded(m *instance.Model) {
-	n.reportFaults(m)
-	if len(m.App.Faults) == 0 {
-		n.keys.Deployed(m.Names())
-	}
-}
-
 // reportFaults logs what is wrong with single functions; the app's own faults
 // are the instance's to report.
 func (n *Node) reportFaults(m *instance.Model) {

@@ -20,6 +20,7 @@ import (
 const (
 	UsesFile         = "uses.json"
 	RestrictionsFile = "restrictions.json"
+	RosterFile       = "functions.json"
 )
 
 // maxFile bounds what is read of a file, in bytes.
@@ -74,6 +75,15 @@ func (f *file) read(what any) error {
 
 // update changes what is kept. what is read anew with the lock held.
 func (f *file) update(ctx context.Context, what any, change func()) error {
+	return f.revise(ctx, what, func() error {
+		change()
+		return nil
+	})
+}
+
+// revise is update for a change that may turn out not to be one: then its error is
+// returned and nothing is written.
+func (f *file) revise(ctx context.Context, what any, change func() error) error {
 	if f.cfg.Prepare != nil {
 		f.cfg.Prepare()
 	}
@@ -88,7 +98,9 @@ func (f *file) update(ctx context.Context, what any, change func()) error {
 	if err := f.read(what); err != nil {
 		return err
 	}
-	change()
+	if err := change(); err != nil {
+		return err
+	}
 	text, err := json.Marshal(what)
 	if err != nil {
 		return err

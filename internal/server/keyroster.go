@@ -1,0 +1,25 @@
+package server
+
+import (
+	"path/filepath"
+
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/server/keynotes"
+)
+
+// keyRoster keeps which functions the app has.
+func keyRoster(cfg Config) keyring.Roster {
+	return keynotes.OpenRoster(keynotes.Config{
+		Dir: filepath.Join(cfg.DataDir, keyNotesDir), Prepare: func() { ignoreInGit(cfg.DataDir) },
+	})
+}
+
+// modelLoaded reports what the app turned out to be. One that cannot be loaded says
+// nothing about its functions.
+func (n *Node) modelLoaded(m *instance.Model) {
+	n.reportFaults(m)
+	if len(m.App.Faults) == 0 {
+		n.keys.Deployed(m.Names())
+	}
+}
