@@ -66,6 +66,9 @@ func ReadChange(patch map[string]json.RawMessage) (change Change, any bool, err 
 	}, len(all) > 0, nil
 }
 
+// CanChange reports whether [ReadChange] reads a member.
+func CanChange(name string) bool { return members[name] != nil }
+
 // Invalid makes the error for a member that cannot be as it is.
 func Invalid(name, fault, next string) error {
 	return problem.New(problem.Invalid, name+": "+fault).WithNext(next)

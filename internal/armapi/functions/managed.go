@@ -100,10 +100,20 @@ func (k keyOps) patch(c *arm.Call) (arm.Reply, error) {
 	})(c)
 }
 
+// existing is find for a key that must be there. Keys that an app gets by itself are
+// made now if they were not needed before, as by listing them.
+func (k keyOps) existing(c *arm.Call) (target, error) {
+	t, err := k.find(c)
+	if err == nil {
+		_, err = t.ring.Get(c.Context(), t.section, c.Params["key"])
+	}
+	return t, err
+}
+
 // change makes an operation that changes a key and answers what is then kept.
 func (k keyOps) change(do func(*keyring.Ring, context.Context, keyring.Section, string) (accesskey.Key, error)) arm.Handler {
 	return func(c *arm.Call) (arm.Reply, error) {
-		t, err := k.find(c)
+		t, err := k.existing(c)
 		if err != nil {
 			return arm.Reply{}, err
 		}
@@ -167,7 +177,7 @@ func (k keyOps) rotate(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, fieldFault(err)
 	}
-	t, err := k.find(c)
+	t, err := k.existing(c)
 	if err != nil {
 		return arm.Reply{}, err
 	}
