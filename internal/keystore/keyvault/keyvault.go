@@ -49,6 +49,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -62,6 +64,13 @@ type Store struct {
 	lists *lists
 	turn  chan struct{} // updates of this process wait for each other here
 	claim *claim        // of who has the turn
+	begun atomic.Pointer[baseline]
+}
+
+// baseline is the list that a watch began with.
+type baseline struct {
+	inventory
+	at time.Time
 }
 
 var (
@@ -119,9 +128,10 @@ func (s *Store) Load(ctx context.Context, doc keystore.Doc) (keystore.Document, 
 
 // LoadAll implements [keystore.AllLoader] with one list of the vault and, of all
 // secrets together, at most 16 requests at a time. With Config.GetOnly it finds
-// what List does.
+// what List does. The first call within a poll's time after Watch uses the list
+// that the watch began with: what changed since is told by the watch.
 func (s *Store) LoadAll(ctx context.Context) (map[keystore.Doc]keystore.Loaded, error) {
-	docs, err := s.documents(ctx)
+	docs, err := s.documentsOrBaseline(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +150,14 @@ func (s *Store) LoadAll(ctx context.Context) (map[keystore.Doc]keystore.Loaded, 
 	}
 	wg.Wait()
 	return all, keystore.Alive(ctx)
+}
+
+func (s *Store) documentsOrBaseline(ctx context.Context) (map[keystore.Doc][]property, error) {
+	b := s.begun.Swap(nil)
+	if b == nil || s.cfg.Clock.Now().Sub(b.at) > s.cfg.Poll {
+		return s.documents(ctx)
+	}
+	return b.docs, keystore.Alive(ctx)
 }
 
 func (s *Store) load(ctx context.Context, doc keystore.Doc, list []property) keystore.Loaded {

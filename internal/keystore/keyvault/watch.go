@@ -28,10 +28,12 @@ func (s *Store) Watch(ctx context.Context, changed func(keystore.Doc)) (<-chan s
 	}
 	w := &watch{store: s, changed: changed}
 	if !s.cfg.GetOnly {
-		var err error
-		if w.known, err = w.states(ctx); err != nil {
+		inv, err := s.lists.get(ctx)
+		if err != nil {
 			return nil, err
 		}
+		w.known = states(inv)
+		s.begun.Store(&baseline{inv, s.cfg.Clock.Now()})
 	}
 	done := make(chan struct{})
 	go func() {
@@ -59,7 +61,7 @@ func (w *watch) run(ctx context.Context) {
 			}
 			continue
 		}
-		now, err := w.states(ctx)
+		inv, err := w.store.lists.get(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -67,23 +69,19 @@ func (w *watch) run(ctx context.Context) {
 			cfg.Log.Warn("changes made by others cannot be looked for", slog.String("store", w.store.String()), slog.String("error", err.Error()))
 			return
 		}
-		w.tell(ctx, now)
+		w.tell(ctx, states(inv))
 	}
 }
 
 // around gives d give or take a tenth, so that many instances spread.
 func around(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
 
-func (w *watch) states(ctx context.Context) (map[keystore.Doc]string, error) {
-	inv, err := w.store.lists.get(ctx)
-	if err != nil {
-		return nil, err
-	}
+func states(inv inventory) map[keystore.Doc]string {
 	states := make(map[keystore.Doc]string, len(inv.docs))
 	for doc, list := range inv.docs {
 		states[doc] = state(list)
 	}
-	return states, nil
+	return states
 }
 
 // tell names the documents that came, went or changed, and those of the time

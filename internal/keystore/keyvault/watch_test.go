@@ -124,3 +124,25 @@ func TestAPermissionRevokedMidFlightLosesNothing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTheFirstLoadOfAllAfterAWatchBeganSharesItsList(t *testing.T) {
+	p := newPlace(t, localvault.Config{})
+	s := p.open(func(c *keyvault.Config) { c.Poll = time.Hour })
+	put(t, s, "fn", keystoretest.Function("1"))
+	lists := 0
+	p.wire.set(func(r *http.Request) (*http.Response, error) {
+		if strings.Trim(r.URL.Path, "/") == "secrets" {
+			lists++
+		}
+		return nil, nil
+	})
+	if _, err := s.Watch(t.Context(), func(keystore.Doc) {}); err != nil {
+		t.Fatal(err)
+	}
+	for want := 1; want < 4; want++ {
+		got, err := s.LoadAll(t.Context())
+		if err != nil || len(got) != 1 || got["fn"].Err != nil || lists != want {
+			t.Errorf("%v, %v; %d lists, want %d", got, err, lists, want)
+		}
+	}
+}

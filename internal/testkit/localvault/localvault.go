@@ -51,6 +51,7 @@ type Vault struct {
 	// Transport leads there.
 	Transport *http.Transport
 
+	handler  http.Handler
 	mu       sync.Mutex
 	policies map[string][]string
 	base     vault.Vault
@@ -87,7 +88,7 @@ func Start(t testing.TB, cfg Config) *Vault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.Transport = transport(server)
+	v.Transport, v.handler = transport(server), handler
 	t.Cleanup(func() {
 		v.Transport.CloseIdleConnections()
 		server.Close()
@@ -107,6 +108,9 @@ func transport(server *httptest.Server) *http.Transport {
 		},
 	}
 }
+
+// Handler is the vault without the network before it.
+func (v *Vault) Handler() http.Handler { return v.handler }
 
 // Allow gives somebody, whose bearer token is the name, these permissions for
 // secrets and no others. It counts at once.
