@@ -23,6 +23,17 @@ type Inner struct {
 	BaseURL       string // of the call that it is made for
 	Remote        string // address of that call's connection
 	CorrelationID string // of that call
+	Template      bool   // it comes from a template; see [Call.Template]
+}
+
+// templateKey marks the context of calls that come from a template.
+type templateKey struct{}
+
+// Template reports whether the call comes from a template, which says what is to
+// be there, however often it is deployed: what is so already is to stay.
+func (c *Call) Template() bool {
+	is, _ := c.Context().Value(templateKey{}).(bool)
+	return is
 }
 
 // maxInner is the most bytes the answer to an inner call has.
@@ -69,7 +80,7 @@ func (in Inner) request(ctx context.Context) (*http.Request, error) {
 	if base.Scheme == "https" {
 		r.TLS = &tls.ConnectionState{}
 	}
-	return r.WithContext(ctx), nil
+	return r.WithContext(context.WithValue(ctx, templateKey{}, in.Template)), nil
 }
 
 // memory keeps an answer.

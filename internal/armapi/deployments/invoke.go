@@ -33,7 +33,7 @@ func (j *job) invoke(ctx context.Context, method, id, version string, body []byt
 	}
 	status, answer, err := j.s.cfg.Invoke(ctx, arm.Inner{
 		Caller: j.caller, Method: method, ID: id, Version: version, Body: body,
-		BaseURL: j.baseURL, Remote: j.remote, CorrelationID: j.correlation,
+		BaseURL: j.baseURL, Remote: j.remote, CorrelationID: j.correlation, Template: true,
 	})
 	if err == nil && status >= http.StatusBadRequest {
 		err = faultIn(status, answer)
