@@ -92,6 +92,9 @@ func (p *Provider) hostTarget(section keyring.Section, typ string) func(*arm.Cal
 
 func (p *Provider) functionTarget(c *arm.Call) (target, error) {
 	app, f, err := p.function(c)
+	if err != nil && app.Name != "" && app.Release == "" {
+		f.Name, err = p.awaited(c, app)
+	}
 	if err != nil {
 		return target{}, err
 	}
@@ -170,6 +173,9 @@ func (k keyOps) put(c *arm.Call) (arm.Reply, error) {
 }
 
 func set(c *arm.Call, t target, value *string) (accesskey.Key, bool, error) {
+	if c.Template() {
+		return declare(c, t, value)
+	}
 	if value == nil {
 		return t.ring.Renew(c.Context(), t.section, c.Params["key"])
 	}
