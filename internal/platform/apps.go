@@ -26,7 +26,11 @@ func (n *Node) openApps(context.Context) error {
 		Store: n.store, Prefix: inventory.TypePrefix(app.SiteType) + "subscriptions/", Decode: decodeWant,
 		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.outside(), Log: n.log,
 	})
+	if n.webhook != nil && n.cfg.AlertRetiredKeys {
+		n.keyAlerts = newKeyAlerts(n.webhook.Send, n.cfg.Clock, n.log)
+	}
 	n.beside(n.upkeep)
+	n.beside(n.tendKeys)
 	n.beside(n.keepUsers)
 	return nil
 }

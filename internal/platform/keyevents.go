@@ -11,6 +11,7 @@ import (
 func (n *Node) auditKeys(a app.App) func(keyring.Event) {
 	scope := a.ID.String()
 	return func(e keyring.Event) {
+		n.keyAlerts.note(a, scope, e)
 		if event, ok := keyAudit(scope, e); ok {
 			n.audit.Record(event)
 		}
@@ -33,6 +34,10 @@ func keyAudit(scope string, e keyring.Event) (audit.Event, bool) {
 			return event, false
 		}
 		event.Category, event.Outcome = audit.Denied, "Denied"
+	case keyring.KeyRotated:
+		if e.Cause != keyring.Scheduled {
+			return event, false
+		}
 	default:
 		return event, false
 	}

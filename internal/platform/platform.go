@@ -79,6 +79,7 @@ type Node struct {
 	releases   *release.Releases
 	deployer   *release.Deployer
 	rings      *rings
+	keyAlerts  *keyAlerts // nil: nobody is told
 	fleet      *fleet.Fleet
 	statuses   *statuses
 	proxy      string           // for workers; "" where names are resolved without

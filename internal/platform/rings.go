@@ -147,6 +147,7 @@ func (n *Node) newRing(ctx context.Context, a app.App, s hosted.Settings) (*keyr
 		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name), OnEvent: n.auditKeys(a),
 		Mode: keyring.ParseMode(s.Get(flagsSetting)), HashOnly: hash,
 	}
+	n.keepNotes(a, store, &cfg)
 	if err := n.keepGone(a, s.Get(keyring.GoneKeptSetting), &cfg); err != nil {
 		return nil, nil, err
 	}

@@ -98,7 +98,7 @@ func (n *Node) upkeepOnce(ctx context.Context) {
 		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes, "identities": n.identities.FinishDeletes,
 		"missing identities": n.identities.EnsureAll,
 		"vaults":             n.vaults.PurgeExpired, "secrets": n.secrets.PurgeExpired,
-		"seals": n.reseal,
+		"seals": n.reseal, "notes of keys": n.sweepKeyNotes,
 	} {
 		if err := do(held); err != nil && ctx.Err() == nil {
 			n.log.Warn("upkeep failed", "of", what, "reason", err)

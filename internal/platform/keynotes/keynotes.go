@@ -7,6 +7,7 @@ package keynotes
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/keyring"
@@ -14,12 +15,11 @@ import (
 	"github.com/latchkey/latchkey/internal/state"
 )
 
-// Prefix is where the notes of all places are, each below a segment of its own.
-const Prefix state.Key = "/keynotes/"
-
+// Prefixes of what is kept, below which each place has a segment of its own.
 const (
-	usesName         = "uses"
-	restrictionsName = "restrictions/"
+	usesPrefix state.Key = "/keynotes/uses/"
+	// RestrictionsPrefix is where documents change when keys' restrictions do.
+	RestrictionsPrefix state.Key = "/keynotes/restrictions/"
 )
 
 var (
@@ -27,27 +27,19 @@ var (
 	_ keyring.Memory     = (*Restrictions)(nil)
 )
 
-func prefixOf(place string) state.Key { return Prefix + state.Key(strings.ToLower(place)) + "/" }
+func usesKey(place string) state.Key { return usesPrefix + state.Key(strings.ToLower(place)) }
 
-// Restricted gives the place whose restrictions a document of the state has; false
-// for other documents.
-func Restricted(key state.Key) (place string, ok bool) {
-	place, rest, ok := cut(key)
-	return place, ok && strings.HasPrefix(rest, restrictionsName)
-}
-
-func cut(key state.Key) (place, rest string, ok bool) {
-	below, ok := strings.CutPrefix(string(key), string(Prefix))
-	if !ok {
-		return "", "", false
-	}
-	return strings.Cut(below, "/")
+func restrictionsOf(place string) state.Key {
+	return RestrictionsPrefix + state.Key(strings.ToLower(place)) + "/"
 }
 
 // DeleteAll removes all notes of a place; it is no error if there are none.
 func DeleteAll(ctx context.Context, store state.Store, place string) error {
+	if _, err := store.Write(ctx, state.Delete(usesKey(place), state.Any)); err != nil {
+		return err
+	}
 	for {
-		list, err := store.List(ctx, prefixOf(place), state.Page{Limit: state.MaxOps, KeysOnly: true})
+		list, err := store.List(ctx, restrictionsOf(place), state.Page{Limit: state.MaxOps, KeysOnly: true})
 		if err != nil || len(list.Documents) == 0 {
 			return err
 		}
@@ -63,18 +55,19 @@ func DeleteAll(ctx context.Context, store state.Store, place string) error {
 
 // Places gives those that have notes, sorted.
 func Places(ctx context.Context, store state.Store) ([]string, error) {
-	list, err := store.List(ctx, Prefix, state.Page{KeysOnly: true})
-	if err != nil {
-		return nil, err
-	}
 	var places []string
-	for _, d := range list.Documents {
-		place, _, ok := cut(d.Key)
-		if ok && (len(places) == 0 || places[len(places)-1] != place) {
+	for _, prefix := range []state.Key{usesPrefix, RestrictionsPrefix} {
+		list, err := store.List(ctx, prefix, state.Page{KeysOnly: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list.Documents {
+			place, _, _ := strings.Cut(string(d.Key[len(prefix):]), "/")
 			places = append(places, place)
 		}
 	}
-	return places, nil
+	slices.Sort(places)
+	return slices.Compact(places), nil
 }
 
 // Restrictions is a [keyring.Memory] of one place: what each document's keys were
@@ -88,7 +81,7 @@ type Restrictions struct {
 // NewRestrictions gives those of a place in a state, which must be sealed. It
 // touches nothing. Errors of its methods are the state's.
 func NewRestrictions(store state.Store, place string) *Restrictions {
-	return &Restrictions{store, prefixOf(place) + restrictionsName}
+	return &Restrictions{store, restrictionsOf(place)}
 }
 
 // Recall gives what was last remembered of a document, nil when there is nothing.

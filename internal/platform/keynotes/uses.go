@@ -52,7 +52,7 @@ type kept struct {
 // written; when it says problem.NotFound, the app has gone and nothing is kept any
 // more. It touches nothing.
 func NewUses(store state.Store, place string, there func(context.Context) error) *Uses {
-	return &Uses{store: store, key: prefixOf(place) + usesName, there: there}
+	return &Uses{store: store, key: usesKey(place), there: there}
 }
 
 // Load gives all that is kept. problem.Undecryptable if that cannot be understood;

@@ -48,6 +48,7 @@ type File struct {
 	Tokens     Tokens     `json:"tokens"`
 	Identity   Identity   `json:"identity"`
 	References References `json:"references"`
+	Alerts     Alerts     `json:"alerts"`
 	Quirks     Quirks     `json:"quirks"`
 
 	Keys     []keyseed.Entry `json:"keys"`     // that apps are to have
@@ -85,6 +86,11 @@ type References struct {
 	RealVaults        []string `json:"realVaults"` // suffixes of hosts that are vaults of the cloud
 	Webhook           string   `json:"webhook"`
 	WebhookSecretFile string   `json:"webhookSecretFile"`
+}
+
+// Alerts says what the webhook of references is told besides.
+type Alerts struct {
+	RetiredKeys bool `json:"retiredKeys"` // use of former values of keys
 }
 
 // Quirks are faults of the platform that can be switched on to see them.
@@ -161,6 +167,9 @@ func Load(path string, environ []string) (File, error) {
 	faults = append(faults, overlay(&f, environ)...)
 	faults = append(faults, checkKeys(f.Keys, name, keyseed.Place{Path: "keys", Apps: true})...)
 	faults = append(faults, check(f)...)
+	if f.Alerts.RetiredKeys && f.References.Webhook == "" {
+		faults = append(faults, "alerts.retiredKeys: is true, but references.webhook, which would be told, is not given")
+	}
 	if len(faults) > 0 {
 		return f, problem.New(problem.Invalid, "the configuration has faults:\n  "+strings.Join(faults, "\n  ")).
 			WithNext("correct them; docs/settings.md lists all settings")
