@@ -80,3 +80,69 @@ func TestLookingMakesNothing(t *testing.T) {
 		t.Errorf("the data folder was made: %v", err)
 	}
 }
+
+func TestOwnersKnowValuesOfWhichOnlyAHashIsKept(t *testing.T) {
+	cfg := shop(t)
+	cfg.Environ = append(cfg.Environ, "LATCHKEY_KEY_VALUES=hash-only")
+	ring, err := server.OpenKeys(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	values := map[scan.Owner]string{}
+	for _, sec := range []keyring.Section{keyring.HostKeys(), keyring.FunctionKeys("Hello")} {
+		key, _, err := ring.Renew(t.Context(), sec, "k")
+		if err != nil || !key.HashOnly {
+			t.Fatal(key, err)
+		}
+		values[scan.Owner{App: "shop", Function: sec.Function, Name: "k", Kind: sec.Kind}] = key.Value
+	}
+	master, _, err := ring.Renew(t.Context(), keyring.MasterKey(), accesskey.MasterName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := ring.Rotate(t.Context(), keyring.MasterKey(), accesskey.MasterName, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values[scan.Owner{App: "shop", Name: done.Retired, Kind: accesskey.Master}] = master.Value
+	owners, err := server.OpenOwners(t.Context(), cfg)
+	if err != nil || len(owners.Unread) > 0 {
+		t.Fatal(err, owners.Unread)
+	}
+	for want, value := range values {
+		for _, form := range []string{value, strings.TrimRight(value, "=")} {
+			if diff := cmp.Diff([]scan.Owner{want}, owners.Identify(form)); diff != "" {
+				t.Errorf("%v (-want +got):\n%s", want, diff)
+			}
+		}
+	}
+	list, err := ring.Store.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range list { // the text that is kept is no value
+		d, _, err := ring.Store.Load(t.Context(), doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range d.Keys.Keys {
+			if got := owners.Identify(key.Value); len(got) > 0 {
+				t.Errorf("the hash of %s is taken for its value: %v", key.Name, got)
+			}
+		}
+	}
+	for _, other := range []string{"", "=", strings.Repeat("a", 56)} {
+		if got := owners.Identify(other); len(got) > 0 {
+			t.Errorf("%q is said to be %v", other, got)
+		}
+	}
+}
+
+func TestHowValuesAreKeptIsNotGuessed(t *testing.T) {
+	cfg := shop(t)
+	cfg.Environ = append(cfg.Environ, "LATCHKEY_KEY_VALUES=hashonly")
+	if ring, err := server.OpenKeys(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "LATCHKEY_KEY_VALUES") {
+		t.Errorf("%v, %v", ring, err)
+	}
+}
