@@ -95,6 +95,11 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 	if err != nil {
 		return platform.Config{}, err
 	}
+	if file.KeysFile != "" {
+		if _, err := settings.LoadKeysFile(file.KeysFile, true); err != nil {
+			return platform.Config{}, err
+		}
+	}
 	var networks []netip.Prefix
 	for _, n := range file.Federation.Networks {
 		networks = append(networks, netip.MustParsePrefix(n)) // settings.Load has checked it
@@ -107,8 +112,8 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		CertFile: file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: networks,
 		Workers:        platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
-		AlertRetiredKeys: file.Alerts.RetiredKeys,
-		References:       references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
+		Keys: file.Keys, KeysFile: file.KeysFile,
+		References: references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
 	}, nil
 }

@@ -111,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}()
 	for _, step := range []func(context.Context) error{
 		n.openLogs, n.openFolder, n.openPorts, n.openProxy, n.openState, n.openWorkers, n.openSeal, n.openDrill, n.openInstallation, n.openSiteKey, n.openAuthority,
-		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openHealth,
+		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openDeclared, n.openHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -189,7 +189,7 @@ func (a *declaredKeys) apply(ctx context.Context, n *Node, keys []keyseed.Key) {
 		case r.Err != nil:
 			errs = append(errs, problem.Wrap(problem.KindOf(r.Err), r.Key.Label, r.Err).WithNext(problem.NextOf(r.Err)))
 		case r.Changed():
-			n.log.Info("a key is now as declared", "key", r.Key.Label, "outcome", r.Outcome.String(), "replaced", r.Replaced)
+			n.log.Info("a key is now as declared", "declared", r.Key.Label, "outcome", r.Outcome.String(), "replaced", r.Replaced)
 		}
 	}
 	a.keys, a.failed = keys, len(errs) > 0
