@@ -157,9 +157,9 @@ func (k keyOps) put(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	key, created, err := set(c, t, value)
+	key, created, err := t.put(c, value)
 	if err != nil {
-		return arm.Reply{}, err
+		return arm.Reply{}, fieldFault(err)
 	}
 	name := c.Params["key"]
 	body := keyJSON{envelope{
