@@ -3,7 +3,6 @@ package custom
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -99,7 +98,7 @@ func (w *Worker) outgoing(r *http.Request, inv *worker.Invocation) hop.Request {
 		}
 	}
 	if w.handler.Proxy {
-		req.Set = append(req.Set, proxyFields(r, inv)...)
+		req.Set = append(req.Set, view.ProxyFields(r, inv)...)
 		return req
 	}
 	req.Set = append(req.Set, hop.Field{Name: "User-Agent", Value: strings.TrimSpace(r.UserAgent() + " " + w.userAgent())})
@@ -134,21 +133,4 @@ func dropped(r *http.Request, cred view.Credential) []string {
 		}
 	}
 	return names
-}
-
-// proxyFields are the fields of enableProxyingHttpRequest.
-func proxyFields(r *http.Request, inv *worker.Invocation) []hop.Field {
-	forwardedFor, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		forwardedFor = r.RemoteAddr
-	}
-	if prior := strings.Join(r.Header["X-Forwarded-For"], ", "); prior != "" {
-		forwardedFor = prior + ", " + forwardedFor
-	}
-	return []hop.Field{
-		{Name: "X-Ms-Invocation-Id", Value: inv.ID},
-		{Name: "X-Forwarded-For", Value: forwardedFor},
-		{Name: "X-Forwarded-Host", Value: r.Host},
-		{Name: "X-Forwarded-Proto", Value: view.Scheme(r)},
-	}
 }

@@ -163,7 +163,7 @@ func TestTheSchemeIsTheConnectionsNotTheClients(t *testing.T) {
 		if got := httpInput(inv).URL; !strings.HasPrefix(got, tc.want+"://") {
 			t.Errorf("%s, TLS %v: the handler is told %s", tc.target, tc.tls, got)
 		}
-		for _, f := range proxyFields(r, inv) {
+		for _, f := range view.ProxyFields(r, inv) {
 			if f.Name == "X-Forwarded-Proto" && f.Value != tc.want {
 				t.Errorf("%s, TLS %v: %s %s", tc.target, tc.tls, f.Name, f.Value)
 			}

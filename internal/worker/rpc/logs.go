@@ -1,0 +1,102 @@
+package rpc
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/child"
+	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
+)
+
+// toolPrefix marks lines for development tools; nobody reads them here.
+const toolPrefix = "azfuncjsonlog:"
+
+// console takes one line of the process's output.
+func (c *channel) console(from child.Stream, text string) {
+	if strings.HasPrefix(text, toolPrefix) {
+		return
+	}
+	c.said.Add(text)
+	if from == child.Stderr {
+		c.errs.Add(text)
+	}
+	l := worker.LogLine{Source: "console"}
+	if strings.HasPrefix(text, child.ConsolePrefix) {
+		l.Source = "worker"
+	}
+	l.Level, l.Message = child.Classify(from, text)
+	if from == child.Stderr && c.w.cfg.Runtime.ErrorsOnlyOnStderr {
+		l.Level = "error"
+	}
+	c.w.cfg.Logs(l)
+}
+
+// log hands on one log. Logs of functions that do not run are dropped: nobody
+// could say whose they are.
+func (c *channel) log(m *wire.RpcLog) {
+	if m.GetLevel() == wire.RpcLog_None {
+		return
+	}
+	l := worker.LogLine{
+		Level: levelOf(m.GetLevel()), Message: m.GetMessage(), InvocationID: m.GetInvocationId(),
+		Category: m.GetCategory(), Exception: exceptionText(m.GetException()), Source: "worker",
+	}
+	o := c.find(m.GetInvocationId())
+	if o != nil {
+		l.Function = o.inv.Function.Name
+	}
+	switch m.GetLogCategory() {
+	case wire.RpcLog_User:
+		if o == nil {
+			return
+		}
+		l.Source = "function"
+	case wire.RpcLog_CustomMetric:
+		if o == nil {
+			return
+		}
+		l.Source, l.Properties = "metric", properties(m.GetPropertiesMap())
+	}
+	c.w.cfg.Logs(l)
+}
+
+func levelOf(l wire.RpcLog_Level) string {
+	switch l {
+	case wire.RpcLog_Trace, wire.RpcLog_Debug:
+		return "debug"
+	case wire.RpcLog_Warning:
+		return "warn"
+	case wire.RpcLog_Error, wire.RpcLog_Critical:
+		return "error"
+	}
+	return "info"
+}
+
+// properties gives values as text: strings as they are, others as JSON.
+func properties(m map[string]*wire.TypedData) map[string]string {
+	out := make(map[string]string, len(m))
+	for name, v := range m {
+		if s, ok := v.GetData().(*wire.TypedData_String_); ok {
+			out[name] = s.String_
+			continue
+		}
+		raw, bytes, err := fromTyped(v)
+		switch {
+		case err != nil:
+		case bytes != nil:
+			b, _ := json.Marshal(bytes) // bytes: it cannot fail
+			out[name] = string(b)
+		default:
+			out[name] = string(raw)
+		}
+	}
+	return out
+}
+
+// logAll hands on the logs that come with a result.
+func (c *channel) logAll(r *wire.StatusResult) {
+	for _, m := range r.GetLogs() {
+		c.log(m)
+	}
+}
