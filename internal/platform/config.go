@@ -62,10 +62,16 @@ type Config struct {
 	// Upstream gives identities tokens of the cloud's own token service.
 	Upstream   []Upstream
 	References ReferencesConfig
+	// AlertRetiredKeys tells the webhook of references that former values of keys are
+	// used.
+	AlertRetiredKeys bool
 	// Keys are declared keys of apps, which have been checked; KeysFile names a file
 	// with more of them, which is read again when it changes.
 	Keys     []keyseed.Entry
 	KeysFile string
+	// AlertRetiredKeys tells the webhook of references that former values of keys are
+	// used.
+	AlertRetiredKeys bool
 	// StoppedTokenExpiry reproduces a fault of the cloud: references of an app that
 	// has been stopped for a day are refused and lose their values.
 	StoppedTokenExpiry bool
