@@ -112,7 +112,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		CertFile: file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: networks,
 		Workers:        platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
-		Keys: file.Keys, KeysFile: file.KeysFile, AlertRetiredKeys: file.Alerts.RetiredKeys,
+		Keys: file.Keys, KeysFile: file.KeysFile,
 		AlertRetiredKeys: file.Alerts.RetiredKeys,
 		References:       references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),

@@ -69,9 +69,6 @@ type Config struct {
 	// with more of them, which is read again when it changes.
 	Keys     []keyseed.Entry
 	KeysFile string
-	// AlertRetiredKeys tells the webhook of references that former values of keys are
-	// used.
-	AlertRetiredKeys bool
 	// StoppedTokenExpiry reproduces a fault of the cloud: references of an app that
 	// has been stopped for a day are refused and lose their values.
 	StoppedTokenExpiry bool
