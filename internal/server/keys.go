@@ -197,6 +197,7 @@ type Keys struct {
 // OpenKeys opens the keys of the app in cfg.Dir directly in their store. It
 // returns problem.Unsupported for a store this version does not have,
 // problem.Invalid for settings of one that are missing or wrong, problem.Denied where others would choose root's folders, and the sealer's errors. The keys themselves are read when they are asked for.
+// Where the app ran before and its keys are not in the store, none are made: asking gives problem.Unavailable.
 func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -208,7 +209,7 @@ func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := newRing(cfg, store, s, slog.New(slog.DiscardHandler), tellInClear(cfg))
+	ring, err := newRing(cfg, keepMissing(cfg, store), s, slog.New(slog.DiscardHandler), tellInClear(cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,70 @@
+package server_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/server/keynotes"
+)
+
+// TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone: a running app would take them
+// for a change by others and drop the last good ones.
+func TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"host.json":           `{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"x"}}}`,
+		"hello/function.json": `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req"}]}`,
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(sec keyring.Section) (string, error) {
+		t.Helper()
+		k, err := server.OpenKeys(t.Context(), server.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		keys, err := k.List(t.Context(), sec)
+		if err != nil {
+			return "", err
+		}
+		return keys[0].Value, nil
+	}
+	host, err := list(keyring.HostKeys()) // the first look makes them
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := filepath.Join(dir, ".latchkey", "keys")
+	if err := errors.Join(os.MkdirAll(notes, 0o700), os.WriteFile(filepath.Join(notes, keynotes.RosterFile), []byte("null"), 0o600)); err != nil { // as a start does
+		t.Fatal(err)
+	}
+	secrets, away := filepath.Join(dir, ".latchkey", "secrets"), filepath.Join(t.TempDir(), "away")
+	if err := os.Rename(secrets, away); err != nil {
+		t.Fatal(err)
+	}
+	for _, sec := range []keyring.Section{keyring.HostKeys(), keyring.FunctionKeys("hello")} {
+		if _, err := list(sec); !errors.Is(err, problem.Unavailable) || problem.NextOf(err) == "" {
+			t.Errorf("%v: %v", sec.Kind, err)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(secrets, "*.json")); len(files) != 0 {
+		t.Fatalf("made %v", files)
+	}
+	if err := errors.Join(os.RemoveAll(secrets), os.Rename(away, secrets)); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := list(keyring.HostKeys()); err != nil || again != host {
+		t.Errorf("once they are back: %v", err)
+	}
+	if _, err := list(keyring.FunctionKeys("hello")); err != nil {
+		t.Errorf("a function's first keys: %v", err)
+	}
+}
