@@ -229,10 +229,10 @@ func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) er
 	if err := x.receive(inv, forwards); err != nil {
 		return err
 	}
+	inv.RouteParams = paramMap(params)
 	if forwards {
 		return x.forward(live.HTTP, s, inv)
 	}
-	inv.RouteParams = paramMap(params)
 	res, err := x.run(live.Worker, s, inv)
 	if err == nil {
 		x.writeResult(res)
@@ -284,6 +284,9 @@ func (x *exchange) carriesKey() bool {
 }
 
 func paramMap(params []route.Param) map[string]string {
+	if len(params) == 0 {
+		return nil
+	}
 	m := make(map[string]string, len(params))
 	for _, p := range params {
 		m[p.Name] = p.Value

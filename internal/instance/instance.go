@@ -27,10 +27,13 @@ type Config struct {
 	Load func() (*Model, error)
 	// NewWorker makes a worker that has not been started.
 	NewWorker func(*Model) (worker.Worker, error)
+	// Index gives the model with the functions that a worker found in place of
+	// those of the files; nil for an app whose worker does not look for them.
+	Index func(*Model, []funcapp.Function) *Model
 
 	Watch       bool          // restart when files of the app change
 	StopTimeout time.Duration // for draining and for stopping a worker; default 10 s
-	InitTimeout time.Duration // for a worker to take work; default 60 s
+	InitTimeout time.Duration // for a worker to take work, unless it is [worker.Patient]; default 60 s
 
 	OnModel   func(*Model) // called whenever a model has been loaded, before it serves
 	OnRestart func()       // called whenever a worker is started by itself in place of one that crashed or did not start
@@ -183,10 +186,14 @@ func (i *Instance) set(state State, live *Live, errs ...string) *Live {
 
 // Workers gives the process ids of the workers now serving.
 func (i *Instance) Workers() []int {
-	if l := i.live.Load(); l != nil {
-		return []int{l.Worker.PID()}
+	l := i.live.Load()
+	if l == nil {
+		return nil
 	}
-	return nil
+	if g, ok := l.Worker.(worker.Group); ok {
+		return g.PIDs()
+	}
+	return []int{l.Worker.PID()}
 }
 
 // Faults gives the faults of the newest model: of the app and of its functions.

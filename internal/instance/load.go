@@ -15,16 +15,49 @@ func (r *runner) prepare() (*Model, worker.Worker, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r.model.Store(model)
-	r.watch.follow(model.App)
-	if r.cfg.OnModel != nil {
-		r.cfg.OnModel(model)
-	}
 	if len(model.App.Faults) > 0 {
+		r.publish(model, nil)
 		return nil, nil, problem.Wrap(problem.Invalid, "the app cannot be started", faulty(model.App.Faults))
 	}
 	wk, err := r.cfg.NewWorker(model)
+	if _, indexes := wk.(worker.Indexer); !indexes || r.model.Load() == nil {
+		r.publish(model, wk)
+	} else {
+		r.watch.follow(model.App, extensionsOf(wk))
+	}
 	return model, wk, err
+}
+
+// publish makes model the one that is shown.
+func (r *runner) publish(model *Model, wk worker.Worker) {
+	r.model.Store(model)
+	r.watch.follow(model.App, extensionsOf(wk))
+	if r.cfg.OnModel != nil {
+		r.cfg.OnModel(model)
+	}
+}
+
+// adopt gives the model with the functions that a worker found, once it has
+// started; the same one if it leaves that to the app's files.
+func (r *runner) adopt(model *Model, wk worker.Worker) *Model {
+	indexer, ok := wk.(worker.Indexer)
+	if !ok {
+		return model
+	}
+	if functions, found := indexer.Indexed(); found && r.cfg.Index != nil {
+		model = r.cfg.Index(model, functions)
+	}
+	if r.model.Load() != model {
+		r.publish(model, wk)
+	}
+	return model
+}
+
+func extensionsOf(wk worker.Worker) []string {
+	if s, ok := wk.(worker.Scripted); ok {
+		return s.Extensions()
+	}
+	return nil
 }
 
 // faulty are the faults that keep a whole app from starting.

@@ -20,11 +20,15 @@ const offlineChanged = offlineFile + " changed"
 type rules struct {
 	files      map[string]bool // lower-cased names that count anywhere
 	trees      map[string]bool // lower-cased top-level folders in which everything counts
+	extensions map[string]bool // lower-cased, of files that count anywhere
 	executable string          // the handler's own file, "" if it is not the app's
 }
 
-func rulesOf(app *funcapp.App) rules {
-	r := rules{files: map[string]bool{}, trees: map[string]bool{}, executable: executableOf(app)}
+func rulesOf(app *funcapp.App, extensions []string) rules {
+	r := rules{files: map[string]bool{}, trees: map[string]bool{}, extensions: map[string]bool{}, executable: executableOf(app)}
+	for _, e := range extensions {
+		r.extensions[strings.ToLower(e)] = true
+	}
 	for _, f := range app.Host.WatchFiles {
 		r.files[strings.ToLower(f)] = true
 	}
@@ -47,7 +51,7 @@ func (r *rules) depth(folder string) depth {
 	switch {
 	case r.trees[strings.ToLower(folder)]:
 		return whole
-	case len(r.files) > 0 && folder != nodeModules:
+	case len(r.files)+len(r.extensions) > 0 && folder != nodeModules:
 		return named
 	}
 	return onlyTop
@@ -95,12 +99,12 @@ func within(root, path string) string {
 	return path
 }
 
-// follow sets what counts as a change for app.
-func (w *watch) follow(app *funcapp.App) {
+// follow sets what counts as a change for app, whose scripts have the extensions.
+func (w *watch) follow(app *funcapp.App, extensions []string) {
 	if w.notify == nil {
 		return
 	}
-	r := rulesOf(app)
+	r := rulesOf(app, extensions)
 	w.mu.Lock()
 	w.rules = r
 	w.mu.Unlock()
@@ -138,6 +142,8 @@ func (w *watch) counts(rel string, ev fsnotify.Event) bool {
 		return true
 	case ev.Op == fsnotify.Chmod || (len(parts) > 1 && ignored(top)):
 		return false
+	case rules.extensions[filepath.Ext(name)] && top != nodeModules:
+		return true
 	case len(parts) == 1:
 		return rules.files[name] || rootFile(name) || w.folderChanged(top, ev)
 	}

@@ -27,6 +27,7 @@ func (r *runner) serve(ctx context.Context, model *Model, wk worker.Worker) outc
 	if out, ok := r.start(ctx, wk); !ok {
 		return out
 	}
+	model = r.adopt(model, wk)
 	since := r.cfg.Clock.Now()
 	r.retire(r.set(Running, newLive(model, wk)))
 	r.cfg.Log.Info("the app runs", "functions", len(model.Functions), "worker_pid", wk.PID())
@@ -70,9 +71,10 @@ func (r *runner) start(ctx context.Context, wk worker.Worker) (out outcome, ok b
 	defer cancel()
 	started := make(chan error, 1)
 	go func() { started <- wk.Start(ctx) }()
-	timer := r.cfg.Clock.NewTimer(r.cfg.InitTimeout)
+	limit := r.startTimeout(wk)
+	timer := r.cfg.Clock.NewTimer(limit)
 	defer timer.Stop()
-	out, over := r.awaitStart(ctx, started, timer)
+	out, over := r.awaitStart(ctx, started, timer, limit)
 	switch {
 	case !over:
 		r.discard(wk, started)
@@ -84,16 +86,23 @@ func (r *runner) start(ctx context.Context, wk worker.Worker) (out outcome, ok b
 	return out, true
 }
 
+func (r *runner) startTimeout(wk worker.Worker) time.Duration {
+	if p, ok := wk.(worker.Patient); ok {
+		return p.StartTimeout()
+	}
+	return r.cfg.InitTimeout
+}
+
 // awaitStart waits for the end of a start, or for a reason not to wait for it any
 // longer (over is false). The worker that serves meanwhile may die.
-func (r *runner) awaitStart(ctx context.Context, started <-chan error, timer clock.Timer) (out outcome, over bool) {
+func (r *runner) awaitStart(ctx context.Context, started <-chan error, timer clock.Timer, limit time.Duration) (out outcome, over bool) {
 	for {
 		select {
 		case err := <-started:
 			return outcome{failed: err}, true
 		case <-timer.C():
 			return outcome{failed: problem.New(problem.Unavailable,
-				fmt.Sprintf("the worker took no work within %s", r.cfg.InitTimeout))}, false
+				fmt.Sprintf("the worker took no work within %s", limit))}, false
 		case <-ctx.Done():
 			return outcome{}, false
 		case <-r.exited():

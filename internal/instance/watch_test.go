@@ -152,7 +152,7 @@ func TestWithoutWatchNothingRestarts(t *testing.T) {
 	e.write("host.json", `{"version": 7}`)
 	w := newWatch(e.Instance)
 	w.look()
-	w.follow(e.Model().App)
+	w.follow(e.Model().App, nil)
 	w.close()
 	if w.notify != nil {
 		t.Error("files are watched")

@@ -70,6 +70,12 @@ type Patient interface {
 	StartTimeout() time.Duration
 }
 
+// Scripted is the optional power of a worker to name the extensions, with the dot,
+// of files whose change calls for a restart.
+type Scripted interface {
+	Extensions() []string
+}
+
 // Group is the optional power of a worker made of several processes to name them.
 type Group interface {
 	// PIDs gives the ids of the processes that run now.

@@ -18,12 +18,9 @@ import (
 	"github.com/latchkey/latchkey/internal/funchost/webhooks"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/keyring"
-	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/web"
-	"github.com/latchkey/latchkey/internal/worker"
 	"github.com/latchkey/latchkey/internal/worker/child"
-	"github.com/latchkey/latchkey/internal/worker/custom"
 )
 
 // Config says what an app is made of. All fields but Requests, Stats and CORS are
@@ -75,7 +72,7 @@ func New(cfg Config) (*App, error) {
 	}
 	a.instance = instance.New(instance.Config{
 		Root: cfg.Dir, Clock: cfg.Clock, Log: cfg.Log, Watch: cfg.Watch, StopTimeout: cfg.Grace,
-		Load: cfg.Load, NewWorker: a.newWorker, OnRestart: cfg.Stats.WorkerRestarted, OnModel: cfg.OnModel,
+		Load: cfg.Load, NewWorker: a.newWorker, Index: index, OnRestart: cfg.Stats.WorkerRestarted, OnModel: cfg.OnModel,
 	})
 	gate := &access.Gate{
 		Keys: cfg.Keys, TrustProxy: cfg.Settings.IsTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(cfg.Settings),
@@ -103,27 +100,6 @@ func (a *App) newAdmin(gate *access.Gate) *adminapi.API {
 		Computer: machine, InstanceID: a.cfg.Settings.Get("WEBSITE_INSTANCE_ID"),
 		PlainPing: a.cfg.Settings.Get("WEBSITE_FUNCTIONS_HEALTH_PING_ENABLED") == "0",
 	})
-}
-
-func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
-	if m.App.Host.CustomHandler == nil {
-		return nil, problem.New(problem.Unsupported, "host.json has no customHandler").
-			WithNext("this version runs custom handlers; language workers are planned")
-	}
-	return custom.New(custom.Config{
-		App: m.App, Env: workerEnv(m.Settings, a.cfg.Dir, a.cfg.Hostname, a.cfg.Environment),
-		Credential: a.cfg.Credential, HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
-	}), nil
-}
-
-func (a *App) logWorker(l worker.LogLine) {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(l.Level))
-	attrs := []any{"source", l.Source}
-	if l.Function != "" {
-		attrs = append(attrs, "function", l.Function, "invocation", l.InvocationID)
-	}
-	a.cfg.Log.Log(context.Background(), level, l.Message, attrs...)
 }
 
 // Run runs the app until ctx ends, then lets requests in progress finish and

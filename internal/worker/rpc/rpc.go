@@ -72,6 +72,7 @@ var (
 	_ worker.Indexer    = (*Worker)(nil)
 	_ worker.Patient    = (*Worker)(nil)
 	_ worker.Group      = (*Worker)(nil)
+	_ worker.Scripted   = (*Worker)(nil)
 )
 
 // maxMessage bounds a message in bytes, both ways: what workers expect.
@@ -186,6 +187,9 @@ func (w *Worker) index(ctx context.Context, c *channel) error {
 
 // Indexed gives the functions the worker described.
 func (w *Worker) Indexed() ([]funcapp.Function, bool) { return w.functions, w.indexed }
+
+// Extensions gives those of the language's scripts.
+func (w *Worker) Extensions() []string { return w.cfg.Runtime.Extensions }
 
 // StartTimeout says how long a start may take: that of the process, of its answer
 // to the first request, and of loading the app.
