@@ -47,6 +47,9 @@ func keyAudit(scope string, e keyring.Event) (audit.Event, bool) {
 	if e.Name != "" {
 		event.Details["key"] = e.Kind.String() + "/" + e.Name
 	}
+	if e.Cause == keyring.Scheduled {
+		event.Details["cause"] = e.Cause.String()
+	}
 	if e.Retired != "" {
 		event.Details["retired"] = e.Retired
 	}
