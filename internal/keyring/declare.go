@@ -176,7 +176,7 @@ func (d *declaring) restrict(sec Section, set *accesskey.Set, want Declared) (bo
 		err = next.Validate(sec.Kind, old, now)
 	}
 	if err == nil {
-		err = checkFor(next, key)
+		err = d.ring.checkFor(sec.Kind, next, old, key)
 	}
 	if err != nil {
 		return false, err

@@ -31,12 +31,14 @@ func (r *Ring) SetMeta(ctx context.Context, sec Section, name string, change fun
 		if err := m.Validate(kind, old, r.cfg.Clock.Now()); err != nil {
 			return err
 		}
-		return checkFor(*m, k)
+		return r.checkFor(kind, *m, old, k)
 	})
 }
 
-// checkFor reports what this key in particular cannot have.
-func checkFor(m accesskey.Meta, k accesskey.Key) error {
+// checkFor reports what this key in particular cannot have. A rotation that it has
+// already, from when its value was kept, is not judged again: the key must still be
+// disabled when need be.
+func (r *Ring) checkFor(kind accesskey.Kind, m, old accesskey.Meta, k accesskey.Key) error {
 	_, until, retired := accesskey.ParseRetiredName(k.Name)
 	switch {
 	case retired && (m.Expires.IsZero() || m.Expires.After(until)):
@@ -44,7 +46,7 @@ func checkFor(m accesskey.Meta, k accesskey.Key) error {
 			WithNext("choose an earlier time, or rotate the key anew with a longer overlap")
 	case m.RotateEvery != 0 && m.Retires != "":
 		return problem.New(problem.Invalid, "rotateEvery: a former value is not rotated").WithNext("set it on the key " + m.Retires)
-	case m.RotateEvery != 0 && accesskey.LooksLikeVerifier(k.Value):
+	case m.RotateEvery != 0 && m.RotateEvery != old.RotateEvery && r.hashed(Section{Kind: kind}, k):
 		return problem.New(problem.Invalid, "rotateEvery: nobody would learn the new values, as they are not kept").
 			WithNext("rotate the key by hand")
 	}

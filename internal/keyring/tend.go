@@ -72,14 +72,15 @@ func outlived(s *Scope, set *accesskey.Set, before time.Time) (refs []KeyRef) {
 }
 
 // Due gives the keys whose value is older than their RotateEvery, of all
-// documents read so far. Keys that have expired are not among them.
+// documents read so far. Keys that have expired are not among them, nor those of
+// whose next value only a verifier would be kept: nobody would learn it.
 func (r *Ring) Due(now time.Time) []KeyRef { return r.dueIn(r.present(), now) }
 
 func (r *Ring) dueIn(scopes []*Scope, now time.Time) []KeyRef {
 	var due []KeyRef
 	for _, s := range scopes {
 		for kind, k := range effective(s.doc, r.held(s)) {
-			if m, err := k.Meta(); err == nil && isDue(m, now) {
+			if m, err := k.Meta(); err == nil && isDue(m, now) && !r.hashed(Section{Kind: kind}, k) {
 				due = append(due, KeyRef{Kind: kind, Function: functionOf(s), Name: k.Name})
 			}
 		}
@@ -223,10 +224,13 @@ func (r *Ring) nextDue(scopes []*Scope) (next time.Time) {
 	}
 	can := r.cfg.Store.Capabilities()
 	for _, s := range scopes {
-		for _, k := range effective(s.doc, r.held(s)) {
+		for kind, k := range effective(s.doc, r.held(s)) {
 			m, err := k.Meta()
 			if err != nil {
 				continue
+			}
+			if r.hashed(Section{Kind: kind}, k) {
+				m.RotateEvery = 0 // see Due
 			}
 			if at := dueAt(m); m.Expires.IsZero() || at.Before(m.Expires) {
 				sooner(at)

@@ -3,8 +3,10 @@ package keyring_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore/memory"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -59,5 +61,54 @@ func TestValuesKeptBeforeStayUntilTheyArePutAgain(t *testing.T) {
 	}
 	if d := r.Match(before.Value, nil); d.Kind != accesskey.Host || d.Name != "k" {
 		t.Errorf("the value no longer works: %+v", d)
+	}
+}
+
+func TestKeysWhoseNextValueNobodyWouldLearnAreNotRotatedByThemselves(t *testing.T) {
+	store := memory.New()
+	c := clock.NewManual(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC))
+	open := func(hashOnly bool) *keyring.Ring {
+		t.Helper()
+		r, err := keyring.New(keyring.Config{Store: store, HashOnly: hashOnly, Clock: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Close)
+		if err := r.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	every := func(d time.Duration) func(*accesskey.Meta) error {
+		return func(m *accesskey.Meta) error { m.RotateEvery = d; return nil }
+	}
+	kept := open(false)
+	for _, sec := range []keyring.Section{keyring.HostKeys(), keyring.MasterKey()} {
+		name := map[bool]string{true: accesskey.MasterName, false: "default"}[sec.Kind == accesskey.Master]
+		if _, err := kept.SetMeta(t.Context(), sec, name, every(48*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Advance(49 * time.Hour)
+	if due := kept.Due(c.Now()); len(due) != 2 {
+		t.Fatalf("due while values are kept: %v", due)
+	}
+	r := open(true)
+	if due := r.Due(c.Now()); len(due) != 1 || due[0].Kind != accesskey.Master {
+		t.Errorf("due: %v", due)
+	}
+	done, err := r.Tend(t.Context())
+	if err != nil || len(done.Rotated) != 1 || !done.Next.After(c.Now()) {
+		t.Errorf("tended: %+v, %v", done, err)
+	}
+	if _, err := r.Rotate(t.Context(), keyring.HostKeys(), "default", 0); err != nil { // by hand
+		t.Fatal(err)
+	}
+	if _, err := r.Disable(t.Context(), keyring.HostKeys(), "default"); err != nil {
+		t.Errorf("a key with a rotation that no longer takes place cannot be disabled: %v", err)
+	}
+	_, err = r.SetMeta(t.Context(), keyring.HostKeys(), "default", every(72*time.Hour))
+	if problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), "rotateEvery: ") {
+		t.Errorf("a new rotation: %v", err)
 	}
 }
