@@ -7,9 +7,10 @@ import (
 )
 
 func newKeystore(env *Env) *cobra.Command {
-	c := newGroup("keystore", "Check where an app keeps its keys, and move them", newKeystoreCheck(env), newKeystoreMigrate(env))
+	c := newGroup("keystore", "Check where an app keeps its keys, and move them", newKeystoreCheck(env), newKeystoreMigrate(env),
+		newKeystoreDiscard(env), newKeystoreRestore(env))
 	c.Long = "An app's keys are where its setting AzureWebJobsSecretStorageType says: files, blob,\n" +
-		"keyvault, kubernetes or containerapps. These commands are for apps in a folder."
+		"keyvault, kubernetes or containerapps."
 	return c
 }
 

@@ -64,6 +64,7 @@ func (r *Ring) readInTurn(ctx context.Context, s *Scope, cause Cause) ([]Event, 
 	case inner.Err() != nil:
 		err = problem.Wrap(problem.Unavailable, fmt.Sprintf("no answer within %v", r.cfg.Limits.LoadTimeout), err)
 	}
+	err = r.preserve(inner, s, err)
 	return r.reject(s, err, cause, took), err
 }
 

@@ -66,3 +66,37 @@ func (g guarded) free(ctx context.Context, doc keystore.Doc) error {
 	return problem.New(problem.Conflict, "app "+g.app+" has keys in the control plane for "+string(doc)+" and none in "+g.Store.String()+"; no others are made in their place").
 		WithNext("put the keys there first (docs/stores), or take AzureWebJobsSecretStorageType out of the app's settings")
 }
+
+// Preserve implements keystore.Copier as far as the store does.
+func (g guarded) Preserve(ctx context.Context, doc keystore.Doc) (string, error) {
+	c, err := g.copier()
+	if err != nil {
+		return "", err
+	}
+	return c.Preserve(ctx, doc)
+}
+
+// Copies implements keystore.Copier.
+func (g guarded) Copies(ctx context.Context, doc keystore.Doc) ([]string, error) {
+	c, err := g.copier()
+	if err != nil {
+		return nil, err
+	}
+	return c.Copies(ctx, doc)
+}
+
+// LoadCopy implements keystore.Copier.
+func (g guarded) LoadCopy(ctx context.Context, doc keystore.Doc, name string) (keystore.Document, error) {
+	c, err := g.copier()
+	if err != nil {
+		return keystore.Document{}, err
+	}
+	return c.LoadCopy(ctx, doc, name)
+}
+
+func (g guarded) copier() (keystore.Copier, error) {
+	if c, ok := g.Store.(keystore.Copier); ok {
+		return c, nil
+	}
+	return nil, problem.New(problem.Unsupported, g.Store.String()+" keeps no copies of documents")
+}

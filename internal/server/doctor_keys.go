@@ -88,29 +88,48 @@ func (v *keyView) reach() string {
 func (v *keyView) remedy(doc keystore.Doc, err error) string {
 	file := v.file(doc)
 	if !v.files {
-		return v.remedyElsewhere(err)
+		return v.remedyElsewhere(doc, err)
 	}
-	if problem.KindOf(err) != keystore.ErrUndecryptable {
+	next := problem.NextOf(err)
+	switch {
+	case problem.KindOf(err) == problem.Conflict: // it is another app's
+		return next
+	case problem.KindOf(err) != keystore.ErrUndecryptable:
 		return asOwner + ", or make " + file + " readable for it"
-	}
-	if next := problem.NextOf(err); next != "" && !strings.Contains(next, "restore") {
-		return "nothing was changed. " + next // not about what was lost
+	case next != "" && !strings.Contains(next, "restore"):
+		return "nothing was changed. " + next + v.lastResort(doc)
 	}
 	return "nothing was changed. If it is sealed: restore " + v.place.sealDir + " (kek and keyset.json) from a backup, or set " +
 		kekSetting + " or AzureWebEncryptionKey to the value it was sealed with. If it is damaged: restore " + file +
-		" from a backup. To start over with new keys, which every caller then needs, move " + file + " aside"
+		" from a backup" + v.lastResort(doc)
 }
 
 // remedyElsewhere is remedy for stores that are no folder of documents.
-func (v *keyView) remedyElsewhere(err error) string {
-	if next := problem.NextOf(err); next != "" {
+func (v *keyView) remedyElsewhere(doc keystore.Doc, err error) string {
+	next := problem.NextOf(err)
+	switch {
+	case problem.KindOf(err) != keystore.ErrUndecryptable && next != "":
 		return "nothing was changed. " + next
-	}
-	if problem.KindOf(err) != keystore.ErrUndecryptable {
+	case problem.KindOf(err) != keystore.ErrUndecryptable:
 		return v.reach()
+	case next != "":
+		return "nothing was changed. " + next + v.lastResort(doc)
 	}
 	return "nothing was changed. If it is sealed: set AzureWebEncryptionKey to the value it was sealed with. If it is damaged: " +
-		"restore it from an earlier version in the store"
+		"restore it from an earlier version in the store" + v.lastResort(doc)
+}
+
+// lastResort says how to do without a document, and how to get it back after all.
+func (v *keyView) lastResort(doc keystore.Doc) string {
+	if _, ok := v.store.(keystore.Copier); !ok {
+		return ""
+	}
+	name, keyset := string(doc), ""
+	if v.ownErr != nil {
+		keyset = "; when all are discarded, move " + v.place.sealDir + " aside"
+	}
+	return ". To start over with new keys, which every caller then needs: latchkey keystore discard " + name + " DIR --yes; it keeps a copy, and " +
+		"latchkey keystore restore " + name + " COPY DIR --yes puts that back once it can be opened" + keyset
 }
 
 // orphans names the functions that are gone but have keys. An app whose

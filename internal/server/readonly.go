@@ -27,6 +27,7 @@ type keyView struct {
 	keyset  string // path of Latchkey's own keyset
 	hasOwn  bool   // there is such a keyset
 	ownErr  error  // why it cannot be opened; nil when there is none
+	write   bool   // the store may be written
 	foreign bool   // values are sealed in the stock host's format, or not at all
 }
 
@@ -35,13 +36,19 @@ type keyView struct {
 // missing or wrong, and the faults of the settings that seal. A keyset that cannot be
 // opened is in the view.
 func viewKeys(ctx context.Context, cfg Config, s settings) (*keyView, error) {
-	v := &keyView{place: placeOf(cfg.DataDir, s)}
+	return openKeyView(ctx, cfg, s, false)
+}
+
+// openKeyView is viewKeys for a store that may also be written, though with nothing
+// that is sealed in Latchkey's own form.
+func openKeyView(ctx context.Context, cfg Config, s settings, write bool) (*keyView, error) {
+	v := &keyView{place: placeOf(cfg.DataDir, s), write: write}
 	v.keyset = filepath.Join(v.place.sealDir, keyset.KeysetFile)
 	elsewhere, err := storesConfig(cfg, s, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	elsewhere.ReadOnly = true
+	elsewhere.ReadOnly = !write
 	elsewhere.Default = func() (keystore.Store, error) { return v.openFiles(ctx, s) }
 	elsewhere.Files = elsewhere.Default
 	if v.store, err = stores.Open(ctx, elsewhere); err != nil {
@@ -59,7 +66,9 @@ func (v *keyView) openFiles(ctx context.Context, s settings) (keystore.Store, er
 	}
 	v.files, v.foreign = true, len(chain) > 0
 	chain = append(chain, v.own(ctx, s))
-	return files.New(files.Config{Dir: v.place.dir, ReadOnly: true, Codec: codec.New(codec.Config{Sealer: chain})}), nil
+	return files.New(files.Config{Dir: v.place.dir, ReadOnly: !v.write, Codec: codec.New(codec.Config{
+		Sealer: chain, HostName: s.Get("WEBSITE_HOSTNAME"), App: codec.SiteOf(s.Get), TakeOver: s.Get(codec.TakeOverSetting),
+	})}), nil
 }
 
 // warningsOf gives what a store says about its place, if it is one that does.

@@ -61,7 +61,7 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg, conn: conn, codec: codec.New(codec.Config{
-		Sealer: cfg.Sealer, HostName: cfg.HostName, InstanceID: cfg.InstanceID,
+		Sealer: cfg.Sealer, HostName: cfg.HostName, InstanceID: cfg.InstanceID, App: cfg.Site, TakeOver: cfg.TakeOver,
 	})}
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)

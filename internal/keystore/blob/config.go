@@ -54,6 +54,10 @@ type Config struct {
 	// HostName and InstanceID are noted in each document (see codec.Config).
 	HostName   string
 	InstanceID string
+	// Site is the app's name, if that is known, and TakeOver another app whose documents
+	// are taken for its own (see codec.Config).
+	Site     string
+	TakeOver string
 	// ReadOnly makes the store refuse to write.
 	ReadOnly bool
 

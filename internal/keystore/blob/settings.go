@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/keystore/codec"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -26,7 +27,8 @@ const (
 // or host id. It returns problem.Invalid, naming the setting, for what is missing
 // or cannot work, and problem.Unsupported for an unknown kind of credential.
 func Parse(setting func(name string) string) (Config, error) {
-	cfg := Config{App: app(setting), HostName: setting("WEBSITE_HOSTNAME"), InstanceID: setting("WEBSITE_INSTANCE_ID")}
+	cfg := Config{App: app(setting), HostName: setting("WEBSITE_HOSTNAME"), InstanceID: setting("WEBSITE_INSTANCE_ID"),
+		Site: codec.SiteOf(setting), TakeOver: setting(codec.TakeOverSetting)}
 	if sas := setting(SASSetting); sas != "" {
 		_, err := checkSAS(sas)
 		cfg.SAS = func() string { return setting(SASSetting) }
@@ -42,11 +44,8 @@ func Parse(setting func(name string) string) (Config, error) {
 // app gives the folder of the documented layout: the site with its slot, else the
 // host id, which has at most 32 characters.
 func app(setting func(string) string) string {
-	if site := setting("WEBSITE_SITE_NAME"); site != "" {
-		if slot := setting("WEBSITE_SLOT_NAME"); slot != "" && !strings.EqualFold(slot, "production") {
-			site += "-" + slot
-		}
-		return strings.ToLower(site)
+	if site := codec.SiteOf(setting); site != "" {
+		return site
 	}
 	id := setting("AzureFunctionsWebHost__hostid")
 	return strings.TrimRight(strings.ToLower(id[:min(len(id), 32)]), "-")

@@ -22,6 +22,12 @@ type Config struct {
 	// from WEBSITE_HOSTNAME and WEBSITE_INSTANCE_ID.
 	HostName   string
 	InstanceID string
+	// App is the app's name, with its slot; "" is the one in HostName, if that is in a
+	// domain of the platform. Documents that another app wrote, by the host name in
+	// them, are refused: they are neither read nor replaced.
+	App string
+	// TakeOver is an app, or a host name, whose documents are taken for this app's.
+	TakeOver string
 }
 
 // Codec reads and writes key documents. It is safe for concurrent use.

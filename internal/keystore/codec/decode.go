@@ -32,12 +32,18 @@ type members map[string]json.RawMessage
 // Latchkey writes that form, and it seals all values or none, so somebody without
 // the sealing key has added to the document. The stock host does mix values in
 // clear with its own form. Under a sealer, keys in clear are named in
-// Document.InClear.
+// Document.InClear. It returns problem.Conflict for a document of another app.
 func (c *Codec) Decode(doc keystore.Doc, data []byte) (keystore.Document, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	var top members
 	if !utf8.Valid(data) || json.Unmarshal(data, &top) != nil || top == nil {
 		return keystore.Document{}, malformed(doc, "it is empty, cut off or not a JSON object")
+	}
+	var hostName string
+	if json.Unmarshal(top.get(memberHostName), &hostName) == nil {
+		if err := c.belongs(doc, hostName); err != nil {
+			return keystore.Document{}, err
+		}
 	}
 	r := reader{codec: c, doc: doc}
 	d, err := r.document(top)
