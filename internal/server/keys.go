@@ -198,6 +198,7 @@ type Keys struct {
 // OpenKeys opens the keys of the app in cfg.Dir directly in their store. It
 // returns problem.Unsupported for a store this version does not have,
 // problem.Invalid for settings of one that are missing or wrong, problem.Denied where others would choose root's folders, and the sealer's errors. The keys themselves are read when they are asked for.
+// Where the app ran before and its keys are not in the store, none are made: asking gives problem.Unavailable.
 func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -209,19 +210,21 @@ func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := newRing(cfg, store, s, slog.New(slog.DiscardHandler), tellInClear(cfg))
+	ring, err := newRing(cfg, keepMissing(cfg, store), s, slog.New(slog.DiscardHandler), tellFound(cfg))
 	if err != nil {
 		return nil, err
 	}
 	return &Keys{Ring: ring, App: appName(cfg.Dir, s), SecretsPath: place.dir, Store: store}, nil
 }
 
-// tellInClear writes to cfg.Log, which gets nothing else here, when keys turn out
-// to have been in clear: the first look seals them, and then it no longer shows.
-func tellInClear(cfg Config) func(keyring.Event) {
+// tellFound writes to cfg.Log, which gets nothing else here, what the first look
+// puts right so that it no longer shows: keys that were in clear, and restrictions
+// that others dropped.
+func tellFound(cfg Config) func(keyring.Event) {
 	log := telemetry.NewLogger(cfg.Log, cfg.LogFormat, slog.LevelWarn)
 	return func(e keyring.Event) {
-		if e.Type == keyring.KeysInClear {
+		switch e.Type {
+		case keyring.KeysInClear, keyring.MetadataRestored, keyring.MetadataLost:
 			log.Warn(e.Text)
 		}
 	}
