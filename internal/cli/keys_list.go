@@ -11,23 +11,25 @@ import (
 
 func newKeysList(env *Env) *cobra.Command {
 	var f keyFlags
+	var all bool
 	c := &cobra.Command{
 		Use:   "list [DIR]",
 		Short: "List access keys: all of the app's, or those chosen by flags",
 		Long: "Lists the app's access keys, values masked unless --show is given. As in a\n" +
 			"running app, keys are made for a function that has none yet.",
-		Example: "  latchkey keys list\n  latchkey keys list --function hello --output json ./shop\n  latchkey keys list --app orders",
+		Example: "  latchkey keys list\n  latchkey keys list --function hello --output json ./shop\n  latchkey keys list --all\n  latchkey keys list --app orders",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return listKeys(cmd.Context(), env, f, dirArg(args))
+			return listKeys(cmd.Context(), env, f, all, dirArg(args))
 		},
 	}
 	f.addTo(c, env)
+	c.Flags().BoolVar(&all, "all", false, "also keys that are kept for functions that are gone")
 	return c
 }
 
 // listKeys shows what can be read, and then says what could not.
-func listKeys(ctx context.Context, env *Env, f keyFlags, dir string) error {
+func listKeys(ctx context.Context, env *Env, f keyFlags, all bool, dir string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -45,6 +47,10 @@ func listKeys(ctx context.Context, env *Env, f keyFlags, dir string) error {
 	}
 	defer keys.Close()
 	list, unread := readKeys(ctx, keys, sections, f.show)
+	if all {
+		held, err := heldKeys(ctx, keys, f.show)
+		list, unread = append(list, held...), errors.Join(unread, err)
+	}
 	return errors.Join(printKeys(env, f.out, list), unread)
 }
 

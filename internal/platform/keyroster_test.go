@@ -32,6 +32,7 @@ func TestKeysOfAFunctionThatADeploymentLeavesOut(t *testing.T) {
 	p.Deploy(t, "orders", platformtest.Package(t, []string{"one"}, nil))
 	calls("two", http.StatusNotFound)
 	platformtest.Until(t, "the quarantine is told", func() bool { return strings.Contains(p.Log.String(), "keysQuarantined") })
+	p.Stop(t)
 	p.Restart(t)
 	p.Deploy(t, "orders", platformtest.Package(t, []string{"one", "two"}, nil))
 	calls("two", http.StatusOK)
