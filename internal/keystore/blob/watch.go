@@ -60,8 +60,8 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// around gives d give or take a tenth, so that many instances spread.
-func around(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+// around gives d or up to a fifth less, so that many instances spread.
+func around(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 
 func (w *watch) poll(ctx context.Context) error {
 	now, err := w.store.states(ctx)

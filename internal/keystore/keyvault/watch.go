@@ -73,8 +73,8 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// around gives d give or take a tenth, so that many instances spread.
-func around(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+// around gives d or up to a fifth less, so that many instances spread.
+func around(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 
 func states(inv inventory) map[keystore.Doc]string {
 	states := make(map[keystore.Doc]string, len(inv.docs))

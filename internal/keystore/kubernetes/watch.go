@@ -170,8 +170,8 @@ func (w *watch) poll(ctx context.Context) error {
 	return nil
 }
 
-// around gives d give or take a tenth, so that many instances spread.
-func around(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+// around gives d or up to a fifth less, so that many instances spread.
+func around(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 
 // resync reads the object and tells of what changed since it was last seen.
 func (w *watch) resync(ctx context.Context) error {
