@@ -107,11 +107,14 @@ func TestFilesThatAreNotYAML(t *testing.T) {
 
 func FuzzLoad(f *testing.F) {
 	f.Add("dataDir: x\nstate: {kind: bolt}")
+	f.Add("keys: [{app: a, name: b, value: c, cidrs: [10.0.0.0/8], rate: 1/1s, quota: 1/day, expires: 2030-01-01}]")
+	f.Add(`{"masterKey":{"value":"m"},"functionKeys":[]}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		path := filepath.Join(t.TempDir(), "latchkey.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = settings.Load(path, nil) // must not panic
+		_, _ = settings.LoadKeysFile(path, false)
 	})
 }
