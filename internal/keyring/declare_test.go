@@ -199,3 +199,19 @@ func TestKeysDeclaredByManyAtOnceAreMadeOnce(t *testing.T) {
 		t.Errorf("created %d times", sum)
 	}
 }
+
+func TestDeclaredKeyThatIsNotIdentifiableIsWarnedAbout(t *testing.T) {
+	for mode, want := range map[keyring.Mode]int{keyring.Default: 0, keyring.Warn: 1} {
+		e := newEnv(t, func(c *keyring.Config) { c.Mode = mode }).open()
+		if done := e.declare(hostKeys, keyring.Declared{Name: "partner", Value: "chosen by people"}); done[0].Outcome != keyring.Created {
+			t.Fatalf("%+v", done)
+		}
+		weak := e.events.of(keyring.WeakKey)
+		if len(weak) != want {
+			t.Fatalf("mode %v: %d warnings", mode, len(weak))
+		}
+		if want > 0 && (weak[0].Name != "partner" || weak[0].Code != "AZFD0012") {
+			t.Errorf("%+v", weak[0])
+		}
+	}
+}
