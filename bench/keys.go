@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-var benchLine = regexp.MustCompile(`(?m)^Benchmark(Authorize\S*?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op.*?(\d+) allocs/op`)
+var benchLine = regexp.MustCompile(`(?m)^Benchmark((?:Authorize|Managed)\S*?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op.*?(\d+) allocs/op`)
 
 // measureKeys runs the keyring's own benchmarks, interleaved by count, and prints
 // the median of each.
 func measureKeys(ctx context.Context, o options) error {
-	args := []string{"test", "./internal/keyring", "-run", "^$", "-bench", "Authorize", "-benchmem",
+	args := []string{"test", "./internal/keyring", "-run", "^$", "-bench", "Authorize|Managed", "-benchmem",
 		"-benchtime", "100ms", "-cpu", "1", "-count", strconv.Itoa(max(o.rounds, 5))}
 	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
@@ -33,7 +33,7 @@ func measureKeys(ctx context.Context, o options) error {
 	fmt.Println("\n| key check | ns, median | allocations |\n|---|---|---|")
 	for _, name := range order {
 		slices.Sort(times[name])
-		fmt.Printf("| %s | %.0f | %s |\n", strings.TrimPrefix(name, "Authorize/"), times[name][len(times[name])/2], allocs[name])
+		fmt.Printf("| %s | %.0f | %s |\n", strings.TrimPrefix(strings.TrimPrefix(name, "Authorize/"), "Managed/"), times[name][len(times[name])/2], allocs[name])
 	}
 	return nil
 }
