@@ -20,16 +20,10 @@ const (
 	longestWait = 2 * time.Minute
 )
 
-// enter lets a process take work, in a place of its own.
-func (w *Worker) enter(c *channel) {
+// serveWith lets a process take work, in a place that is counted already.
+func (w *Worker) serveWith(c *channel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.places++
-	w.put(c)
-}
-
-// put adds c to those that take work. The lock is held.
-func (w *Worker) put(c *channel) {
 	w.live = append(w.live[:len(w.live):len(w.live)], c)
 	w.announce()
 }
@@ -88,31 +82,35 @@ func (c *channel) exit() worker.Exit {
 }
 
 // successor puts another process in a place, as soon as the policy lets it. It
-// gives nil when the worker has ended.
-func (w *Worker) successor(onPurpose bool) *channel {
-	held := onPurpose // the place is still counted
+// gives nil when the worker has ended. A place is counted from the moment in which
+// its next process is started: as long as one may still come, callers wait.
+func (w *Worker) successor(counted bool) *channel {
 	for !w.isStopping() {
-		if !onPurpose && w.pace.wait(w.life, w.cfg.Runtime.Process.Count) != nil {
-			break
+		if !counted {
+			if w.pace.wait(w.life, w.cfg.Runtime.Process.Count) != nil {
+				break
+			}
+			w.reserve()
 		}
 		c, err := w.another(w.life)
 		if err == nil {
-			w.mu.Lock()
-			if !held {
-				w.places++
-			}
-			w.put(c)
-			w.mu.Unlock()
+			w.serveWith(c)
 			return c
 		}
 		w.say("error", err.Error())
-		if held && w.giveUp() {
+		if w.giveUp() {
 			w.finish(worker.Exit{Code: -1, LastLogs: []string{err.Error()}})
 			return nil
 		}
-		held, onPurpose = false, false
+		counted = false
 	}
 	return nil
+}
+
+func (w *Worker) reserve() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.places++
 }
 
 func (w *Worker) isStopping() bool {
@@ -155,14 +153,10 @@ func (w *Worker) grow(n int) {
 		if clock.Sleep(w.life, w.cfg.Clock, w.cfg.Runtime.Process.StartupInterval) != nil {
 			return
 		}
-		c, err := w.another(w.life)
-		if err != nil {
-			w.say("error", err.Error())
-			if c = w.successor(false); c == nil {
-				return
-			}
-		} else {
-			w.enter(c)
+		w.reserve()
+		c := w.successor(true)
+		if c == nil {
+			return
 		}
 		if !w.keep(func() { w.tend(c) }) {
 			return

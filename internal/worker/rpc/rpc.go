@@ -104,7 +104,8 @@ func (w *Worker) Start(ctx context.Context) error {
 		w.finish(worker.Exit{Code: -1})
 		return err
 	}
-	w.enter(first)
+	w.reserve()
+	w.serveWith(first)
 	if !w.keep(func() { w.tend(first) }) {
 		w.remove(first)
 		return errStopping
