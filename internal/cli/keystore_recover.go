@@ -47,7 +47,7 @@ func discardKeys(ctx context.Context, env *Env, doc keystore.Doc, dir, dataDir s
 		return err
 	}
 	fmt.Fprintf(env.Stdout, "%s\n", printable(name))
-	fmt.Fprintln(env.Stderr, "discarded; the copy has the name above. New keys are made with the next start, or by latchkey keys list")
+	fmt.Fprintln(env.Stderr, "discarded; the copy has the name above. New keys are made with the next start; those of a function also by latchkey keys list")
 	return nil
 }
 
