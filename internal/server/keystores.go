@@ -51,8 +51,29 @@ func (e *examination) store(ctx context.Context) {
 	if !view.files && e.readOnly(ctx) {
 		e.add(checkStore, CheckWarn, view.store.String()+" is read-only: keys are never made or changed from here",
 			"change them where they come from; see docs/stores")
+	} else {
+		e.probe(ctx, view)
 	}
 	e.keys(ctx)
+}
+
+// probe says what else is permitted, where that can be found out without a trace.
+func (e *examination) probe(ctx context.Context, view *keyView) {
+	prober, ok := view.store.(keystore.Prober)
+	if !ok {
+		return
+	}
+	for _, p := range prober.Probe(ctx) {
+		if p.Err == nil {
+			e.ok(checkStore, "%s permits %s", view.store, p.What)
+			continue
+		}
+		next := problem.NextOf(p.Err)
+		if next == "" {
+			next = view.reach()
+		}
+		e.add(checkStore, CheckWarn, fmt.Sprintf("%s does not permit %s: %v", view.store, p.What, p.Err), next)
+	}
 }
 
 // readOnly reports whether a start would open a store that cannot be written.
