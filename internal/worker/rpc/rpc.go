@@ -33,6 +33,9 @@ type Config struct {
 	Env         map[string]string // the complete environment of the processes; what workers expect is added
 	Credential  *child.Credential // the user they run as; nil is our own
 	HostVersion string            // told to workers
+	// Placeholder starts one process without an app; it gets one by Specialize. App
+	// then says only where the process runs.
+	Placeholder bool
 	Logs        worker.LogSink
 	Clock       clock.Clock // default the system clock
 }
@@ -110,8 +113,8 @@ func (w *Worker) Start(ctx context.Context) error {
 		w.remove(first)
 		return errStopping
 	}
-	if n := w.cfg.Runtime.Process.Count; n > 1 {
-		w.keep(func() { w.grow(n - 1) })
+	if !w.cfg.Placeholder {
+		w.growToCount()
 	}
 	return nil
 }
@@ -151,11 +154,11 @@ func (w *Worker) open(ctx context.Context) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = w.index(ctx, c)
-	if err == nil {
-		err = c.load(ctx, w.loads)
+	if w.cfg.Placeholder {
+		c.warmUp(ctx)
+		return c, nil
 	}
-	if err == nil {
+	if err = w.adopt(ctx, c); err == nil {
 		return c, nil
 	}
 	err = c.explain(err)

@@ -27,13 +27,15 @@ func (c *channel) timed(ctx context.Context, limit time.Duration, what string, a
 // init sends the first request and takes down what the worker can do.
 func (c *channel) init(ctx context.Context) error {
 	w := c.w
+	request := &wire.WorkerInitRequest{HostVersion: w.cfg.HostVersion, WorkerDirectory: w.cfg.Runtime.Directory}
+	if !w.cfg.Placeholder { // a worker that is told a directory loads the app in it
+		request.FunctionAppDirectory = w.cfg.App.Root
+	}
 	var response *wire.WorkerInitResponse
 	err := c.timed(ctx, w.cfg.Runtime.Process.InitTimeout, "WorkerInitRequest", func(m *wire.StreamingMessage) bool {
 		response = m.GetWorkerInitResponse()
 		return response != nil
-	}, &wire.StreamingMessage{Content: &wire.StreamingMessage_WorkerInitRequest{WorkerInitRequest: &wire.WorkerInitRequest{
-		HostVersion: w.cfg.HostVersion, WorkerDirectory: w.cfg.Runtime.Directory, FunctionAppDirectory: w.cfg.App.Root,
-	}}})
+	}, &wire.StreamingMessage{Content: &wire.StreamingMessage_WorkerInitRequest{WorkerInitRequest: request}})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,11 @@ func (w *program) metadata(id string) {
 		return
 	}
 	r := &wire.FunctionMetadataResponse{Result: w.result(AtMetadata), UseDefaultMetadataIndexing: w.script.Bundled}
-	for _, f := range w.script.Functions {
+	list := w.script.Functions
+	for n := range w.script.Many {
+		list = append(list, Function{Name: "many" + strconv.Itoa(n), Bindings: []string{`{"type":"queueTrigger","name":"item","queueName":"q"}`}})
+	}
+	for _, f := range list {
 		m := &wire.RpcFunctionMetadata{Name: f.Name, FunctionId: "id-" + f.Name, RawBindings: f.Bindings, Language: "whatever",
 			ScriptFile: "main.go", Properties: map[string]string{"kept": "yes"}, Status: &wire.StatusResult{Status: wire.StatusResult_Success}}
 		if f.Retry != 0 {
@@ -124,6 +128,11 @@ func (w *program) function(name string, r *wire.InvocationRequest, out *wire.Inv
 	case "outputs":
 		out.OutputData = []*wire.ParameterBinding{named("out", text1("text")), named("bin", &wire.TypedData{Data: &wire.TypedData_Bytes{Bytes: []byte{1, 2}}}), named("unknown", text1("lost"))}
 		out.ReturnValue = &wire.TypedData{Data: &wire.TypedData_Json{Json: `{"other": [1], "out": "not this", "strange": 1}`}}
+	case "stream", "stream-throw":
+		w.admit(r.GetInvocationId(), name == "stream")
+		if name == "stream-throw" {
+			out.Result = failed(errors.New("it threw"))
+		}
 	case "bytes":
 		out.ReturnValue = &wire.TypedData{Data: &wire.TypedData_Bytes{Bytes: []byte("raw")}}
 	case "http":

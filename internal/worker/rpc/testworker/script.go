@@ -29,6 +29,7 @@ const (
 type Script struct {
 	Functions    []Function
 	Capabilities map[string]string
+	Many         int  // further functions with a queue trigger, which return their input
 	Bundled      bool // leaves the functions to function.json files
 
 	SlowStart   time.Duration     // before it dials
@@ -43,6 +44,7 @@ type Script struct {
 	Unasked     bool              // sends messages nobody asked for, and empty ones
 	LeavesChild bool              // leaves a process of its own behind
 	OnlyOnce    string            // a file: misbehaves only in the process that can create it
+	HTTP        bool              // takes requests as they are, at HttpUri
 	Reloaded    map[string]string // capabilities after a reload
 	Replace     bool              // they replace the others
 }

@@ -67,6 +67,7 @@ type program struct {
 	mu     sync.Mutex
 	hung   map[string]chan struct{} // invocations that wait for a cancel
 	names  map[string]string        // of functions, by id
+	admits map[string]chan bool     // requests that wait for their invocation, by its id
 }
 
 func (w *program) run() error {
@@ -91,6 +92,11 @@ func (w *program) run() error {
 	defer cancel()
 	if w.stream, err = wire.NewFunctionRpcClient(conn).EventStream(ctx); err != nil {
 		return err
+	}
+	if w.script.HTTP {
+		if err := w.listen(); err != nil {
+			return err
+		}
 	}
 	w.hung, w.names = map[string]chan struct{}{}, map[string]string{}
 	w.hello()
@@ -192,6 +198,7 @@ func (w *program) handle(m *wire.StreamingMessage) {
 			os.Exit(0)
 		}
 	case *wire.StreamingMessage_WorkerWarmupRequest:
+		fmt.Println("warming up")
 		w.say(&wire.StreamingMessage{RequestId: m.RequestId, Content: &wire.StreamingMessage_WorkerWarmupResponse{
 			WorkerWarmupResponse: &wire.WorkerWarmupResponse{Result: w.result("warmup")}}})
 	case *wire.StreamingMessage_FunctionEnvironmentReloadRequest:
@@ -213,10 +220,11 @@ func (w *program) init(id string, r *wire.WorkerInitRequest) {
 	if !w.step(AtInit) {
 		return
 	}
-	if r.GetHostVersion() == "" || r.GetFunctionAppDirectory() == "" {
-		fmt.Fprintln(os.Stderr, "error: the host does not say its version or the app's directory")
+	if r.GetHostVersion() == "" {
+		fmt.Fprintln(os.Stderr, "error: the host does not say its version")
 		os.Exit(4)
 	}
+	fmt.Printf("init in %q\n", r.GetFunctionAppDirectory())
 	w.say(&wire.StreamingMessage{RequestId: id, Content: &wire.StreamingMessage_WorkerInitResponse{WorkerInitResponse: &wire.WorkerInitResponse{
 		WorkerVersion: "1.0", Capabilities: w.script.Capabilities, Result: w.result(AtInit),
 		WorkerMetadata: &wire.WorkerMetadata{RuntimeName: "go", RuntimeVersion: "1", WorkerVersion: "1.0", WorkerBitness: "x64"},
