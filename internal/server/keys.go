@@ -149,7 +149,7 @@ func sharedSealers(p keyPlace, s settings) (seal.Chain, error) {
 }
 
 // maxLook is more than any key document has, in bytes.
-const maxLook = 1 << 20
+const maxLook = 4 << 20
 
 // stockPrefix begins every value sealed in the stock host's format.
 const stockPrefix = "CfDJ8"

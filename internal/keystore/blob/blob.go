@@ -29,7 +29,7 @@ const (
 	maxAttempts = 50          // changes tried while others keep winning
 	maxPause    = time.Second // between two of them; the first are far shorter
 	firstPause  = 10 * time.Millisecond
-	maxDocument = 1 << 20 // bytes; there is room for thousands of keys
+	maxDocument = 4 << 20 // bytes; there is room for more than ten thousand keys
 	turns       = 16      // updates of different documents that go on at a time, at least in part
 )
 

@@ -103,7 +103,7 @@ func TestAnEmptyOrHugeBlobIsDamagedNotAbsent(t *testing.T) {
 		p := newPlace(t, a)
 		p.make()
 		p.write("orders/fn.json", nil)
-		p.write("orders/big.json", bytes.Repeat([]byte(" "), 1<<20+1))
+		p.write("orders/big.json", bytes.Repeat([]byte(" "), 4<<20+1))
 		for _, doc := range []keystore.Doc{"fn", "big"} {
 			s := p.open()
 			if _, _, err := s.Load(t.Context(), doc); !errors.Is(err, keystore.ErrUndecryptable) || errors.Is(err, keystore.ErrUnavailable) {

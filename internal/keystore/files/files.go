@@ -31,7 +31,7 @@ const (
 	lockFile    = ".latchkey.lock"
 	maxAttempts = 20               // changes tried while others who don't lock keep winning
 	lockWait    = 10 * time.Second // for another process to finish its write
-	maxFile     = 1 << 20          // bytes of a document; there is room for thousands of keys
+	maxFile     = 4 << 20          // bytes of a document; there is room for more than ten thousand keys
 )
 
 // Config says which folder and how.
