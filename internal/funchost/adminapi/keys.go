@@ -101,9 +101,17 @@ func (k keyOps) guard(serve keyServe) func(http.ResponseWriter, *http.Request, [
 		}
 		if err := serve(w, r, sec, name); err != nil {
 			k.api.cfg.Log.Warn("key operation failed", "method", r.Method, "path", r.URL.Path, "reason", err)
-			web.WriteProblem(w, err)
+			web.WriteProblem(w, withRule(err))
 		}
 	}
+}
+
+// withRule has the answer to bad input say what would be good.
+func withRule(err error) error {
+	if rule := problem.NextOf(err); rule != "" && problem.KindOf(err) == problem.Invalid {
+		return problem.New(problem.Invalid, err.Error()+"; "+rule)
+	}
+	return err
 }
 
 const tunnelText = "GET requests for this resource via the hostruntime extensions API are not authorized. " +
