@@ -48,7 +48,12 @@ func (e *examination) seal(v *keyView, docs int) {
 }
 
 func (e *examination) documents(ctx context.Context, v *keyView, docs []keystore.Doc) {
-	if len(docs) == 0 {
+	switch {
+	case len(docs) > 0:
+	case ranBefore(e.cfg):
+		e.add(checkKeys, CheckFailed, "the app ran before, and its keys are not in "+v.store.String(),
+			"bring them back before the next start, which would make new ones that every caller then needs: mount the folder or restore a backup")
+	default:
 		e.ok(checkKeys, "no keys yet; the first start makes them in %s", v.place.dir)
 	}
 	for _, doc := range docs {

@@ -20,12 +20,21 @@ type usedBefore struct{ keystore.Store }
 // keepMissing gives the store for looking at keys and changing them from outside
 // of the running app.
 func keepMissing(cfg Config, store keystore.Store) keystore.Store {
-	for _, file := range []string{keynotes.RosterFile, keynotes.UsesFile} { // what only a start writes
-		if _, err := os.Lstat(filepath.Join(cfg.DataDir, keyNotesDir, file)); err == nil {
-			return usedBefore{store}
-		}
+	if ranBefore(cfg) {
+		return usedBefore{store}
 	}
 	return store // the first keys are made by whoever comes first
+}
+
+// ranBefore reports whether the app was ever started with its data folder, by
+// what only a start writes there.
+func ranBefore(cfg Config) bool {
+	for _, file := range []string{keynotes.RosterFile, keynotes.UsesFile} {
+		if _, err := os.Lstat(filepath.Join(cfg.DataDir, keyNotesDir, file)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Update implements keystore.Store.

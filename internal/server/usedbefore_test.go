@@ -58,6 +58,9 @@ func TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone(t *testing.T) {
 	if files, _ := filepath.Glob(filepath.Join(secrets, "*.json")); len(files) != 0 {
 		t.Fatalf("made %v", files)
 	}
+	if c := keysCheck(t, dir); c.Status != server.CheckFailed || c.Next == "" {
+		t.Errorf("doctor says %+v", c)
+	}
 	if err := errors.Join(os.RemoveAll(secrets), os.Rename(away, secrets)); err != nil {
 		t.Fatal(err)
 	}
@@ -67,4 +70,18 @@ func TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone(t *testing.T) {
 	if _, err := list(keyring.FunctionKeys("hello")); err != nil {
 		t.Errorf("a function's first keys: %v", err)
 	}
+	if c := keysCheck(t, dir); c.Status != server.CheckOK {
+		t.Errorf("doctor says %+v", c)
+	}
+}
+
+// keysCheck gives the first thing that is said of an app's keys.
+func keysCheck(t *testing.T, dir string) server.Check {
+	t.Helper()
+	for _, c := range server.ExamineKeys(t.Context(), server.Config{Dir: dir}) {
+		if c.Name == "keys" {
+			return c
+		}
+	}
+	return server.Check{}
 }
