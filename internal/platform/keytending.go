@@ -83,7 +83,9 @@ func (t *tender) run(ctx context.Context) {
 			_ = lease.Release(context.WithoutCancel(ctx))
 			continue
 		}
-		t.tell("which node looks after keys that are due cannot be settled", err)
+		if ctx.Err() == nil {
+			t.tell("which node looks after keys that are due cannot be settled", err)
+		}
 		_ = clock.Sleep(ctx, clock.Real{}, time.Second) // leases live by the state's clock
 	}
 }
@@ -177,7 +179,9 @@ func (t *tender) tendOnce(ctx context.Context) {
 		if all {
 			t.mark(nil)
 		}
-		t.tell("keys that are due are not looked after: apps cannot be listed", err)
+		if ctx.Err() == nil {
+			t.tell("keys that are due are not looked after: apps cannot be listed", err)
+		}
 		return
 	}
 	plans := make(map[string]tendPlan, len(apps))
