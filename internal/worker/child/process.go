@@ -25,11 +25,12 @@ const drainTime = time.Second
 
 // Command is a process to start.
 type Command struct {
-	Path string // absolute
-	Args []string
-	Dir  string
-	Env  []string    // all of it: nothing of our own environment is inherited
-	As   *Credential // nil: our own user
+	Path  string // absolute
+	Args  []string
+	Dir   string
+	Env   []string    // all of it: nothing of our own environment is inherited
+	Files []*os.File  // open ones that it gets as descriptors 3 and up
+	As    *Credential // nil: our own user
 }
 
 // Process is one running process group.
@@ -52,7 +53,7 @@ type Process struct {
 // thread that started the child ends, not the whole process.
 func Start(c Command, console func(Stream, string)) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
-	cmd := &exec.Cmd{Path: c.Path, Args: append([]string{c.Path}, c.Args...), Dir: c.Dir, Env: c.Env, SysProcAttr: attributes(c.As)}
+	cmd := &exec.Cmd{Path: c.Path, Args: append([]string{c.Path}, c.Args...), Dir: c.Dir, Env: c.Env, ExtraFiles: c.Files, SysProcAttr: attributes(c.As)}
 	childEnds, err := p.openPipes(cmd)
 	if err != nil {
 		return nil, err

@@ -57,7 +57,7 @@ func newChannel(w *Worker) *channel {
 
 // serve runs the stream in the goroutine of its handler: it reads, another
 // goroutine writes, and the end of either is the end of both.
-func (c *channel) serve(stream wire.FunctionRpc_EventStreamServer) error {
+func (c *channel) serve(stream link) {
 	close(c.arrived)
 	defer close(c.finished)
 	written := make(chan struct{})
@@ -77,17 +77,20 @@ func (c *channel) serve(stream wire.FunctionRpc_EventStreamServer) error {
 	case <-c.gone:
 	}
 	<-written
-	return status.Error(codes.Unavailable, "the host has ended the stream")
 }
 
 // write sends what is in out until the channel is gone.
-func (c *channel) write(stream wire.FunctionRpc_EventStreamServer) {
+func (c *channel) write(stream link) {
 	for {
 		select {
 		case m := <-c.out:
-			if err := stream.Send(m); err != nil {
+			err := stream.Send(m)
+			if err == nil && len(c.out) == 0 {
+				err = stream.Flush()
+			}
+			if err != nil {
 				// A broken stream shows in read too, after what came before.
-				if code := status.Code(err); code != codes.Unavailable && code != codes.Canceled {
+				if !stream.broken(err) {
 					c.fail(problem.Wrap(problem.Unavailable, "a message cannot be sent to the worker", err))
 				}
 				return
@@ -99,7 +102,7 @@ func (c *channel) write(stream wire.FunctionRpc_EventStreamServer) {
 }
 
 // read handles what comes in, in its order, until the stream ends.
-func (c *channel) read(stream wire.FunctionRpc_EventStreamServer) {
+func (c *channel) read(stream link) {
 	for {
 		m, err := stream.Recv()
 		if err != nil {

@@ -131,7 +131,8 @@ func (d *door) EventStream(stream wire.FunctionRpc_EventStreamServer) error {
 		return status.Error(codes.PermissionDenied, "not a worker of this host")
 	}
 	d.open(stream.Context())
-	return c.serve(stream)
+	c.serve(grpcLink{stream})
+	return status.Error(codes.Unavailable, "the host has ended the stream")
 }
 
 // open lifts the limits of a connection.

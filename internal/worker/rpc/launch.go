@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
 	"github.com/latchkey/latchkey/internal/worker/child"
+	"github.com/latchkey/latchkey/internal/worker/rpc/frames"
 )
 
 var errStopping = problem.New(problem.Unavailable, "the language worker is being stopped")
@@ -62,11 +63,26 @@ func (c *channel) spawn() error {
 		return err
 	}
 	cmd := child.Command{Path: path, Args: w.arguments(c.id), Dir: w.cfg.App.Root, Env: w.environment(), As: w.cfg.Credential}
+	var conn *frames.Conn
+	if w.cfg.Runtime.Frames {
+		var theirs *os.File
+		if conn, theirs, err = frames.Pair(); err != nil {
+			return err
+		}
+		cmd.Files = []*os.File{theirs}
+		cmd.Args = append(cmd.Args, "--latchkey-fd", strconv.Itoa(inherited))
+	}
 	if c.proc, err = child.Start(cmd, c.console); err != nil {
+		if conn != nil {
+			_, _ = conn.Close(), cmd.Files[0].Close()
+		}
 		return problem.Wrap(problem.Unavailable, fmt.Sprintf("the %s worker cannot be started: %s", w.cfg.Runtime.Language, path), err)
 	}
 	w.pids[c] = c.proc.PID()
 	w.tended.Go(c.reap)
+	if conn != nil {
+		c.attach(conn, cmd.Files[0])
+	}
 	return nil
 }
 
@@ -254,6 +270,9 @@ func (c *channel) explain(err error) error {
 	}
 	c.settle()
 	text := fmt.Sprintf("the %s worker in %s did not start", c.w.cfg.Runtime.Language, c.w.cfg.Runtime.Directory)
+	if c.proc != nil && c.ended() {
+		text += " and has ended: " + describe(c.proc.Exit())
+	}
 	if lines := c.said.Lines(); len(lines) > 0 {
 		text += "; its last output: " + strings.Join(lines, " | ")
 	}
@@ -262,6 +281,15 @@ func (c *channel) explain(err error) error {
 		return e.WithNext(next)
 	}
 	return e
+}
+
+func (c *channel) ended() bool {
+	select {
+	case <-c.proc.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // settle waits a moment for the output of a process that is ending.

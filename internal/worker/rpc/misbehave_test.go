@@ -30,7 +30,7 @@ func TestAStartThatFailsSaysWhy(t *testing.T) {
 		parts  []string
 	}{
 		{"crash before dialling", testworker.Script{CrashAt: testworker.AtStart}, []string{"exit code 7", "crashing at start"}},
-		{"exit code 0 before dialling", testworker.Script{CrashAt: testworker.AtStart, ExitCode: 200}, []string{"exit code 200"}},
+		{"restart asked for before dialling", testworker.Script{CrashAt: testworker.AtStart, ExitCode: 200}, []string{"exit code 200"}},
 		{"slow", testworker.Script{SlowStart: time.Hour}, []string{"did not connect", "within 300ms"}},
 		{"another's id", testworker.Script{StrangerID: true}, []string{"did not start"}},
 		{"another first message", testworker.Script{OtherFirst: true}, []string{"did not start"}},
@@ -48,21 +48,33 @@ func TestAStartThatFailsSaysWhy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t)
-			f.script = tt.script
-			f.script.Functions = []testworker.Function{{Name: "echo", Bindings: []string{queueTrigger}}}
-			if tt.script.SlowStart > 0 {
-				f.cfg.Runtime.Process.StartupTimeout = 300 * time.Millisecond
-			}
-			if tt.script.SilentAt != "" {
-				f.cfg.Runtime.Process.InitTimeout = 300 * time.Millisecond
-			}
-			w := f.make(t)
-			wantKind(t, w.Start(limited(t)), problem.Unavailable, tt.parts...)
-			<-w.Exited()
-			until(t, "the end of its process", func() bool { return len(w.PIDs()) == 0 })
+			startFails(t, tt.script, tt.parts, false)
+		})
+		if tt.script.StrangerID || tt.script.SlowStart > 0 {
+			continue // nobody else can hold the socket, so ids play no part
+		}
+		t.Run(tt.name+", over frames", func(t *testing.T) {
+			t.Parallel()
+			startFails(t, tt.script, tt.parts, true)
 		})
 	}
+}
+
+func startFails(t *testing.T, script testworker.Script, parts []string, overFrames bool) {
+	f := newFixture(t)
+	f.script = script
+	f.cfg.Runtime.Frames = overFrames
+	f.script.Functions = []testworker.Function{{Name: "echo", Bindings: []string{queueTrigger}}}
+	if script.SlowStart > 0 {
+		f.cfg.Runtime.Process.StartupTimeout = 300 * time.Millisecond
+	}
+	if script.SilentAt != "" {
+		f.cfg.Runtime.Process.InitTimeout = 300 * time.Millisecond
+	}
+	w := f.make(t)
+	wantKind(t, w.Start(limited(t)), problem.Unavailable, parts...)
+	<-w.Exited()
+	until(t, "the end of its process", func() bool { return len(w.PIDs()) == 0 })
 }
 
 func TestAStartCanBeGivenUp(t *testing.T) {
@@ -78,10 +90,12 @@ func TestAStartCanBeGivenUp(t *testing.T) {
 }
 
 func TestTheEndOfTheOnlyProcessEndsTheWorker(t *testing.T) {
-	for _, name := range []string{"crash", "half"} {
-		t.Run(name, func(t *testing.T) {
+	for _, where := range []string{"crash", "half", "crash over frames", "half over frames"} {
+		t.Run(where, func(t *testing.T) {
 			t.Parallel()
+			name, _, overFrames := strings.Cut(where, " over")
 			f := newFixture(t, name, "hang")
+			f.cfg.Runtime.Frames = overFrames
 			w := f.start(t)
 			hanging := make(chan error, 1)
 			inv := invocation(w, "hang", "")

@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/rpc"
 	"github.com/latchkey/latchkey/internal/worker/rpc/testworker"
 )
 
@@ -288,7 +289,21 @@ func TestLargeMessages(t *testing.T) {
 }
 
 func TestManyInvocationsAtOnce(t *testing.T) {
-	w := newFixture(t, "echo").start(t)
+	for _, overFrames := range []bool{false, true} {
+		f := newFixture(t, "echo", "logs", "big")
+		f.cfg.Runtime.Frames = overFrames
+		w := f.start(t)
+		manyAtOnce(t, w)
+		invoke(t, w, "logs", "")
+		if n := len(f.logs.of("function")); n != 10 {
+			t.Errorf("%d logs", n)
+		}
+		invoke(t, w, "big", fmt.Sprint(24<<20))
+	}
+}
+
+func manyAtOnce(t *testing.T, w *rpc.Worker) {
+	t.Helper()
 	var all sync.WaitGroup
 	for g := range 32 {
 		inv := invocation(w, "echo", fmt.Sprint(g))

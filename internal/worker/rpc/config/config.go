@@ -22,7 +22,10 @@ type Worker struct {
 	Indexes bool
 	// ErrorsOnlyOnStderr says that each line on standard error is an error.
 	ErrorsOnlyOnStderr bool
-	Process            Process
+	// Frames says that it speaks over a socket it inherits, without gRPC, as
+	// Latchkey's own workers do.
+	Frames  bool
+	Process Process
 }
 
 // Process says how many processes there are and how long each step of their lives

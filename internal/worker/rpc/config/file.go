@@ -23,6 +23,7 @@ type document struct {
 	Description    description
 	ProcessOptions *processOptions
 	Profiles       []profile
+	Latchkey       struct{ Transport string } // for workers of this program: "frames", or nothing
 }
 
 // description says what a worker is and how it is started. A nil member was not

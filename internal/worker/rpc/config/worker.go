@@ -39,6 +39,13 @@ func (p *Place) worker(dir string, doc *document) (*Worker, error) {
 	if w.Path, err = d.path(p, dir, w.RuntimeVersion); err != nil {
 		return nil, err
 	}
+	switch t := doc.Latchkey.Transport; t {
+	case "":
+	case "frames":
+		w.Frames = true
+	default:
+		return nil, problem.New(problem.Invalid, "latchkey.transport must be frames or absent, not "+strconv.Quote(t))
+	}
 	w.Arguments, w.WorkerArguments = p.arguments(d.Arguments, dir), p.arguments(d.WorkerArguments, dir)
 	if w.Process, err = doc.ProcessOptions.process(); err != nil {
 		return nil, err

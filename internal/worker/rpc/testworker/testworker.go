@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/latchkey/latchkey/internal/worker/rpc/frames"
 	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
 )
 
@@ -54,7 +57,41 @@ func options(args []string) map[string]string {
 	return m
 }
 
-type stream = grpc.BidiStreamingClient[wire.StreamingMessage, wire.StreamingMessage]
+// stream is how it talks with the host.
+type stream interface {
+	Send(*wire.StreamingMessage) error
+	Recv() (*wire.StreamingMessage, error)
+	CloseSend() error
+}
+
+// framed is a stream over the socket that the process inherits.
+type framed struct {
+	*frames.Conn
+	socket *net.UnixConn
+}
+
+func newFramed(fd string) (stream, error) {
+	n, err := strconv.Atoi(fd)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.FileConn(os.NewFile(uintptr(n), "host"))
+	if err != nil {
+		return nil, err
+	}
+	return framed{frames.New(conn), conn.(*net.UnixConn)}, nil
+}
+
+// Send sends a message at once.
+func (f framed) Send(m *wire.StreamingMessage) error {
+	if err := f.Conn.Send(m); err != nil {
+		return err
+	}
+	return f.Flush()
+}
+
+// CloseSend closes one direction.
+func (f framed) CloseSend() error { return f.socket.CloseWrite() }
 
 // program is one worker process.
 type program struct {
@@ -78,6 +115,13 @@ func (w *program) run() error {
 			return err
 		}
 	}
+	if fd := w.args["--latchkey-fd"]; fd != "" {
+		var err error
+		if w.stream, err = newFramed(fd); err != nil {
+			return err
+		}
+		return w.talk()
+	}
 	target := strings.TrimSuffix(strings.TrimPrefix(w.args["--functions-uri"], "http://"), "/")
 	if other := w.args["--host"] + ":" + w.args["--port"]; other != target {
 		return fmt.Errorf("the two sets of arguments differ: %s, %s", target, other)
@@ -93,6 +137,10 @@ func (w *program) run() error {
 	if w.stream, err = wire.NewFunctionRpcClient(conn).EventStream(ctx); err != nil {
 		return err
 	}
+	return w.talk()
+}
+
+func (w *program) talk() error {
 	if w.script.HTTP {
 		if err := w.listen(); err != nil {
 			return err
