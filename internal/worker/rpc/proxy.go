@@ -186,7 +186,11 @@ func (w *Worker) relay(ctx context.Context, cancel context.CancelCauseFunc, rw h
 		return nil
 	}
 	end()
-	return relayError(ctx, r, err, failed)
+	err = relayError(ctx, r, err, failed)
+	if errors.Is(err, problem.Timeout) && r.Context().Err() == nil {
+		w.replace(to.c, "function "+inv.Function.Name+" did not end in time")
+	}
+	return err
 }
 
 // bounded gives a context with a limit; 0 is none.
