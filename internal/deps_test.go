@@ -75,6 +75,7 @@ var layers = map[string]int{
 	"internal/route":    runtime,
 	"internal/worker":   runtime,
 	"internal/worker/":  runtime,
+	"workers/":          runtime, // built workers, which the binary carries
 	"internal/trigger":  runtime,
 	"internal/trigger/": runtime,
 	"internal/instance": runtime,
