@@ -76,9 +76,11 @@ type Source interface {
 
 // Output sends values to one output binding of one function.
 type Output interface {
-	// Send delivers a value: JSON, or bytes when b is not nil. call names the
-	// invocation it comes from. It is called concurrently.
-	Send(ctx context.Context, invocation string, value json.RawMessage, b []byte) error
+	// Send delivers a value: JSON, or bytes when b is not nil. inv is the
+	// invocation it comes from, whose data binding expressions such as {queueTrigger}
+	// refer to; it is not changed. A failure fails the invocation. It is called
+	// concurrently.
+	Send(ctx context.Context, inv *worker.Invocation, value json.RawMessage, b []byte) error
 }
 
 // Sink makes the outputs of one type of output binding.
