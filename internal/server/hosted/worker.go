@@ -3,6 +3,8 @@ package hosted
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
@@ -13,6 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/worker/custom"
 	"github.com/latchkey/latchkey/internal/worker/rpc"
 	"github.com/latchkey/latchkey/internal/worker/rpc/config"
+	"github.com/latchkey/latchkey/workers/node"
 )
 
 // newWorker makes the worker an app asks for: its custom handler, or the language
@@ -30,7 +33,7 @@ func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
 		return nil, err
 	}
 	s := Settings(m.Settings)
-	place := config.Place{Setting: s.Get, Directories: config.Installed(s.Get("PATH")), AppDirectory: a.cfg.Dir}
+	place := config.Place{Setting: s.Get, Directories: a.workerDirectories(s.Get("PATH")), AppDirectory: a.cfg.Dir}
 	runtime, err := place.Find(language)
 	if err != nil {
 		return nil, err
@@ -39,6 +42,23 @@ func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
 		App: m.App, Runtime: runtime, Settings: m.Settings, Env: env,
 		Credential: a.cfg.Credential, HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
 	}), nil
+}
+
+// workerDirectories gives where workers are, unless a setting says so: those of
+// this program, then those that are installed.
+func (a *App) workerDirectories(path string) []string {
+	dirs := config.Installed(path)
+	cache, err := os.UserCacheDir()
+	if err != nil || a.cfg.Credential != nil {
+		// Another user cannot read what is in ours.
+		return dirs
+	}
+	own, err := config.Unpack(node.Files, "node", filepath.Join(cache, "latchkey"))
+	if err != nil {
+		a.cfg.Log.Warn("this program's own workers cannot be used", "reason", err)
+		return dirs
+	}
+	return append([]string{own}, dirs...)
 }
 
 // languageOf gives the language of an app: the setting's, else that of its

@@ -59,7 +59,7 @@ func openDoor(as *child.Credential, warn func(string)) (*door, error) {
 	d.server = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
-		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10),
 		grpc.MaxConcurrentStreams(4), grpc.ConnectionTimeout(strangerTime))
 	wire.RegisterFunctionRpcServer(d.server, d)
 	d.served.Go(func() { _ = d.server.Serve(&guardedListener{Listener: l, door: d}) })
