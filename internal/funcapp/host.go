@@ -14,6 +14,7 @@ func defaultHost() HostConfig {
 	return HostConfig{
 		FunctionTimeout:         30 * time.Minute,
 		HTTP:                    HTTPConfig{RoutePrefix: "api", MaxOutstandingRequests: -1, MaxConcurrentRequests: -1},
+		Queues:                  defaultQueues(),
 		WatchDirectories:        []string{"node_modules"},
 		ConsoleLogging:          true,
 		SendCanceledInvocations: true,
@@ -67,6 +68,7 @@ func (l *loader) hostKeys(r reporter, root *node) {
 	h := &l.app.Host
 	h.FunctionTimeout = functionTimeout(r, root.get("functionTimeout"))
 	h.HTTP = httpConfig(r, r.section(root.at("extensions", "http"), "extensions.http"))
+	h.Queues = queuesConfig(r, r.section(root.at("extensions", "queues"), "extensions.queues"))
 	h.Retry = retryPolicy(r, root.get("retry"))
 	h.WatchDirectories = append(h.WatchDirectories, r.strings(root.get("watchDirectories"), "watchDirectories")...)
 	h.WatchFiles = r.strings(root.get("watchFiles"), "watchFiles")

@@ -120,6 +120,7 @@ type HostConfig struct {
 	Raw              json.RawMessage // host.json as read (byte order mark removed); nil without a file
 	FunctionTimeout  time.Duration   // 0 is unlimited; default 30 minutes
 	HTTP             HTTPConfig
+	Queues           QueuesConfig
 	CustomHandler    *CustomHandler // nil when there is none
 	Retry            *Retry
 	WatchDirectories []string // top-level folder names
@@ -135,6 +136,22 @@ type HostConfig struct {
 
 // ExtensionBundle is host.json extensionBundle, kept for status answers only.
 type ExtensionBundle struct{ ID, Version string }
+
+// Encodings of queue messages.
+const (
+	EncodingBase64 = "base64"
+	EncodingNone   = "none"
+)
+
+// QueuesConfig is host.json extensions.queues.
+type QueuesConfig struct {
+	BatchSize          int           // messages asked for at a time, 1 to 32; default 16
+	NewBatchThreshold  int           // messages in progress at which more are asked for; default half of BatchSize
+	MaxPollingInterval time.Duration // between looks at a queue that is empty; default 1 minute
+	VisibilityTimeout  time.Duration // before a message that failed is tried again; default 0
+	MaxDequeueCount    int           // tries before a message is poison; default 5
+	MessageEncoding    string        // EncodingBase64, the default, or EncodingNone
+}
 
 // HTTPConfig is host.json extensions.http.
 type HTTPConfig struct {
