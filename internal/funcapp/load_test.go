@@ -83,6 +83,7 @@ func TestLoadReadsAnAppWithEverything(t *testing.T) {
 			CustomHeaders: map[string]string{"X-Content-Type-Options": "nosniff"},
 			HSTS:          &HSTS{MaxAge: 240 * time.Hour, IncludeSubDomains: true, ExcludedHosts: []string{"localhost", "127.0.0.1", "[::1]"}},
 		},
+		Queues: QueuesConfig{BatchSize: 8, NewBatchThreshold: 4, MaxPollingInterval: time.Minute, MaxDequeueCount: 5, MessageEncoding: EncodingBase64},
 		CustomHandler: &CustomHandler{
 			Executable: "bin/serve", Arguments: []string{"--mode=test", "100%"}, WorkingDirectory: filepath.Join(root, "bin"), Forward: true,
 		},
