@@ -42,7 +42,7 @@ type fixture struct {
 	logs   logs
 }
 
-func newFixture(t *testing.T, functions ...string) *fixture {
+func newFixture(t testing.TB, functions ...string) *fixture {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -66,7 +66,7 @@ func newFixture(t *testing.T, functions ...string) *fixture {
 	return f
 }
 
-func (f *fixture) make(t *testing.T) *rpc.Worker {
+func (f *fixture) make(t testing.TB) *rpc.Worker {
 	t.Helper()
 	f.cfg.Env[testworker.Variable] = f.script.Text()
 	w := rpc.New(f.cfg)
@@ -84,7 +84,7 @@ func (f *fixture) make(t *testing.T) *rpc.Worker {
 	return w
 }
 
-func (f *fixture) start(t *testing.T) *rpc.Worker {
+func (f *fixture) start(t testing.TB) *rpc.Worker {
 	t.Helper()
 	w := f.make(t)
 	if err := w.Start(limited(t)); err != nil {
@@ -93,7 +93,7 @@ func (f *fixture) start(t *testing.T) *rpc.Worker {
 	return w
 }
 
-func limited(t *testing.T) context.Context {
+func limited(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
