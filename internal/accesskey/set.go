@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Find gives the key of a kind by its name, ignoring case. Host and Function
@@ -30,12 +31,27 @@ func (s Set) List(kind Kind) []Key {
 		return []Key{s.Master.Clone()}
 	}
 	var list []Key
-	for _, k := range s.list(kind) {
-		if indexOf(list, k.Name) < 0 {
+	keys := s.list(kind)
+	seen := make(map[string]bool, len(keys))
+	for _, k := range keys {
+		if name := folded(k.Name); !seen[name] {
+			seen[name] = true
 			list = append(list, k.Clone())
 		}
 	}
 	return list
+}
+
+// folded gives one text for all spellings of a name that [strings.EqualFold]
+// takes for equal: each character as the first of those that differ in case.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		first := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			first = min(first, other)
+		}
+		return first
+	}, name)
 }
 
 // Put gives a Set in which key is the one key of that kind with its name: it

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -228,5 +229,18 @@ func TestKindNamesGoBothWays(t *testing.T) {
 	}
 	if Kind(77).String() != "none" {
 		t.Error("an unknown kind has a name")
+	}
+}
+
+// TestFoldedNamesAreEqualAsEqualFoldHasIt: lists and searches agree about which
+// names are one.
+func TestFoldedNamesAreEqualAsEqualFoldHasIt(t *testing.T) {
+	names := []string{"default", "DEFAULT", "Straße", "STRASSE", "k", "K", "K", "s", "ſ", "S", "Σ", "σ", "ς", "İ", "i", "\xff", "�"}
+	for _, a := range names {
+		for _, b := range names {
+			if same := folded(a) == folded(b); same != strings.EqualFold(a, b) && utf8.ValidString(a) && utf8.ValidString(b) {
+				t.Errorf("%q and %q: %v", a, b, same)
+			}
+		}
 	}
 }

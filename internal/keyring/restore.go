@@ -40,6 +40,7 @@ func (r *Ring) whole(s *Scope, d keystore.Document) (keystore.Document, found) {
 
 // look goes through one list of keys.
 func (f *found) look(before, now []accesskey.Key) {
+	before = withMeta(before)
 	for i, k := range now {
 		if k.HasMeta() || k.Value == "" {
 			continue
@@ -50,10 +51,21 @@ func (f *found) look(before, now []accesskey.Key) {
 			}
 			now[i].Extra[accesskey.MetaMember] = bytes.Clone(was.Extra[accesskey.MetaMember])
 			f.restored = append(f.restored, k.Name)
-		} else if at := indexOf(before, k.Name); at >= 0 && before[at].HasMeta() {
+		} else if indexOf(before, k.Name) >= 0 {
 			f.lost = append(f.lost, k.Name)
 		}
 	}
+}
+
+// withMeta gives the keys with metadata, of which there are few among many.
+func withMeta(keys []accesskey.Key) []accesskey.Key {
+	var list []accesskey.Key
+	for _, k := range keys {
+		if k.HasMeta() {
+			list = append(list, k)
+		}
+	}
+	return list
 }
 
 // withValue finds a key with metadata that has the value of k, preferably under
