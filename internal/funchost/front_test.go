@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/route"
 	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
@@ -272,14 +273,14 @@ func (r *rig) runClock(t *testing.T) (stop func()) {
 func TestRetryDelaysDoubleBetweenTheirLimits(t *testing.T) {
 	p := &funcapp.Retry{MinimumInterval: time.Second, MaximumInterval: 5 * time.Second}
 	for attempt, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second} {
-		if got := retryDelay(p, attempt); got != want {
+		if got := trigger.RetryDelay(p, attempt); got != want {
 			t.Errorf("attempt %d: %v, want %v", attempt, got, want)
 		}
 	}
-	if got := retryDelay(p, 1_000_000); got != 5*time.Second {
+	if got := trigger.RetryDelay(p, 1_000_000); got != 5*time.Second {
 		t.Errorf("late attempt: %v", got)
 	}
-	if got := retryDelay(&funcapp.Retry{DelayInterval: time.Hour}, 3); got != time.Hour {
+	if got := trigger.RetryDelay(&funcapp.Retry{DelayInterval: time.Hour}, 3); got != time.Hour {
 		t.Errorf("fixed: %v", got)
 	}
 }

@@ -233,7 +233,7 @@ func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) er
 	if forwards {
 		return x.forward(live.HTTP, s, inv)
 	}
-	res, err := x.run(live.Worker, s, inv)
+	res, err := x.run(live, s, inv)
 	if err == nil {
 		x.writeResult(res)
 	}

@@ -7,17 +7,18 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
 // run invokes a function that gets its request as data, again as its retry
 // policy says, once a place is free.
-func (x *exchange) run(w worker.Worker, s *site, inv *worker.Invocation) (*worker.Result, error) {
+func (x *exchange) run(live *instance.Live, s *site, inv *worker.Invocation) (*worker.Result, error) {
 	if err := s.throttle.take(x.r.Context()); err != nil {
 		return nil, err
 	}
@@ -29,7 +30,7 @@ func (x *exchange) run(w worker.Worker, s *site, inv *worker.Invocation) (*worke
 		inv.MaxRetries = retry.MaxRetryCount
 	}
 	for {
-		res, err := x.attempt(w, inv)
+		res, err := x.attempt(live, inv)
 		if err == nil {
 			return res, nil
 		}
@@ -37,7 +38,7 @@ func (x *exchange) run(w worker.Worker, s *site, inv *worker.Invocation) (*worke
 			return nil, err
 		}
 		x.f.cfg.Log.Warn("retrying", "function", inv.Function.Name, "invocation", inv.ID, "attempt", inv.RetryCount+1, "reason", err)
-		if err := clock.Sleep(x.r.Context(), x.f.cfg.Clock, retryDelay(retry, inv.RetryCount)); err != nil {
+		if err := clock.Sleep(x.r.Context(), x.f.cfg.Clock, trigger.RetryDelay(retry, inv.RetryCount)); err != nil {
 			return nil, worker.ErrClientGone
 		}
 		inv.RetryCount++
@@ -46,14 +47,17 @@ func (x *exchange) run(w worker.Worker, s *site, inv *worker.Invocation) (*worke
 	}
 }
 
-func (x *exchange) attempt(w worker.Worker, inv *worker.Invocation) (*worker.Result, error) {
+func (x *exchange) attempt(live *instance.Live, inv *worker.Invocation) (*worker.Result, error) {
 	ctx := x.r.Context()
 	if inv.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, inv.Timeout)
 		defer cancel()
 	}
-	res, err := w.Invoke(ctx, inv)
+	res, err := live.Worker.Invoke(ctx, inv)
+	if err == nil {
+		err = live.Deliver(ctx, inv, res)
+	}
 	if err != nil && x.r.Context().Err() != nil {
 		return nil, worker.ErrClientGone
 	}
@@ -65,21 +69,6 @@ func mayRetry(p *funcapp.Retry, inv *worker.Invocation, err error) bool {
 		return false
 	}
 	return p.MaxRetryCount < 0 || inv.RetryCount < p.MaxRetryCount
-}
-
-// retryDelay is the wait before the next attempt after the given number.
-func retryDelay(p *funcapp.Retry, attempt int) time.Duration {
-	if p.MinimumInterval == 0 && p.MaximumInterval == 0 {
-		return p.DelayInterval
-	}
-	d := max(p.MinimumInterval, time.Millisecond)
-	for range attempt {
-		if d >= p.MaximumInterval {
-			break
-		}
-		d *= 2
-	}
-	return min(d, p.MaximumInterval)
 }
 
 // writeResult answers with what the function returned; 204 when it gave nothing.

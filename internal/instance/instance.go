@@ -35,6 +35,8 @@ type Config struct {
 	StopTimeout time.Duration // for draining and for stopping a worker; default 10 s
 	InitTimeout time.Duration // for a worker to take work, unless it is [worker.Patient]; default 60 s
 
+	Triggers Triggers // of functions that no request asks for
+
 	OnModel   func(*Model) // called whenever a model has been loaded, before it serves
 	OnRestart func()       // called whenever a worker is started by itself in place of one that crashed or did not start
 }
@@ -54,7 +56,10 @@ type Instance struct {
 
 	restarts chan string // the reason of at most one pending request
 	draining atomic.Bool
-	waiting  atomic.Int64   // callers in await
+	waiting  atomic.Int64 // callers in await
+	calls    atomic.Int64 // calls of functions with data
+	retries  atomic.Int64 // of them those that wait for their next attempt
+	ears     ears
 	running  sync.WaitGroup // background stops of workers
 }
 
@@ -205,10 +210,17 @@ func (m *Model) Faults() []funcapp.Fault {
 	return faults
 }
 
-// Drain stops the app's listeners; requests go on being served, so that a load
-// balancer can move its callers away. There are no listeners without triggers
-// that poll; the state is kept for those who ask.
-func (i *Instance) Drain() { i.draining.Store(true) }
+// Drain stops the app's listeners until Resume or a restart of the process: they
+// take no more work, what is in progress ends in its own time, retries included.
+// Requests go on being served, so that a load balancer can move its callers away.
+func (i *Instance) Drain() {
+	i.draining.Store(true)
+	i.ears.mu.Lock()
+	defer i.ears.mu.Unlock()
+	if i.ears.set != nil {
+		i.ears.set.pause()
+	}
+}
 
 // Draining reports whether Drain was called since the last Resume.
 func (i *Instance) Draining() bool { return i.draining.Load() }

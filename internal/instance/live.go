@@ -44,7 +44,8 @@ type Live struct {
 	Worker worker.Worker
 	HTTP   worker.HTTPServer // nil when the worker takes no requests as they are
 
-	work gate
+	outputs *outputs // nil when there are none
+	work    gate
 }
 
 // gate counts work in progress and can be closed. Its zero value is open.

@@ -35,6 +35,7 @@ func (i *Instance) offlineSettled() bool {
 // can speak of the functions.
 func (r *runner) goOffline() {
 	r.forget()
+	r.hush()
 	if model, err := r.cfg.Load(); err == nil {
 		r.model.Store(model)
 	}

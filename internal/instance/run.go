@@ -20,8 +20,10 @@ func (i *Instance) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.cycle(ctx)
 	}
+	deaf := i.deafen() // first, so that nothing new is started
 	i.drop(Stopping)
 	i.running.Wait()
+	<-deaf
 	i.set(Stopped, nil)
 }
 
@@ -97,6 +99,7 @@ func (r *runner) report(out outcome, pause time.Duration) {
 	state, texts := Starting, reasons(out)
 	if r.retrying {
 		state = Error
+		r.hush() // what they would start could not run
 	}
 	level, before := slog.LevelError, r.Status()
 	if out.crash == nil && before.State == Error && slices.Equal(before.Errors, texts) {

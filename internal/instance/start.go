@@ -19,6 +19,7 @@ func (r *runner) serve(ctx context.Context, model *Model, wk worker.Worker) outc
 		r.begin()
 	}
 	if sequential(model) {
+		r.hush()
 		r.running.Wait()
 	}
 	if r.again && r.cfg.OnRestart != nil {
@@ -29,7 +30,10 @@ func (r *runner) serve(ctx context.Context, model *Model, wk worker.Worker) outc
 	}
 	model = r.adopt(model, wk)
 	since := r.cfg.Clock.Now()
-	r.retire(r.set(Running, newLive(model, wk)))
+	live := newLive(model, wk)
+	live.outputs = r.newOutputs(model)
+	r.retire(r.set(Running, live))
+	r.listen(model, r.again)
 	r.cfg.Log.Info("the app runs", "functions", len(model.Functions), "worker_pid", wk.PID())
 	return r.watchOver(ctx, wk, since)
 }

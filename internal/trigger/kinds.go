@@ -98,3 +98,18 @@ func missing(b *funcapp.Binding, what string, have []string) []funcapp.Fault {
 		Next:    next,
 	}}
 }
+
+// Passive is the source of triggers that nothing listens for: somebody asks for
+// their functions by name.
+type Passive string
+
+var _ Source = Passive("")
+
+// Type implements [Source].
+func (p Passive) Type() string { return string(p) }
+
+// Check implements [Source]; there is nothing to check.
+func (p Passive) Check(*Setup) []funcapp.Fault { return nil }
+
+// Listener implements [Source]; there is none.
+func (p Passive) Listener(*Setup) (Listener, error) { return nil, nil }

@@ -74,6 +74,13 @@ type Source interface {
 	Listener(s *Setup) (Listener, error)
 }
 
+// Asker is the optional power of a source to make the call of a function that an
+// administrator asked for out of the text that came with it. Without it the text
+// is the input as it is.
+type Asker interface {
+	Asked(ctx context.Context, s *Setup, input string) Call
+}
+
 // Output sends values to one output binding of one function.
 type Output interface {
 	// Send delivers a value: JSON, or bytes when b is not nil. inv is the

@@ -5,6 +5,7 @@
 package adminapi
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -44,8 +45,10 @@ type Config struct {
 type API struct {
 	cfg    Config
 	routes []adminRoute
-	work   sync.WaitGroup // functions invoked without anybody waiting
-	slots  chan struct{}  // bounds them
+	work   sync.WaitGroup  // functions invoked without anybody waiting
+	alive  context.Context // of those
+	close  context.CancelFunc
+	slots  chan struct{} // bounds them
 	born   time.Time
 	warmed sync.Once
 }
@@ -57,6 +60,7 @@ const maxBackground = 256
 // New makes the API.
 func New(cfg Config) *API {
 	a := &API{cfg: cfg, slots: make(chan struct{}, maxBackground), born: cfg.Clock.Now()}
+	a.alive, a.close = context.WithCancel(context.Background())
 	if a.cfg.Overloaded == nil {
 		a.cfg.Overloaded = a.outstandingFull
 	}
@@ -64,9 +68,11 @@ func New(cfg Config) *API {
 	return a
 }
 
-// Close waits for the functions invoked through the API; they end with their
-// worker at the latest.
-func (a *API) Close() { a.work.Wait() }
+// Close ends the functions invoked through the API and waits for them.
+func (a *API) Close() {
+	a.close()
+	a.work.Wait()
+}
 
 // policy says who may use a route.
 type policy uint8

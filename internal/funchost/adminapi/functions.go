@@ -1,22 +1,17 @@
 package adminapi
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/route"
 	"github.com/latchkey/latchkey/internal/web"
-	"github.com/latchkey/latchkey/internal/worker"
 )
 
 // maxFunctionBody bounds the bodies of function operations, in bytes.
@@ -114,6 +109,9 @@ func (a *API) functionStatus(w http.ResponseWriter, _ *http.Request, params []st
 	for _, fault := range f.Faults {
 		answer.Errors = append(answer.Errors, fault.String())
 	}
+	if why := a.cfg.Instance.Deaf(f.Name); why != "" {
+		answer.Errors = append(answer.Errors, "the function does not listen: "+why)
+	}
 	web.WriteJSON(w, http.StatusOK, answer)
 }
 
@@ -157,34 +155,7 @@ func (a *API) invoke(function, input string) error {
 	}
 	a.work.Go(func() {
 		defer func() { <-a.slots }()
-		if err := a.runFunction(function, input); err != nil {
-			a.cfg.Log.Error("invocation failed", "function", function, "reason", err)
-		}
+		_ = a.cfg.Instance.Ask(a.alive, function, input) // the instance tells of it
 	})
 	return nil
-}
-
-const invokePatience = 30 * time.Second
-
-func (a *API) runFunction(function, input string) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	live, err := a.cfg.Instance.Enter(ctx, invokePatience)
-	if err != nil {
-		return err
-	}
-	defer live.Leave()
-	f := live.Model.Function(function)
-	if f == nil {
-		return problem.New(problem.NotFound, "the function is gone")
-	}
-	if t := live.Model.App.Host.FunctionTimeout; t > 0 {
-		ctx, cancel = context.WithTimeout(ctx, t)
-		defer cancel()
-	}
-	_, err = live.Worker.Invoke(ctx, &worker.Invocation{
-		ID: uuid.NewString(), Function: f, Input: input, HasRetry: f.Retry != nil, Started: a.cfg.Clock.Now(),
-		KeyLevel: "Admin",
-	})
-	return err
 }

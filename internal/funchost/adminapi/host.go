@@ -197,10 +197,10 @@ func (a *API) drainStatus(w http.ResponseWriter, _ *http.Request, _ []string) {
 		notRunning(w)
 		return
 	}
-	state, outstanding := "Disabled", a.cfg.Instance.Outstanding()
+	state, outstanding, retries := "Disabled", a.cfg.Instance.Outstanding(), a.cfg.Instance.Retries()
 	if a.cfg.Instance.Draining() {
 		state = "Completed"
-		if outstanding > 0 {
+		if outstanding+retries > 0 {
 			state = "InProgress"
 		}
 	}
@@ -208,7 +208,7 @@ func (a *API) drainStatus(w http.ResponseWriter, _ *http.Request, _ []string) {
 		State       string `json:"state"`
 		Outstanding int    `json:"outstandingInvocations"`
 		Retries     int    `json:"outstandingRetries"`
-	}{State: state, Outstanding: outstanding})
+	}{State: state, Outstanding: outstanding, Retries: retries})
 }
 
 func (a *API) resume(w http.ResponseWriter, _ *http.Request, _ []string) {
