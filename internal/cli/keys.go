@@ -68,7 +68,8 @@ func (f *keyFlags) filtered() bool { return f.function != "" || f.kind.value != 
 type keyBook interface {
 	List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, error)
 	Get(ctx context.Context, sec keyring.Section, name string) (accesskey.Key, error)
-	Set(ctx context.Context, sec keyring.Section, name, value string) (key accesskey.Key, created bool, err error)
+	// Put gives a key its value and restrictions in one write.
+	Put(ctx context.Context, sec keyring.Section, want keyring.Declared) (key accesskey.Key, created bool, err error)
 	Renew(ctx context.Context, sec keyring.Section, name string) (key accesskey.Key, created bool, err error)
 	Delete(ctx context.Context, sec keyring.Section, name string) error
 

@@ -174,35 +174,18 @@ func readQuota(text string) (accesskey.Quota, error) {
 	return q, nil
 }
 
-// restrictKey sets what the flags say of a key. Its value stays unless the flags
-// give it another one, too.
+// restrictKey sets what the flags say of a key, whose value stays.
 func (f setFlags) restrictKey(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, error) {
-	if !f.generate && f.valueFile == "" {
-		was, err := k.get(ctx)
-		if err != nil {
-			return accesskey.Key{}, err
-		}
-		key, err := k.keys.SetMeta(ctx, k.sec, k.name, f.meta.apply)
-		if err == nil {
-			fmt.Fprintln(env.Stderr, "changed; its value stays")
-		}
-		if key.Value == "" { // not told again
-			key.Value = was.Value
-		}
-		return key, err
-	}
-	var m accesskey.Meta
-	if err := f.meta.apply(&m); err != nil {
-		return accesskey.Key{}, err
-	}
-	if err := m.Validate(k.sec.Kind, accesskey.Meta{}, time.Now()); err != nil {
-		return accesskey.Key{}, err
-	}
-	made, err := f.assign(ctx, env, k)
+	was, err := k.get(ctx)
 	if err != nil {
 		return accesskey.Key{}, err
 	}
 	key, err := k.keys.SetMeta(ctx, k.sec, k.name, f.meta.apply)
-	key.Value = made.Value // which is told this once if it is not kept
+	if err == nil {
+		fmt.Fprintln(env.Stderr, "changed; its value stays")
+	}
+	if key.Value == "" { // not told again
+		key.Value = was.Value
+	}
 	return key, err
 }

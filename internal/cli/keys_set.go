@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -73,7 +75,7 @@ func setKey(ctx context.Context, env *Env, f setFlags, name, dir string) error {
 	}
 	defer k.close()
 	change := f.assign
-	if f.meta.any() {
+	if f.meta.any() && !f.generate && f.valueFile == "" {
 		change = f.restrictKey
 	}
 	key, err := change(ctx, env, k)
@@ -87,9 +89,17 @@ func setKey(ctx context.Context, env *Env, f setFlags, name, dir string) error {
 	return printKey(env, f.out, v)
 }
 
-// assign gives the key its value, and says what that means.
+// assign gives the key its value, and what the flags say of it with the same write,
+// and says what that means.
 func (f setFlags) assign(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, error) {
-	key, created, err := f.put(ctx, env, k)
+	want := keyring.Declared{Name: k.name, Record: true, Told: true, New: f.generate}
+	if err := f.restrictions(k, &want); err != nil {
+		return accesskey.Key{}, err
+	}
+	if err := f.choose(ctx, env, k, &want); err != nil {
+		return accesskey.Key{}, err
+	}
+	key, created, err := k.keys.Put(ctx, k.sec, want)
 	switch {
 	case err != nil:
 	case created:
@@ -100,29 +110,42 @@ func (f setFlags) assign(ctx context.Context, env *Env, k *oneKey) (accesskey.Ke
 	return key, err
 }
 
-func (f setFlags) put(ctx context.Context, env *Env, k *oneKey) (accesskey.Key, bool, error) {
+// choose gives the value that the key is to have; one that is generated is for a key
+// that is not there.
+func (f setFlags) choose(ctx context.Context, env *Env, k *oneKey, want *keyring.Declared) (err error) {
 	if f.generate {
-		return generateKey(ctx, k)
+		return missingKey(ctx, k)
 	}
-	value, err := f.value(ctx, env, k)
-	if err != nil {
-		return accesskey.Key{}, false, err
-	}
-	return k.keys.Set(ctx, k.sec, k.name, value)
+	want.Value, err = f.value(ctx, env, k)
+	return err
 }
 
-// generateKey makes a key that must not be there yet: replacing one is renewing,
-// which asks first.
-func generateKey(ctx context.Context, k *oneKey) (accesskey.Key, bool, error) {
+// restrictions checks the notes and restrictions that the flags give, as far as that
+// can be done without the key.
+func (f setFlags) restrictions(k *oneKey, want *keyring.Declared) error {
+	if !f.meta.any() {
+		return nil
+	}
+	var m accesskey.Meta
+	if err := f.meta.apply(&m); err != nil {
+		return err
+	}
+	want.Meta = func(m *accesskey.Meta) { _ = f.meta.apply(m) } // which was checked
+	return m.Validate(k.sec.Kind, accesskey.Meta{}, time.Now())
+}
+
+// missingKey makes sure that a key is not there: replacing one is renewing, which
+// asks first.
+func missingKey(ctx context.Context, k *oneKey) error {
 	_, err := k.keys.Get(ctx, k.sec, k.name)
 	switch {
 	case err == nil:
-		return accesskey.Key{}, false, problem.New(problem.Exists, "there is a key of that name already").
+		return problem.New(problem.Exists, "there is a key of that name already").
 			WithNext("latchkey keys renew replaces its value")
 	case problem.KindOf(err) != problem.NotFound:
-		return accesskey.Key{}, false, err
+		return err
 	}
-	return k.keys.Renew(ctx, k.sec, k.name)
+	return nil
 }
 
 func (f setFlags) value(ctx context.Context, env *Env, k *oneKey) (string, error) {

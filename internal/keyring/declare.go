@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -15,6 +16,14 @@ type Declared struct {
 	// Meta changes the metadata to what is declared, and may run more than once;
 	// nil: it stays.
 	Meta func(*accesskey.Meta)
+	// New refuses a key that is there already, with problem.Exists.
+	New bool
+	// Told says that the caller hands the value on, so that one of which only a
+	// verifier is kept may be generated.
+	Told bool
+	// Record notes when the value was made, if it is made now and the store keeps
+	// metadata.
+	Record bool
 }
 
 // Outcome says what a declaration came to.
@@ -38,6 +47,8 @@ type DeclaredKey struct {
 	Outcome  Outcome
 	Replaced bool // the value that the key had no longer works
 	Err      error
+
+	value string // that the key was given; "" if it kept its own
 }
 
 // Declare makes keys of a section as they are declared, with all their
@@ -114,6 +125,9 @@ func (d *declaring) one(set *accesskey.Set, want Declared, existed bool) (Declar
 		return DeclaredKey{}, err
 	}
 	old, exists := set.Find(sec.Kind, want.Name)
+	if want.New && exists && existed {
+		return DeclaredKey{}, problem.New(problem.Exists, "there is a key of that name already")
+	}
 	if _, err := old.Meta(); err != nil {
 		return DeclaredKey{}, problem.Wrap(problem.Undecryptable, "the key's metadata cannot be understood; the key is left as it is", err)
 	}
@@ -127,7 +141,8 @@ func (d *declaring) one(set *accesskey.Set, want Declared, existed bool) (Declar
 		if err := a.edit(set, existed); err != nil {
 			return DeclaredKey{}, err
 		}
-		done.Outcome, done.Replaced = Updated, exists && existed
+		done.Outcome, done.Replaced, done.value = Updated, exists && existed, value
+		d.record(sec, set, want)
 	}
 	changed, err := d.restrict(sec, set, want)
 	switch {
@@ -148,11 +163,22 @@ func (d *declaring) value(sec Section, want Declared, old accesskey.Key, exists 
 		return want.Value, d.ring.checkValue(sec.Kind, want.Value)
 	case exists:
 		return "", nil
-	case d.ring.hashed(sec, old):
+	case d.ring.hashed(sec, old) && !want.Told:
 		return "", problem.New(problem.Invalid, "only a hash of the value would be kept, so that nobody would learn a generated one").
 			WithNext("declare the value, or create the key with latchkey keys renew")
 	}
 	return d.ring.generate(sec.Kind)
+}
+
+// record notes that a key's value was made now, where that is asked for.
+func (d *declaring) record(sec Section, set *accesskey.Set, want Declared) {
+	if !want.Record || d.ring.needMetadata() != nil {
+		return
+	}
+	key, _ := set.Find(sec.Kind, want.Name)
+	m, _ := key.Meta() // understood, see one
+	m.Created = d.ring.cfg.Clock.Now().UTC().Truncate(time.Second)
+	*set, _ = set.Put(sec.Kind, key.WithMeta(m))
 }
 
 // restrict gives a key the declared metadata, and says whether that is other than
@@ -183,6 +209,24 @@ func (d *declaring) restrict(sec Section, set *accesskey.Set, want Declared) (bo
 	}
 	*set, _ = set.Put(sec.Kind, key.WithMeta(next))
 	return true, nil
+}
+
+// Put is Declare for one key, whose error it returns. The key is as in List, with
+// the value that it was given, if it was given one. created says whether there was
+// none of that name.
+func (r *Ring) Put(ctx context.Context, sec Section, want Declared) (key accesskey.Key, created bool, err error) {
+	done, err := r.Declare(ctx, sec, []Declared{want})
+	if err == nil {
+		err = done[0].Err
+	}
+	if err != nil {
+		return accesskey.Key{}, false, err
+	}
+	key, err = r.Get(ctx, sec, want.Name)
+	if value := done[0].value; value != "" {
+		key.Value = value
+	}
+	return key, done[0].Outcome == Created, err
 }
 
 func (d *declaring) events(s *Scope) (list []Event) {

@@ -177,6 +177,27 @@ func TestAKeyIsMadeWithItsRestrictions(t *testing.T) {
 	if again := read(200); len(first) != 56 || again != first {
 		t.Errorf("the second time is another value: %v", again != first)
 	}
+	if made := w.kept(t, path)["created"]; made == nil {
+		t.Error("when it was made is not known")
+	}
+}
+
+// TestWhenAKeyWasMadeIsNotedOnDemand: answers to stock clients stay as they are.
+func TestWhenAKeyWasMadeIsNotedOnDemand(t *testing.T) {
+	w := newWorld(t)
+	path := site + "/host/default/functionKeys/"
+	for name, c := range map[string]struct {
+		body  string
+		noted bool
+	}{
+		"stock": {`{"properties":{"name":"stock","value":"some value"}}`, false},
+		"ours":  {`{"properties":{"name":"ours","value":"another value","created":null}}`, true},
+	} {
+		w.want(t, "PUT", path+name, c.body, 201, "*")
+		if _, noted := w.kept(t, path+name)["created"]; noted != c.noted {
+			t.Errorf("%s: noted is %v", name, noted)
+		}
+	}
 }
 
 func TestValuesThatAreNotKeptAreMaskedAndSaidToBe(t *testing.T) {

@@ -2,67 +2,45 @@ package functions
 
 import (
 	"encoding/json"
-	"errors"
 	"maps"
 
-	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
-	"github.com/latchkey/latchkey/internal/problem"
 )
+
+// createdMember among the members of a key asks, whatever its value, that it be
+// noted when the key's value was made.
+const createdMember = "created"
 
 // put gives a key a value. With members of our own beside it, value and
 // restrictions are set in one write, so that the value never works without them;
 // and as that is no call of a stock client, a value that is left out is generated
-// for a new key only.
+// for a new key only. When the value was made is noted.
 func (t target) put(c *arm.Call, value *string) (accesskey.Key, bool, error) {
 	members, err := changeMembers(c)
 	if err != nil {
 		return accesskey.Key{}, false, err
 	}
+	_, record := members[createdMember]
 	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return !keyinfo.CanChange(name) })
 	change, any, err := keyinfo.ReadChange(members)
 	if err != nil {
 		return accesskey.Key{}, false, err
 	}
-	if !any {
+	if !any && !record {
 		return set(c, t, value)
 	}
-	want := keyring.Declared{Name: c.Params["key"], Meta: change}
-	if want.Value, err = t.valueFor(c, value); err != nil {
-		return accesskey.Key{}, false, err
-	}
-	return t.putRestricted(c, want)
-}
-
-// valueFor gives the value that a key is to have; "" is the one it has.
-func (t target) valueFor(c *arm.Call, value *string) (string, error) {
+	want := keyring.Declared{Name: c.Params["key"], Meta: change, Told: !c.Template(), Record: true}
 	if value != nil {
-		if *value == "" {
-			return "", accesskey.ValidateValue("")
+		if want.Value = *value; want.Value == "" {
+			return accesskey.Key{}, false, accesskey.ValidateValue("")
 		}
-		return *value, nil
 	}
-	_, err := t.ring.Get(c.Context(), t.section, c.Params["key"])
-	if !errors.Is(err, problem.NotFound) || c.Template() {
-		return "", err
-	}
-	return azfkey.Generate(t.section.Kind.Seed())
-}
-
-func (t target) putRestricted(c *arm.Call, want keyring.Declared) (key accesskey.Key, created bool, err error) {
-	done, err := t.ring.Declare(c.Context(), t.section, []keyring.Declared{want})
-	if err == nil {
-		err = done[0].Err
-	}
-	if err != nil {
-		return key, false, err
-	}
-	key, err = t.ring.Get(c.Context(), t.section, want.Name)
+	key, created, err := t.ring.Put(c.Context(), t.section, want)
 	if want.Value != "" {
 		key.Value = want.Value // shown this once, if it is not kept
 	}
-	return key, done[0].Outcome == keyring.Created, err
+	return key, created, err
 }

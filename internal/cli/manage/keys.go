@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -131,9 +132,28 @@ func (k *Keys) path(sec keyring.Section, name string) string {
 	return base + "/host/default/functionKeys/" + url.PathEscape(name)
 }
 
-// Set gives a key a value, or makes it.
-func (k *Keys) Set(ctx context.Context, sec keyring.Section, name, value string) (accesskey.Key, bool, error) {
-	return k.put(ctx, sec, name, map[string]any{"properties": map[string]string{"name": name, "value": value}})
+// Put gives a key its value, a generated one if it is new and none is given, and its
+// restrictions with it, and has it noted when the value was made. That a key is not to
+// be there is for the caller to find out.
+func (k *Keys) Put(ctx context.Context, sec keyring.Section, want keyring.Declared) (accesskey.Key, bool, error) {
+	members := map[string]json.RawMessage{"created": json.RawMessage("null")}
+	if want.Meta != nil {
+		change, err := k.changeOf(ctx, sec, want.Name, func(m *accesskey.Meta) error { want.Meta(m); return nil })
+		if err != nil && problem.KindOf(err) != problem.NotFound {
+			return accesskey.Key{}, false, err
+		}
+		maps.Copy(members, change)
+	}
+	for name, text := range map[string]string{"name": want.Name, "value": want.Value} {
+		raw, err := json.Marshal(text)
+		if err != nil {
+			return accesskey.Key{}, false, err
+		}
+		if text != "" {
+			members[name] = raw
+		}
+	}
+	return k.put(ctx, sec, want.Name, map[string]any{"properties": members})
 }
 
 // Renew gives a key a generated value, or makes it.

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armclient"
 	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // described is a key without its value, on the wire.
@@ -87,19 +89,33 @@ func (k *Keys) EndOverlap(ctx context.Context, sec keyring.Section, name string)
 
 // SetMeta changes what is kept about a key: what change changes is sent.
 func (k *Keys) SetMeta(ctx context.Context, sec keyring.Section, name string, change func(*accesskey.Meta) error) (accesskey.Key, error) {
-	var was described
-	if err := k.i.get(ctx, k.path(sec, name), &was); err != nil {
-		return accesskey.Key{}, err
-	}
-	old, _, err := was.Properties.Meta()
+	patch, err := k.changeOf(ctx, sec, name, change)
 	if err != nil {
 		return accesskey.Key{}, err
 	}
+	return k.act(ctx, http.MethodPatch, k.path(sec, name), map[string]any{"properties": patch})
+}
+
+// changeOf gives the members that change changes; those of a key without any, and
+// problem.NotFound, if there is no such key.
+func (k *Keys) changeOf(ctx context.Context, sec keyring.Section, name string, change func(*accesskey.Meta) error) (map[string]json.RawMessage, error) {
+	var was described
+	var old accesskey.Meta
+	missing := k.i.get(ctx, k.path(sec, name), &was)
+	if missing != nil && problem.KindOf(missing) != problem.NotFound {
+		return nil, missing
+	}
+	if missing == nil {
+		var err error
+		if old, _, err = was.Properties.Meta(); err != nil {
+			return nil, err
+		}
+	}
 	next := old.Clone()
 	if err := change(&next); err != nil {
-		return accesskey.Key{}, err
+		return nil, err
 	}
-	return k.act(ctx, http.MethodPatch, k.path(sec, name), map[string]any{"properties": keyinfo.Patch(old, next)})
+	return keyinfo.Patch(old, next), missing
 }
 
 // Rotate gives a key a new value and lets the old one work for an overlap.
