@@ -50,6 +50,23 @@ func CheckCopy(doc Doc, name string) error {
 		WithNext("copies are called " + string(doc) + snapshot + "{…}" + extension)
 }
 
+// Uncopied is what a store without [Copier] may have, to say how a document is
+// brought back there.
+type Uncopied interface {
+	// WithoutCopies says why there are no copies, and what to do instead.
+	WithoutCopies() (why, next string)
+}
+
+// NoCopies is the problem.Unsupported of a store that keeps no copies.
+func NoCopies(s Store) error {
+	why, next := "", "its documentation in docs/stores says how keys are restored there"
+	if u, ok := s.(Uncopied); ok {
+		why, next = u.WithoutCopies()
+		why = ": " + why
+	}
+	return problem.New(problem.Unsupported, s.String()+" keeps no copies of documents"+why).WithNext(next)
+}
+
 // TooManyCopies is what Preserve returns for one more than MaxCopies.
 func TooManyCopies(doc Doc, where string) error {
 	return problem.New(ErrConflict, fmt.Sprintf("there are %d copies of key document %q in %s; no further one is kept", MaxCopies, string(doc), where)).

@@ -98,5 +98,5 @@ func (g guarded) copier() (keystore.Copier, error) {
 	if c, ok := g.Store.(keystore.Copier); ok {
 		return c, nil
 	}
-	return nil, problem.New(problem.Unsupported, g.Store.String()+" keeps no copies of documents")
+	return nil, keystore.NoCopies(g.Store)
 }

@@ -86,6 +86,17 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Document, error) 
 	return s.opened(doc)
 }
 
+// Raw reads a document as it is below, sealed, also one that does not open.
+func (s *Store) Raw(ctx context.Context, key state.Key) (state.Document, error) {
+	return s.inner.Get(ctx, key)
+}
+
+// OpenRaw opens a value that Raw gave of a key, wherever it has been since.
+func (s *Store) OpenRaw(key state.Key, raw []byte) ([]byte, error) {
+	doc, err := s.opened(state.Document{Key: key, Value: raw})
+	return doc.Value, err
+}
+
 // List reads documents and opens them. One that does not open makes the whole
 // list fail; with Page.KeysOnly nothing is opened.
 func (s *Store) List(ctx context.Context, prefix state.Key, page state.Page) (state.Listing, error) {
