@@ -192,7 +192,7 @@ var homes = map[string][]string{
 	"github.com/spf13/":          {"internal/cli"},
 	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity", "internal/identity/"},
 	"github.com/tink-crypto/":    {"internal/seal/"},
-	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "examples/", "internal/identity/entra", "internal/reference/keyvault"},
+	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "examples/", "internal/identity/entra", "internal/reference/keyvault", "internal/trigger/queue/account"},
 	"k8s.io/":                    {"internal/keystore/", "internal/state/", "internal/engine/"},
 	"go.etcd.io/":                {"internal/state/", "bench"}, // bench: what the stores can do by themselves
 	"google.golang.org/grpc":     {"internal/state/", "internal/engine/", "internal/worker/"},
