@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +23,9 @@ func (w *indexingWorker) PIDs() []int                         { return []int{7, 
 func TestAWorkersFunctionsTakeThePlaceOfThoseOfFiles(t *testing.T) {
 	for _, ok := range []bool{true, false} {
 		var made *indexingWorker
+		var told sync.Map // functions by whether the worker was yet to tell them
 		e := newEnv(t, func(cfg *Config) {
+			cfg.OnModel = func(m *Model) { told.Store(m.Unindexed, m.Names()[0]) }
 			plain := cfg.NewWorker
 			cfg.NewWorker = func(m *Model) (worker.Worker, error) {
 				wk, err := plain(m)
@@ -40,6 +43,12 @@ func TestAWorkersFunctionsTakeThePlaceOfThoseOfFiles(t *testing.T) {
 		want := map[bool]string{true: "found", false: "Hello"}[ok]
 		if len(l.Functions) != 1 || l.Functions[0].Name != want || e.Model() != l.Model {
 			t.Errorf("functions %+v, want %s", l.Functions, want)
+		}
+		if name, _ := told.Load(false); name != want || l.Unindexed {
+			t.Errorf("told of %v, want %s", name, want)
+		}
+		if name, _ := told.Load(true); name != "Hello" {
+			t.Errorf("told of %v before the worker ran", name)
 		}
 		if pids := e.Workers(); len(pids) != 2 {
 			t.Errorf("processes %v", pids)

@@ -17,6 +17,9 @@ type Model struct {
 	Functions []funcapp.Function // App.Functions with route conflicts added to their faults
 	Routes    *route.Table
 	Settings  map[string]string // environment merged with local settings
+	// Unindexed says that the worker is yet to tell the functions: that one is not
+	// among them does not say that the app has none of that name.
+	Unindexed bool
 }
 
 // Names gives the names of all functions, those with faults too.

@@ -20,9 +20,14 @@ func (r *runner) prepare() (*Model, worker.Worker, error) {
 		return nil, nil, problem.Wrap(problem.Invalid, "the app cannot be started", faulty(model.App.Faults))
 	}
 	wk, err := r.cfg.NewWorker(model)
-	if _, indexes := wk.(worker.Indexer); !indexes || r.model.Load() == nil {
+	switch _, indexes := wk.(worker.Indexer); {
+	case !indexes:
 		r.publish(model, wk)
-	} else {
+	case r.model.Load() == nil:
+		unindexed := *model
+		unindexed.Unindexed = true
+		r.publish(&unindexed, wk)
+	default:
 		r.watch.follow(model.App, extensionsOf(wk))
 	}
 	return model, wk, err

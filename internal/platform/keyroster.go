@@ -54,13 +54,13 @@ func (n *Node) keepGone(a app.App, setting string, cfg *keyring.Config) error {
 	return err
 }
 
-// modelLoaded reports what an app turned out to be. One that cannot be loaded says
-// nothing about its functions.
+// modelLoaded reports what an app turned out to be. One that cannot be loaded, or
+// whose worker is yet to find them, says nothing about its functions.
 func (n *Node) modelLoaded(name string, ring *keyring.Ring) func(*instance.Model) {
 	report := n.reportFaults(name)
 	return func(m *instance.Model) {
 		report(m)
-		if len(m.App.Faults) == 0 {
+		if len(m.App.Faults) == 0 && !m.Unindexed {
 			ring.Deployed(m.Names())
 		}
 	}

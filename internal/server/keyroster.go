@@ -15,11 +15,11 @@ func keyRoster(cfg Config) keyring.Roster {
 	})
 }
 
-// modelLoaded reports what the app turned out to be. One that cannot be loaded says
-// nothing about its functions.
+// modelLoaded reports what the app turned out to be. One that cannot be loaded, or
+// whose worker is yet to find them, says nothing about its functions.
 func (n *Node) modelLoaded(m *instance.Model) {
 	n.reportFaults(m)
-	if len(m.App.Faults) == 0 {
+	if len(m.App.Faults) == 0 && !m.Unindexed {
 		n.keys.Deployed(m.Names())
 	}
 }

@@ -98,6 +98,31 @@ func TestKeysOfADeletedFunction(t *testing.T) {
 	}
 }
 
+// TestFunctionsThatTheWorkerIsYetToTellAreNotGone: every start of an app whose
+// functions are in its code begins without any.
+func TestFunctionsThatTheWorkerIsYetToTellAreNotGone(t *testing.T) {
+	n, c, log := openTended(t)
+	putFunction(t, n, "Hello", true)
+	reload(t, n)
+	key := functionKey(t, n, "Hello")
+	putFunction(t, n, "Hello", false)
+	m, err := loadModel(n.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Unindexed = true
+	for range 2 {
+		n.modelLoaded(m)
+		if err := n.keys.TendFunctions(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(40 * 24 * time.Hour)
+	}
+	if !opens(t, n, key, "Hello") || strings.Contains(log.String(), "keysQuarantined") {
+		t.Errorf("the function counted as gone:\n%s", log)
+	}
+}
+
 func TestHowLongKeysAreKeptIsASetting(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "host.json"), []byte(`{"version": "2.0"}`), 0o644); err != nil {
