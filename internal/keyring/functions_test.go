@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"testing"
@@ -324,6 +325,25 @@ func TestManyNodesRemoveKeysOnce(t *testing.T) {
 	if pruned != 1 {
 		t.Errorf("removed %d times", pruned)
 	}
+}
+
+// A node that ended while it removed keys, with a clock that was ahead, does not
+// keep a function without keys until that time has come.
+func TestAClaimFromTheFutureEnds(t *testing.T) {
+	l := &list{}
+	e := twoFunctions(t, l)
+	e.tend("g")
+	e.clock.Advance(grace)
+	var entries map[string]map[string]any
+	if err := json.Unmarshal(l.data, &entries); err != nil {
+		t.Fatal(err)
+	}
+	entries["f"]["purging"] = e.clock.Now().Add(365 * 24 * time.Hour).UTC()
+	l.data, _ = json.Marshal(entries)
+	next := e.again(l)
+	next.Deployed([]string{"f", "g"})
+	next.expect("the-key-of-f", "f", keyring.Anonymous, "", keyring.Unknown)
+	next.expect(next.stored("f").Keys[0].Value, "f", keyring.FunctionLevel, "default", keyring.Matched)
 }
 
 func TestARosterThatCannotBeReadKeepsNobodyOut(t *testing.T) {

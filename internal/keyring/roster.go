@@ -45,8 +45,11 @@ type tenure struct {
 
 func (t tenure) gone() bool { return !t.Gone.IsZero() }
 
+// claimed reports whether a node may be removing the keys. A claim from what is
+// the future since the clock was set back counts no more.
 func (t tenure) claimed(now time.Time) bool {
-	return !t.Purging.IsZero() && now.Sub(t.Purging) < claimFor
+	age := now.Sub(t.Purging)
+	return !t.Purging.IsZero() && age < claimFor && age > -claimFor
 }
 
 // expired reports whether the keys of before are no longer to be used.

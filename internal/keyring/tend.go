@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -145,15 +146,20 @@ type Tended struct {
 // an app that may not run. Documents are read as far as this ring does not follow
 // their changes; none are made. What could be done is done and told even where it
 // returns errors, joined: problem.ReadOnly if keys are due in a store that cannot
-// be written, otherwise the store's.
+// be written, otherwise the store's. Keys of functions that are gone are left as
+// they are.
 func (r *Ring) Tend(ctx context.Context) (Tended, error) {
 	docs, err := r.cfg.Store.List(ctx)
 	if err != nil {
 		return Tended{}, err
 	}
-	var errs []error
+	gone, err := r.gone(ctx)
+	errs := []error{err}
 	var scopes []*Scope
 	for _, doc := range docs {
+		if gone(doc) {
+			continue
+		}
 		s := r.home
 		if !doc.IsHost() {
 			s = r.Function(string(doc))
@@ -173,6 +179,19 @@ func (r *Ring) Tend(ctx context.Context) (Tended, error) {
 	t.Removed, err = r.retire(ctx, scopes)
 	t.Next = r.nextDue(scopes)
 	return t, errors.Join(append(errs, err)...)
+}
+
+// gone tells the documents of functions that are gone, whose keys neither change
+// nor come into use. While that is not known, all functions count as such.
+func (r *Ring) gone(ctx context.Context) (func(keystore.Doc) bool, error) {
+	if !r.tendsFunctions() {
+		return func(keystore.Doc) bool { return false }, nil
+	}
+	kept, err := r.revise(ctx, func(tenures) bool { return false }) // others may have changed it
+	if err != nil {
+		return func(doc keystore.Doc) bool { return !doc.IsHost() }, err
+	}
+	return func(doc keystore.Doc) bool { return kept[doc].gone() }, nil
 }
 
 // survey brings a document up to date if the store has it, and reports whether it

@@ -163,3 +163,50 @@ func TestUseOfARetiredKeyIsToldPerClassOfSource(t *testing.T) {
 		t.Errorf("told of %v", classes)
 	}
 }
+
+// Keys of a function that is gone are not rotated, which would keep them for ever,
+// and do not come into use by being looked at: it may come back too late.
+func TestTendLeavesFunctionsThatAreGone(t *testing.T) {
+	l := &list{}
+	e := twoFunctions(t, l)
+	must[accesskey.Key](t)(e.SetMeta(e.ctx, keyring.FunctionKeys("f"), "default", every(48*time.Hour, time.Hour)))
+	e.tend("g")
+	before := e.stored("f")
+	refusing := &noDelete{Store: e.mem, err: problem.New(keystore.ErrReadOnly, "no permission")}
+	next := e.again(l, on(refusing))
+	next.Deployed([]string{"g"})
+	for range 20 {
+		next.clock.Advance(48 * time.Hour)
+		if got, err := next.Tend(next.ctx); len(got.Rotated) > 0 {
+			t.Fatalf("rotated %v, %v", got.Rotated, err)
+		}
+	}
+	if got := e.stored("f"); len(got.Keys) != 1 || got.Keys[0].Value != before.Keys[0].Value {
+		t.Errorf("%d keys", len(got.Keys))
+	}
+	next.Deployed([]string{"f", "g"}) // too late, and nothing has been tended yet
+	if d := next.ask("the-key-of-f", "f"); d.Reason == keyring.Matched {
+		t.Error("an old key works")
+	}
+}
+
+func TestTendWaitsUntilItIsKnownWhichFunctionsAreGone(t *testing.T) {
+	l := &list{}
+	e := twoFunctions(t, l)
+	for _, sec := range []keyring.Section{hostKeys, keyring.FunctionKeys("f")} {
+		if _, _, err := e.Set(e.ctx, sec, "own", "a-value-of-its-own-that-is-long"); err != nil {
+			t.Fatal(err)
+		}
+		must[accesskey.Key](t)(e.SetMeta(e.ctx, sec, "own", every(48*time.Hour, time.Hour)))
+	}
+	e.clock.Advance(48 * time.Hour)
+	away := problem.New(problem.Unavailable, "away")
+	l.fail(away)
+	if got, err := e.Tend(e.ctx); len(got.Rotated) != 1 || !errors.Is(err, away) {
+		t.Errorf("rotated %d, %v", len(got.Rotated), err)
+	}
+	l.fail(nil)
+	if got, err := e.Tend(e.ctx); len(got.Rotated) != 1 || err != nil {
+		t.Errorf("rotated %d, %v", len(got.Rotated), err)
+	}
+}
