@@ -56,6 +56,9 @@ func (i *Instance) Ask(ctx context.Context, function, input string) error {
 func (i *Instance) invoke(ctx context.Context, closing <-chan struct{}, function string, call trigger.Call) (*worker.Result, error) {
 	i.calls.Add(1)
 	defer i.calls.Add(-1)
+	if i.cfg.Triggers.Begun != nil {
+		i.cfg.Triggers.Begun(function)
+	}
 	c := &calling{Instance: i, call: call, name: function, ran: Ran{Function: function, Invocation: call.ID, Started: i.cfg.Clock.Now()}}
 	res, err := c.run(ctx, closing)
 	c.ran.Err, c.ran.Took = err, i.cfg.Clock.Now().Sub(c.ran.Started)

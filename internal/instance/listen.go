@@ -22,9 +22,10 @@ type Triggers struct {
 	Leases  trigger.Leases
 	Memory  trigger.Memory
 	Metrics func(function string) trigger.Metrics
-	// Done is told of every call of a function with data when it has ended; it must
-	// not block. May be nil.
-	Done func(Ran)
+	// Begun and Done are told of every call of a function with data, when it begins
+	// and when it has ended; they must not block. They may be nil.
+	Begun func(function string)
+	Done  func(Ran)
 }
 
 // ears are the listeners of an instance, which outlive workers that crash. Those

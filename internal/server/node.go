@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/web"
 )
 
@@ -162,6 +164,8 @@ func (n *Node) openKeys(ctx context.Context) error {
 	if err := n.keys.Start(ctx); err != nil {
 		n.log.Error("the access keys cannot be read; no key is accepted until they can", "reason", err, "next", problem.NextOf(err))
 	}
+	n.noteRan()
+	n.onClose(n.noteRan) // before the ring is closed
 	return nil
 }
 
@@ -187,6 +191,7 @@ func (n *Node) openApp(context.Context) (err error) {
 		Keys: n.keys, SecretsPath: n.place.dir, Hostname: n.Addr(), Environment: "Development",
 		CORS: n.cfg.CORS, CORSCredentials: n.cors, Watch: n.cfg.Watch, Grace: n.cfg.Grace, Version: n.cfg.Version,
 		Clock: n.cfg.Clock, Log: n.log, Requests: n.requests, Stats: n.appStats, OnModel: n.modelLoaded,
+		Leases: new(trigger.LocalLeases), Memory: trigger.Folder(filepath.Join(n.cfg.DataDir, "triggers")),
 	})
 	if err != nil {
 		return err

@@ -21,6 +21,11 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		<-failed.Done()
+		n.hosted.Instance().Drain() // nothing new is started while requests end
+		return nil
+	})
+	group.Go(func() error {
 		defer stopApp() // the app ends after the last request has been answered
 		return web.NewServer(n.listener, n.hosted.Handler(), n.log).Run(failed, n.cfg.Grace)
 	})

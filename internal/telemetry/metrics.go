@@ -27,6 +27,7 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	restarts  *prometheus.CounterVec
 	keystore  *prometheus.GaugeVec
+	triggers  triggerMetrics
 
 	mu    sync.Mutex
 	apps  map[string]*AppMetrics
@@ -58,8 +59,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "latchkey_keystore_state",
 			Help: "State of an app's key store: 0 ok, 1 degraded, 2 unavailable.",
 		}, []string{"app"}),
-		apps: map[string]*AppMetrics{},
+		triggers: newTriggerMetrics(),
+		apps:     map[string]*AppMetrics{},
 	}
+	m.triggers.register(m.registry)
 	m.registry.MustRegister(m.requests, m.durations, m.decisions, m.restarts, m.keystore,
 		&live{m}, buildInfo(version),
 		collectors.NewGoCollector(),
@@ -102,6 +105,7 @@ func (m *Metrics) Forget(app string) {
 	m.decisions.DeletePartialMatch(of)
 	m.restarts.DeletePartialMatch(of)
 	m.keystore.DeletePartialMatch(of)
+	m.triggers.forget(of)
 }
 
 // CountDrops makes latchkey_log_dropped_total include what dropped returns, for

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/web"
 	"github.com/latchkey/latchkey/internal/worker/child"
 )
@@ -44,6 +45,10 @@ type Config struct {
 	Watch           bool              // restart the app when its files change
 	Grace           time.Duration
 	Version         string // of this program
+
+	// Leases and Memory are those of the app's triggers.
+	Leases trigger.Leases
+	Memory trigger.Memory
 
 	Clock    clock.Clock
 	Log      *slog.Logger
@@ -73,6 +78,7 @@ func New(cfg Config) (*App, error) {
 	a.instance = instance.New(instance.Config{
 		Root: cfg.Dir, Clock: cfg.Clock, Log: cfg.Log, Watch: cfg.Watch, StopTimeout: cfg.Grace,
 		Load: cfg.Load, NewWorker: a.newWorker, Index: index, OnRestart: cfg.Stats.WorkerRestarted, OnModel: cfg.OnModel,
+		Triggers: a.triggers(),
 	})
 	gate := &access.Gate{
 		Keys: cfg.Keys, TrustProxy: cfg.Settings.IsTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(cfg.Settings),

@@ -17,8 +17,9 @@ func LoadModel(dir string, s Settings) (*instance.Model, error) {
 	return Model(app, s), nil
 }
 
-// Model makes of an app's files what an instance runs. Routes that clash are
-// faults of their functions.
+// Model makes of an app's files what an instance runs. Routes that clash, and
+// bindings that this host does not have or that cannot be used, are faults of
+// their functions.
 func Model(app *funcapp.App, s Settings) *instance.Model {
 	m := &instance.Model{App: app, Functions: app.Functions, Settings: s}
 	table, conflicts := route.Build(app.Host.HTTP.RoutePrefix, m.Functions)
@@ -26,5 +27,6 @@ func Model(app *funcapp.App, s Settings) *instance.Model {
 		m.Functions[c.Index].Faults = append(m.Functions[c.Index].Faults, c.Fault)
 	}
 	m.Routes = table
+	checkBindings(m, s)
 	return m
 }

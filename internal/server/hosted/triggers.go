@@ -1,0 +1,77 @@
+package hosted
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/telemetry"
+	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/trigger/timer"
+)
+
+// kinds are the bindings that this host has besides HTTP.
+func kinds() trigger.Kinds {
+	return trigger.Kinds{
+		Sources: []trigger.Source{timer.Source{}, trigger.Passive("warmupTrigger"), trigger.Passive("manualTrigger")},
+	}
+}
+
+// Listens reports whether a function must be listened for: its app has to run
+// although nobody asks.
+func Listens(f *funcapp.Function) bool {
+	t := f.Trigger()
+	if t == nil || t.HTTP != nil || !f.Runnable() || f.Disabled {
+		return false
+	}
+	k := kinds()
+	_, passive := k.Source(t.Type).(trigger.Passive)
+	return !passive
+}
+
+// checkBindings adds what is wrong with bindings to the faults of functions. What
+// is wrong with a function already is enough to know.
+func checkBindings(m *instance.Model, s Settings) {
+	k := kinds()
+	for i := range m.Functions {
+		f := &m.Functions[i]
+		if len(f.Faults) == 0 {
+			f.Faults = k.Check(trigger.Setup{Function: f, Host: &m.App.Host, Setting: s.Get})
+		}
+	}
+}
+
+func (a *App) triggers() instance.Triggers {
+	return instance.Triggers{
+		Kinds: kinds(), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
+		Metrics: func(function string) trigger.Metrics { return a.cfg.Stats.Trigger(function) },
+		Begun:   func(function string) { a.cfg.Stats.Trigger(function).Begin() },
+		Done:    a.ran,
+	}
+}
+
+// ran counts a run that no request asked for and writes its line.
+func (a *App) ran(r instance.Ran) {
+	outcome, level, msg := telemetry.RunSucceeded, slog.LevelInfo, "the function ran"
+	switch {
+	case errors.Is(r.Err, trigger.ErrNotRun):
+		outcome, level, msg = telemetry.RunSkipped, slog.LevelWarn, "the function was not started"
+	case r.Err != nil:
+		outcome, level, msg = telemetry.RunFailed, slog.LevelError, "the function failed"
+	}
+	a.cfg.Stats.Trigger(r.Function).End(outcome, r.Took)
+	attrs := []any{"function", r.Function, "invocation", r.Invocation, "took", r.Took.String()}
+	if r.Attempts > 1 {
+		attrs = append(attrs, "attempts", r.Attempts)
+	}
+	if r.Err != nil {
+		attrs = append(attrs, "reason", r.Err)
+		if next := problem.NextOf(r.Err); next != "" {
+			attrs = append(attrs, "next", next)
+		}
+	}
+	a.cfg.Log.Log(context.Background(), level, msg, attrs...)
+}
