@@ -184,7 +184,7 @@ var standIns = map[string]string{
 }
 
 // testOnly are for tests wherever they are: conformance suites and helpers.
-var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/state/etcd/etcdtest", "internal/worker/rpc/testworker", "test/azurite"}
+var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/trigger/durable/storetest", "internal/state/etcd/etcdtest", "internal/worker/rpc/testworker", "test/azurite"}
 
 // homes says where a library may be imported; a trailing slash includes what is below.
 var homes = map[string][]string{

@@ -1,0 +1,18 @@
+package statestore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/state/memory"
+	"github.com/latchkey/latchkey/internal/trigger/durable/instances"
+	"github.com/latchkey/latchkey/internal/trigger/durable/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(*testing.T) (instances.Store, func() instances.Store) {
+		docs := memory.New(clock.NewManual(time.Unix(0, 0)))
+		return New(docs, "/apps/a/durable/"), func() instances.Store { return New(docs, "/apps/a/durable/") }
+	})
+}
