@@ -1,6 +1,6 @@
 // Package azurite owns the storage emulator that Latchkey is tested with: it
 // installs the pinned version once per machine, outside the source tree, and runs
-// its blob service for a test. It does not know what is kept there.
+// its blob or queue service for a test. It does not know what is kept there.
 package azurite
 
 import (
@@ -47,7 +47,10 @@ const Require = "LATCHKEY_REQUIRE_WITNESSES"
 // Options say how the emulator runs. The zero value keeps blobs in memory and
 // speaks http.
 type Options struct {
-	// Dir keeps the blobs of an emulator that is stopped in order; "" is memory.
+	// Queues runs the queue service in place of that of blobs.
+	Queues bool
+	// Dir keeps what an emulator that is stopped in order has; "" is memory. One
+	// that is killed loses the changes of its last seconds.
 	Dir string
 	// CertFile and KeyFile make it speak https and take bearer tokens, whose
 	// signatures it does not check.
@@ -83,7 +86,7 @@ func Start(t testing.TB, options Options) *Server {
 	return s
 }
 
-// ServiceURL is the address of the storage account's blob service.
+// ServiceURL is the address of the storage account's service that runs.
 func (s *Server) ServiceURL() string {
 	scheme := "http"
 	if s.options.CertFile != "" {
@@ -94,7 +97,21 @@ func (s *Server) ServiceURL() string {
 
 // ConnectionString is that of the storage account.
 func (s *Server) ConnectionString() string {
-	return "AccountName=" + Account + ";AccountKey=" + Key + ";BlobEndpoint=" + s.ServiceURL()
+	return "AccountName=" + Account + ";AccountKey=" + Key + ";" + s.options.endpoint() + "=" + s.ServiceURL()
+}
+
+func (o Options) endpoint() string {
+	if o.Queues {
+		return "QueueEndpoint"
+	}
+	return "BlobEndpoint"
+}
+
+func (o Options) service() string {
+	if o.Queues {
+		return "queue"
+	}
+	return "blob"
 }
 
 // Restart runs the emulator again, at the same address, after Kill or Stop.
@@ -141,9 +158,10 @@ func (s *Server) Restart() {
 }
 
 func (s *Server) arguments() []string {
+	service := s.options.service()
 	args := []string{
-		filepath.Join(installed(s.t), "node_modules", "azurite", "dist", "src", "blob", "main.js"),
-		"--silent", "--disableTelemetry", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", s.port,
+		filepath.Join(installed(s.t), "node_modules", "azurite", "dist", "src", service, "main.js"),
+		"--silent", "--disableTelemetry", "--skipApiVersionCheck", "--" + service + "Host", "127.0.0.1", "--" + service + "Port", s.port,
 	}
 	if s.options.Dir == "" {
 		args = append(args, "--inMemoryPersistence")
