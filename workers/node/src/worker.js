@@ -5,6 +5,7 @@ const { version } = require('../package.json');
 const core = require('./core');
 const { hookContext } = require('./hooks');
 const { invoke } = require('./invoke');
+const light = require('./light');
 const logs = require('./logs');
 const { App } = require('./registry');
 const scripts = require('./scripts');
@@ -30,6 +31,7 @@ class Worker {
     this.hostVersion = '';
     this.app = new App();
     core.install(this);
+    light.install();
   }
 
   /** Says hello: the first message of the stream. */
