@@ -24,7 +24,7 @@ import (
 func (n *Node) openApps(context.Context) error {
 	n.fleet = fleet.New(fleet.Config{
 		Store: n.store, Prefix: inventory.TypePrefix(app.SiteType) + "subscriptions/", Decode: decodeWant,
-		Open: n.openCopy, OnChange: n.statuses.publish, Clock: n.outside(), Log: n.log,
+		Open: n.openCopy, Eager: n.eager, OnChange: n.statuses.publish, Clock: n.outside(), Log: n.log,
 	})
 	if n.webhook != nil && n.cfg.AlertRetiredKeys {
 		n.keyAlerts = newKeyAlerts(n.webhook.Send, n.cfg.Clock, n.log)
@@ -102,7 +102,8 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Load: func() (*instance.Model, error) { return hosted.LoadModel(dir, settings) },
 		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: placeOf(store), Hostname: n.apps.Hosts(a.Name).App, Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
-		Requests: n.requests, Stats: stats, OnModel: n.modelLoaded(a.Name, ring), Denied: n.auditDenial(a),
+		Requests: n.requests, Stats: stats, OnModel: n.modelSeen(ctx, a, n.modelLoaded(a.Name, ring)), Denied: n.auditDenial(a),
+		Leases: triggerLeases{n.store, a.UID}, Memory: triggerMemory{n.store, a.UID},
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
 }
 

@@ -22,6 +22,11 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		<-failed.Done()
+		n.fleet.Drain() // nothing new is started while requests end
+		return nil
+	})
+	group.Go(func() error {
 		defer stopApps() // the apps end after the last request has been answered
 		return web.NewServer(n.functions, http.HandlerFunc(n.serveFunctions), n.log).Run(failed, n.cfg.Grace)
 	})

@@ -52,7 +52,7 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 		Inventory: n.inventory, Clock: n.cfg.Clock,
 		Hosts: app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
 		OnDelete: []func(context.Context, app.App) error{
-			n.deleteKeys, n.deleteKeyNotes, n.deleteReleases, n.deleteIdentity,
+			n.deleteKeys, n.deleteKeyNotes, n.deleteTriggers, n.deleteReleases, n.deleteIdentity,
 			func(ctx context.Context, a app.App) error { return n.roles.UnassignBelow(ctx, a.ID) },
 		},
 	})

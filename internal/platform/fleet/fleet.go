@@ -37,6 +37,10 @@ type Config struct {
 	// Open gets everything a copy of the app needs. end, when not nil, is called
 	// after the copy has ended.
 	Open func(ctx context.Context, w Want) (cfg hosted.Config, end func(), err error)
+	// Eager tells whether an app is to run although nobody asks for it: it has
+	// triggers. It is asked for apps that do not run, a few at a time, and again
+	// after an error. Nil is for apps that start with the first request only.
+	Eager func(ctx context.Context, w Want) (bool, error)
 	// OnChange is told of every change of an app's status on this node, one call
 	// at a time per app; it must be quick. The last one of an app that was deleted
 	// has the state Gone. May be nil.
@@ -54,6 +58,7 @@ type Fleet struct {
 	ready chan struct{}
 	once  sync.Once
 	cut   atomic.Pointer[cut]
+	eager chan struct{} // of apps that are started unasked, likewise
 	turns chan struct{} // of copies that take over, so that not all apps start at once
 
 	ctx  context.Context      // of Run
@@ -73,7 +78,7 @@ func New(cfg Config) *Fleet {
 	if cfg.OpenTimeout == 0 {
 		cfg.OpenTimeout = 60 * time.Second
 	}
-	return &Fleet{cfg: cfg, ready: make(chan struct{}), keys: map[state.Key]string{}, turns: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+	return &Fleet{cfg: cfg, ready: make(chan struct{}), keys: map[state.Key]string{}, turns: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), eager: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 }
 
 // Run follows the control plane until ctx ends, then stops all apps: requests in

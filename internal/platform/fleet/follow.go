@@ -74,6 +74,7 @@ func (f *Fleet) put(doc state.Document) {
 	}
 	s.want.Store(&w)
 	s.changed()
+	s.stir()
 }
 
 func (f *Fleet) remove(key state.Key) {

@@ -105,10 +105,12 @@ func (c *running) leave() {
 // progress.
 const longestDrain = 10 * time.Minute
 
-// end lets the requests in progress finish, stops the app and waits for that.
+// end stops the app's listeners, lets the requests in progress finish, stops the
+// app and waits for that.
 // When ctx ends the app is stopped at once, which gives its own grace to requests.
 func (c *running) end(ctx context.Context, clk clock.Clock) {
 	c.retired.Store(true)
+	c.app.Instance().Drain()
 	timer := clk.NewTimer(longestDrain)
 	defer timer.Stop()
 	for late := false; c.refs.Load() > 0 && ctx.Err() == nil && !late; {

@@ -20,16 +20,23 @@ func kinds() trigger.Kinds {
 	}
 }
 
-// Listens reports whether a function must be listened for: its app has to run
-// although nobody asks.
+// Listens reports whether a function is to be listened for: its app has to run
+// although nobody asks. What is wrong with it may be repaired by then.
 func Listens(f *funcapp.Function) bool {
 	t := f.Trigger()
-	if t == nil || t.HTTP != nil || !f.Runnable() || f.Disabled {
+	if t == nil || t.HTTP != nil || f.Excluded || f.Disabled {
 		return false
 	}
 	k := kinds()
-	_, passive := k.Source(t.Type).(trigger.Passive)
-	return !passive
+	source := k.Source(t.Type)
+	_, passive := source.(trigger.Passive)
+	return source != nil && !passive
+}
+
+// Indexed reports whether an app's functions are found by its worker: its files
+// do not name any.
+func Indexed(m *instance.Model) bool {
+	return m.App.Host.CustomHandler == nil && len(m.Functions) == 0
 }
 
 // checkBindings adds what is wrong with bindings to the faults of functions. What
