@@ -12,7 +12,7 @@ const flagsSetting = "AzureWebJobsFeatureFlags"
 // there is nothing.
 func ringSettings(s hosted.Settings) hosted.Settings {
 	var picked hosted.Settings
-	for _, name := range []string{keyring.ValuesSetting, flagsSetting} {
+	for _, name := range []string{keyring.ValuesSetting, flagsSetting, keyring.GoneKeptSetting} {
 		if v, given := s.Lookup(name); given {
 			if picked == nil {
 				picked = hosted.Settings{}

@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore/controlplane"
+	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/memory"
 )
@@ -132,5 +133,17 @@ func TestOtherSettingsMakeAnotherRing(t *testing.T) {
 	failed := errors.New("no such store")
 	if _, err := rings.get("app.1", "wrong", func() (*keyring.Ring, error) { return nil, failed }); !errors.Is(err, failed) {
 		t.Errorf("a store that cannot be opened: %v", err)
+	}
+}
+
+// TestAnIdleRingGoesByTheSettingsOfKeys: who asks for keys while the app does not
+// run must not remove what the app would keep.
+func TestAnIdleRingGoesByTheSettingsOfKeys(t *testing.T) {
+	all := hosted.Settings{
+		keyring.GoneKeptSetting: "keep", keyring.ValuesSetting: "hash-only", flagsSetting: "StrictHISModeEnabled", "OTHER": "1",
+	}
+	got := ringSettings(all)
+	if len(got) != 3 || got.Get(keyring.GoneKeptSetting) != "keep" || got.Get(keyring.ValuesSetting) != "hash-only" || got.Get(flagsSetting) == "" {
+		t.Errorf("got %v", got)
 	}
 }
