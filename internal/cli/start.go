@@ -20,7 +20,7 @@ type startFlags struct {
 	dataDir, host, metrics, logFormat, logLevel string
 	port                                        int
 	functions, cors                             []string
-	strict, noWatch                             bool
+	strict, noWatch, newKeys                    bool
 }
 
 func newStart(env *Env) *cobra.Command {
@@ -29,7 +29,10 @@ func newStart(env *Env) *cobra.Command {
 		Use:   "start [DIR]",
 		Short: "Run an app folder with its access keys enforced",
 		Long: "Runs the function app in DIR (default: the current folder) until it is\n" +
-			"interrupted. Keys are made on the first start and kept, sealed, in --data-dir.",
+			"interrupted. Keys are made on the first start and kept, sealed, in --data-dir.\n" +
+			"An app that ran before and whose keys are gone gets no others in their place\n" +
+			"without --new-keys, as all its callers have the old ones: until its keys are\n" +
+			"back it answers what needs none.",
 		Example: "  latchkey start examples/hello-go\n  latchkey start --port 0 --log-format json ./shop",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,12 +43,14 @@ func newStart(env *Env) *cobra.Command {
 	fl.StringVar(&f.dataDir, "data-dir", "", "folder for keys (default: DIR/.latchkey)")
 	fl.StringVar(&f.host, "host", "", "address to listen on (default 127.0.0.1)")
 	fl.IntVarP(&f.port, "port", "p", -1, "port to listen on, 0 picks a free one (default 7071)")
+	fl.Lookup("port").DefValue = "0" // the default is in the text; that of the flag stands for it
 	fl.StringVar(&f.metrics, "metrics-address", server.DefaultOpsAddress, "address of /metrics, /healthz and /readyz; empty is none")
 	fl.StringVar(&f.logFormat, "log-format", "text", "form of log lines: text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	fl.StringSliceVar(&f.cors, "cors", nil, "origins of web pages that may call the functions, * is all")
 	fl.StringSliceVar(&f.functions, "functions", nil, "run only these functions")
 	fl.BoolVar(&f.strict, "strict", false, "end with exit code 1 if the app has a fault")
+	fl.BoolVar(&f.newKeys, "new-keys", false, "make new keys for an app whose keys are gone")
 	fl.BoolVar(&f.noWatch, "no-watch", false, "do not restart when files change")
 	return c
 }
@@ -67,7 +72,7 @@ func (f startFlags) config(env *Env, dir string, metricsGiven bool) (server.Conf
 	}
 	return server.Config{
 		Dir: dir, DataDir: f.dataDir, Environ: env.Environ, Host: f.host, Port: f.port,
-		OpsAddress: f.metrics, OpsMayMove: !metricsGiven, CORS: f.cors, Functions: f.functions, Watch: !f.noWatch,
+		OpsAddress: f.metrics, OpsMayMove: !metricsGiven, CORS: f.cors, Functions: f.functions, Watch: !f.noWatch, NewKeys: f.newKeys,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: f.logLevel,
 	}, nil
 }

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"time"
@@ -75,6 +76,10 @@ type Config struct {
 	// HashOnly has new values of host and function keys kept as verifiers only:
 	// they are shown once, and a stock host cannot use the documents.
 	HashOnly bool
+	// MayMake is asked before keys are made where the store has none under a document;
+	// its error is returned, and none are made. nil: they may. It is called while the
+	// document is being changed and must not change others.
+	MayMake func(ctx context.Context, doc keystore.Doc) error
 }
 
 func (c Config) withDefaults() (Config, error) {

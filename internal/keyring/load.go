@@ -116,7 +116,7 @@ func (r *Ring) damaged(s *Scope) bool {
 func (r *Ring) vanished(s *Scope, cause error) error {
 	return problem.Wrap(keystore.ErrNotFound, s.label()+" were there before", cause).
 		WithNext("put the document back from a backup; a running app that still has its last good keys writes all of them back " +
-			"when one is changed through its own /admin API, not through the command line; a restart makes new keys")
+			"when one is changed through its own /admin API, not through the command line")
 }
 
 // create makes a document with generated keys unless somebody else does first.
@@ -125,7 +125,7 @@ func (r *Ring) create(ctx context.Context, s *Scope) (fetched, error) {
 		if exists {
 			return keystore.Document{}, errTaken
 		}
-		return r.fresh(s.doc)
+		return r.fresh(ctx, s.doc)
 	})
 	if errors.Is(err, keystore.ErrReadOnly) {
 		return fetched{absent: true}, nil
@@ -135,8 +135,13 @@ func (r *Ring) create(ctx context.Context, s *Scope) (fetched, error) {
 
 // fresh makes a document with generated keys: a default key, and for the host a
 // master key.
-func (r *Ring) fresh(doc keystore.Doc) (keystore.Document, error) {
+func (r *Ring) fresh(ctx context.Context, doc keystore.Doc) (keystore.Document, error) {
 	var d keystore.Document
+	if r.cfg.MayMake != nil {
+		if err := r.cfg.MayMake(ctx, doc); err != nil {
+			return d, err
+		}
+	}
 	kind := accesskey.Function
 	if doc.IsHost() {
 		kind = accesskey.Host

@@ -246,7 +246,7 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 	var meta found
 	doc, rev, err := r.cfg.Store.Update(inner, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
 		created, inClear = !exists && !s.present, old.InClear
-		base, err := r.base(s, old, exists)
+		base, err := r.base(inner, s, old, exists)
 		if err != nil {
 			return base, err
 		}
@@ -286,13 +286,13 @@ func (r *Ring) failedWrite(ctx context.Context, s *Scope, err error) ([]Event, e
 // base gives what a change starts from: the stored document; if that has
 // disappeared, the last good one, so that it is written back; if there never
 // was one, a generated one.
-func (r *Ring) base(s *Scope, old keystore.Document, exists bool) (keystore.Document, error) {
+func (r *Ring) base(ctx context.Context, s *Scope, old keystore.Document, exists bool) (keystore.Document, error) {
 	switch {
 	case exists:
 	case s.present:
 		old = s.document
 	default:
-		return r.fresh(s.doc)
+		return r.fresh(ctx, s.doc)
 	}
 	doc := tidy(old)
 	if s.doc.IsHost() && doc.Keys.Master.Value == "" {

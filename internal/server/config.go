@@ -28,6 +28,7 @@ type Config struct {
 	CORS []string // origins of pages that may read answers; nil is local.settings.json's
 
 	Functions []string // run only these; nil is all
+	NewKeys   bool     // make keys also where an app that ran before has none
 	Watch     bool     // restart the app when its files change
 	Version   string   // of this program
 

@@ -52,7 +52,7 @@ func (e *examination) documents(ctx context.Context, v *keyView, docs []keystore
 	case len(docs) > 0:
 	case ranBefore(e.cfg):
 		e.add(checkKeys, CheckFailed, "the app ran before, and its keys are not in "+v.store.String(),
-			"bring them back before the next start, which would make new ones that every caller then needs: mount the folder or restore a backup")
+			"bring them back: mount the folder or restore a backup; a start makes no others in their place, unless it is told to: latchkey start --new-keys")
 	default:
 		e.ok(checkKeys, "no keys yet; the first start makes them in %s", v.place.dir)
 	}

@@ -167,11 +167,11 @@ func checkKeysetNotLost(p keyPlace, chain seal.Chain) error {
 		text, err := atomicfile.Read(d, maxLook)
 		if err == nil && bytes.Contains(text, []byte(`"`+stockPrefix)) && len(chain) == 0 {
 			return problem.New(problem.Undecryptable, d+" is sealed in the stock host's format and AzureWebEncryptionKey is not set").
-				WithNext("set AzureWebEncryptionKey to the value it had when the keys were stored; to start over with new keys, move " + p.dir + " aside")
+				WithNext("set AzureWebEncryptionKey to the value it had when the keys were stored; to start over with new keys, move " + p.dir + " aside and run: latchkey start --new-keys")
 		}
 		if err == nil && bytes.Contains(text, []byte(`"`+keyset.Prefix)) {
 			return problem.New(problem.Undecryptable, d+" is sealed and the keyset "+path+" is not there").
-				WithNext("put the folder " + p.sealDir + " back from a backup; to start over with new keys, move " + p.dir + " aside")
+				WithNext("put the folder " + p.sealDir + " back from a backup; to start over with new keys, move " + p.dir + " aside and run: latchkey start --new-keys")
 		}
 	}
 	return nil
@@ -210,7 +210,7 @@ func OpenKeys(ctx context.Context, cfg Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := newRing(cfg, keepMissing(cfg, store), s, slog.New(slog.DiscardHandler), tellFound(cfg))
+	ring, err := newRing(cfg, store, s, slog.New(slog.DiscardHandler), tellFound(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +247,6 @@ func newRing(cfg Config, store keystore.Store, s settings, log *slog.Logger, onE
 	return keyring.New(keyring.Config{
 		Roster: roster, Limits: keyring.Limits{GoneKept: kept},
 		Store: store, Clock: cfg.Clock, Log: log, OnEvent: onEvent, Usage: uses, Memory: restrictions,
-		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")), HashOnly: hash,
+		Mode: keyring.ParseMode(s.Get("AzureWebJobsFeatureFlags")), HashOnly: hash, MayMake: mayMake(cfg, store),
 	})
 }

@@ -164,8 +164,8 @@ func (n *Node) openKeys(ctx context.Context) error {
 	if err := n.keys.Start(ctx); err != nil {
 		n.log.Error("the access keys cannot be read; no key is accepted until they can", "reason", err, "next", problem.NextOf(err))
 	}
-	n.noteRan()
-	n.onClose(n.noteRan) // before the ring is closed
+	n.noteRan(ctx)
+	n.onClose(func() { n.noteRan(context.WithoutCancel(ctx)) }) // keys may have been made since
 	return nil
 }
 

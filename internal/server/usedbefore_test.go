@@ -9,22 +9,12 @@ import (
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/server/keynotes"
 )
 
 // TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone: a running app would take them
 // for a change by others and drop the last good ones.
 func TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"host.json":           `{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"x"}}}`,
-		"hello/function.json": `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req"}]}`,
-	} {
-		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := keyed(t)
 	list := func(sec keyring.Section) (string, error) {
 		t.Helper()
 		k, err := server.OpenKeys(t.Context(), server.Config{Dir: dir})
@@ -42,10 +32,7 @@ func TestCommandsMakeNoKeysInPlaceOfThoseThatAreGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	notes := filepath.Join(dir, ".latchkey", "keys")
-	if err := errors.Join(os.MkdirAll(notes, 0o700), os.WriteFile(filepath.Join(notes, keynotes.RosterFile), []byte("null"), 0o600)); err != nil { // as a start does
-		t.Fatal(err)
-	}
+	run(t, dir, false)
 	secrets, away := filepath.Join(dir, ".latchkey", "secrets"), filepath.Join(t.TempDir(), "away")
 	if err := os.Rename(secrets, away); err != nil {
 		t.Fatal(err)
@@ -84,4 +71,79 @@ func keysCheck(t *testing.T, dir string) server.Check {
 		}
 	}
 	return server.Check{}
+}
+
+// keyed makes the folder of an app.
+func keyed(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"host.json":           `{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"x"}}}`,
+		"hello/function.json": `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req"}]}`,
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// run opens an app as a start does, and ends it.
+func run(t *testing.T, dir string, newKeys bool) {
+	t.Helper()
+	node, err := server.Open(t.Context(), server.Config{Dir: dir, Environ: []string{}, NewKeys: newKeys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Close()
+}
+
+// hostDocument gives the text of the host's key document; "" without one.
+func hostDocument(dir string) string {
+	text, _ := os.ReadFile(filepath.Join(dir, ".latchkey", "secrets", "host.json"))
+	return string(text)
+}
+
+func TestAStartMakesNewKeysForAnAppThatRanOnlyOnDemand(t *testing.T) {
+	dir := keyed(t)
+	run(t, dir, false)
+	first := hostDocument(dir)
+	run(t, dir, true)
+	if first == "" || hostDocument(dir) != first {
+		t.Fatal("keys that are there were replaced")
+	}
+	if err := os.RemoveAll(filepath.Join(dir, ".latchkey", "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	if run(t, dir, false); hostDocument(dir) != "" {
+		t.Error("others were made in place of those that are gone")
+	}
+	if run(t, dir, true); hostDocument(dir) == "" {
+		t.Error("none were made when told to")
+	}
+	if err := os.RemoveAll(filepath.Join(dir, ".latchkey")); err != nil {
+		t.Fatal(err)
+	}
+	if run(t, dir, false); hostDocument(dir) == "" {
+		t.Error("an app without a data folder is not new")
+	}
+}
+
+// TestAnAppThatNeverHadKeysIsNew: its first start found the store away.
+func TestAnAppThatNeverHadKeysIsNew(t *testing.T) {
+	dir := keyed(t)
+	secrets := filepath.Join(dir, ".latchkey", "secrets")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(secrets), 0o700), os.WriteFile(secrets, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if run(t, dir, false); hostDocument(dir) != "" {
+		t.Fatal("there are keys")
+	}
+	if err := os.Remove(secrets); err != nil {
+		t.Fatal(err)
+	}
+	if run(t, dir, false); hostDocument(dir) == "" {
+		t.Error("no keys were made")
+	}
 }
