@@ -37,7 +37,7 @@ func (n *Node) openKeys(ctx context.Context, a app.App, s hosted.Settings) (keys
 func (n *Node) openKeysOf(ctx context.Context, a app.App, s hosted.Settings, before *controlplane.Store) (keystore.Store, error) {
 	own := func() (keystore.Store, error) { return before, nil }
 	cfg := stores.Config{
-		Setting: s.Get, Default: own, Files: own, Credential: n.keyCredential(a), Transport: keyTransport{n},
+		Setting: s.Get, Default: own, Files: own, Credential: n.credentialOf(a, "key store"), Transport: keyTransport{n},
 		Clock: n.outside(), Log: n.log.With("app", a.Name),
 	}
 	sealer, err := dataprotection.FromEnviron(s.Environ())
@@ -85,9 +85,9 @@ func choiceOf(s hosted.Settings) string {
 	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
-// keyCredential gets tokens for the key store of an app: those of the app's own
-// identities, as its code would get them, never of the node's.
-func (n *Node) keyCredential(a app.App) func(keycred.Request) (keycred.Token, error) {
+// credentialOf gets tokens for the key store or the bindings of an app: those of the
+// app's own identities, as its code would get them, never of the node's.
+func (n *Node) credentialOf(a app.App, purpose string) func(keycred.Request) (keycred.Token, error) {
 	return func(r keycred.Request) (keycred.Token, error) {
 		if r.Kind == keycred.AppRegistration {
 			return keycred.New(r)
@@ -98,7 +98,7 @@ func (n *Node) keyCredential(a app.App) func(keycred.Request) (keycred.Token, er
 			if err != nil {
 				return "", time.Time{}, err
 			}
-			who, err := keyIdentity(a, list, r)
+			who, err := identityFor(a, purpose, list, r)
 			if err != nil {
 				return "", time.Time{}, err
 			}
@@ -108,8 +108,8 @@ func (n *Node) keyCredential(a app.App) func(keycred.Request) (keycred.Token, er
 	}
 }
 
-// keyIdentity picks the identity that settings name, the app's own if they name none.
-func keyIdentity(a app.App, list []identity.Assigned, r keycred.Request) (identity.Assigned, error) {
+// identityFor picks the identity that settings name, the app's own if they name none.
+func identityFor(a app.App, purpose string, list []identity.Assigned, r keycred.Request) (identity.Assigned, error) {
 	at := slices.IndexFunc(list, func(i identity.Assigned) bool {
 		switch {
 		case i.Dangling():
@@ -125,10 +125,10 @@ func keyIdentity(a app.App, list []identity.Assigned, r keycred.Request) (identi
 		return list[at], nil
 	}
 	if named := r.ClientID + r.ResourceID; named != "" {
-		return identity.Assigned{}, problem.New(problem.Denied, "the identity "+named+" of the key store is not assigned to app "+a.Name).
+		return identity.Assigned{}, problem.New(problem.Denied, "the identity "+named+" of the "+purpose+" is not assigned to app "+a.Name).
 			WithNext("latchkey identity assign " + a.Name + " --identity RESOURCE-ID")
 	}
-	return identity.Assigned{}, problem.New(problem.Denied, "app "+a.Name+" has no identity of its own for its key store").
+	return identity.Assigned{}, problem.New(problem.Denied, "app "+a.Name+" has no identity of its own for its "+purpose).
 		WithNext("latchkey identity assign " + a.Name)
 }
 

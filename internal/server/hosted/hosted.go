@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funchost/webhooks"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/keystore/credential"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/web"
@@ -49,6 +50,9 @@ type Config struct {
 	// Leases and Memory are those of the app's triggers.
 	Leases trigger.Leases
 	Memory trigger.Memory
+	// Identities gives what gets tokens for the connections of bindings that have no
+	// secret; nil is the identity of this process.
+	Identities func(credential.Request) (credential.Token, error)
 
 	Clock    clock.Clock
 	Log      *slog.Logger

@@ -10,13 +10,16 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/trigger/queue"
 	"github.com/latchkey/latchkey/internal/trigger/timer"
 )
 
 // kinds are the bindings that this host has besides HTTP.
-func kinds() trigger.Kinds {
+func kinds(q queue.Config) trigger.Kinds {
+	messages, sender := queue.Bindings(q)
 	return trigger.Kinds{
-		Sources: []trigger.Source{timer.Source{}, trigger.Passive("warmupTrigger"), trigger.Passive("manualTrigger")},
+		Sources: []trigger.Source{timer.Source{}, messages, trigger.Passive("warmupTrigger"), trigger.Passive("manualTrigger")},
+		Sinks:   []trigger.Sink{sender},
 	}
 }
 
@@ -27,7 +30,7 @@ func Listens(f *funcapp.Function) bool {
 	if t == nil || t.HTTP != nil || f.Excluded || f.Disabled {
 		return false
 	}
-	k := kinds()
+	k := kinds(queue.Config{})
 	source := k.Source(t.Type)
 	_, passive := source.(trigger.Passive)
 	return source != nil && !passive
@@ -42,7 +45,7 @@ func Indexed(m *instance.Model) bool {
 // checkBindings adds what is wrong with bindings to the faults of functions. What
 // is wrong with a function already is enough to know.
 func checkBindings(m *instance.Model, s Settings) {
-	k := kinds()
+	k := kinds(queue.Config{})
 	for i := range m.Functions {
 		f := &m.Functions[i]
 		if len(f.Faults) == 0 {
@@ -53,7 +56,7 @@ func checkBindings(m *instance.Model, s Settings) {
 
 func (a *App) triggers() instance.Triggers {
 	return instance.Triggers{
-		Kinds: kinds(), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
+		Kinds: kinds(queue.Config{Credential: a.cfg.Identities}), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
 		Metrics: func(function string) trigger.Metrics { return a.cfg.Stats.Trigger(function) },
 		Begun:   func(function string) { a.cfg.Stats.Trigger(function).Begin() },
 		Done:    a.ran,

@@ -41,8 +41,8 @@ type Account struct {
 }
 
 // Resolve finds what a connection name stands for: the settings
-// AzureWebJobs<name>, <name> and ConnectionStrings:<name>, in this order, each
-// with a connection string or as a prefix of __queueServiceUri (for queues),
+// AzureWebJobs<name>, <name> and ConnectionStrings:<name> (or as environments
+// write that), in this order, each with a connection string or as a prefix of __queueServiceUri (for queues),
 // __accountName and what says whose identity is used. "" is DefaultConnection.
 // It returns problem.Invalid, naming the setting and no value, for what is missing
 // or cannot work, and problem.Unsupported for an unknown kind of credential.
@@ -50,7 +50,8 @@ func Resolve(setting func(name string) string, connection string, service Servic
 	if connection == "" {
 		connection = DefaultConnection
 	}
-	for _, prefix := range []string{"AzureWebJobs" + connection, connection, "ConnectionStrings:" + connection} {
+	for _, prefix := range []string{"AzureWebJobs" + connection, connection, "ConnectionStrings:" + connection,
+		"ConnectionStrings__" + connection, "CUSTOMCONNSTR_" + connection} {
 		r := reader{setting: setting, prefix: prefix, service: service}
 		if text := strings.TrimSpace(setting(prefix)); text != "" {
 			return r.connectionString(text)
