@@ -61,8 +61,9 @@ func (r *Ring) Deployed(names []string) {
 	f := &r.functions
 	f.mu.Lock()
 	var back []keystore.Doc
-	for doc := range f.left {
-		if _, here := current[doc]; here {
+	for doc := range current {
+		_, before := f.current[doc]
+		if f.left[doc] || f.current != nil && !before { // somebody may have looked at what it had
 			delete(f.left, doc)
 			back = append(back, doc)
 		}

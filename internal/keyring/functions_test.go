@@ -203,6 +203,23 @@ func (s *noDelete) Delete(ctx context.Context, doc keystore.Doc) error {
 	return s.Store.Delete(ctx, doc)
 }
 
+// TestLookingAtKeysOfAFunctionThatIsGoneDoesNotPutThemInUse for the time when it
+// comes back too late.
+func TestLookingAtKeysOfAFunctionThatIsGoneDoesNotPutThemInUse(t *testing.T) {
+	l := &list{}
+	e := twoFunctions(t, l)
+	e.tend("g")
+	next := e.again(l, on(&noDelete{Store: e.mem, err: problem.New(keystore.ErrReadOnly, "no permission")}))
+	next.tend("g")
+	must[[]accesskey.Key](t)(next.List(next.ctx, keyring.FunctionKeys("f")))
+	next.clock.Advance(grace)
+	next.Deployed([]string{"f", "g"})
+	if d := next.ask("the-key-of-f", "f"); d.Reason == keyring.Matched {
+		t.Error("an old key works")
+	}
+	next.expect("the-key-of-g", "g", keyring.FunctionLevel, "default", keyring.Matched)
+}
+
 func TestKeysThatSomebodyElseChangedMeanwhileStay(t *testing.T) {
 	l := &list{}
 	e := twoFunctions(t, l)
