@@ -82,12 +82,18 @@ func (p *Provider) hostTarget(section keyring.Section, typ string) func(*arm.Cal
 		}
 		// The runtime takes the reserved name for the master key anywhere at the
 		// host; here that would lend the right to set other keys more than it says.
-		if section.Kind != accesskey.Master && accesskey.IsMasterName(c.Params["key"]) {
+		if section.Kind != accesskey.Master && ofMaster(c.Params["key"]) {
 			return target{}, problem.New(problem.Invalid, "the name _master is reserved for the master key").WithNext("use the key type masterKey")
 		}
 		ring, err := p.cfg.Rings.Ring(c.Context(), app.Name)
 		return target{app, section, app.ID.Child("", "host", "default"), typ, ring}, err
 	}
+}
+
+// ofMaster reports whether a name is that of the master key or of a former one.
+func ofMaster(name string) bool {
+	base, _, former := accesskey.ParseRetiredName(name)
+	return accesskey.IsMasterName(name) || former && accesskey.IsMasterName(base)
 }
 
 func (p *Provider) functionTarget(c *arm.Call) (target, error) {

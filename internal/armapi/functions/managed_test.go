@@ -242,3 +242,15 @@ func TestValuesThatAreNotKeptAreMaskedAndSaidToBe(t *testing.T) {
 		t.Errorf("%s, %v", rec.Body, err)
 	}
 }
+
+// TestFormerMasterKeysAreOfTheMasterKeyAlone: who may delete other keys cannot end
+// them.
+func TestFormerMasterKeysAreOfTheMasterKeyAlone(t *testing.T) {
+	w := newWorld(t)
+	done := tree(t, w.want(t, "POST", site+"/host/default/masterKey/_master/rotate", "", 200, "*").Body.String()).(map[string]any)
+	former := done["properties"].(map[string]any)["retired"].(string)
+	for _, typ := range []string{"functionKeys", "systemKeys"} {
+		w.want(t, "DELETE", site+"/host/default/"+typ+"/"+former, "", 400, "*")
+	}
+	w.want(t, "DELETE", site+"/host/default/masterKey/"+former, "", 204, "*")
+}
