@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
@@ -25,6 +26,9 @@ type Declared struct {
 	// metadata.
 	Record bool
 }
+
+// Format keeps the value out of everything that package fmt prints.
+func (d Declared) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%q", d.Name) }
 
 // Outcome says what a declaration came to.
 type Outcome uint8
@@ -49,6 +53,11 @@ type DeclaredKey struct {
 	Err      error
 
 	value string // that the key was given; "" if it kept its own
+}
+
+// Format keeps the value out of everything that package fmt prints.
+func (d DeclaredKey) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "%q %s", d.Name, d.Outcome)
 }
 
 // Declare makes keys of a section as they are declared, with all their

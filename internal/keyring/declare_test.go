@@ -3,7 +3,9 @@ package keyring_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +44,17 @@ func (e *env) value(sec keyring.Section, name string) string {
 
 func onlyFrom(network string) func(*accesskey.Meta) {
 	return func(m *accesskey.Meta) { m.CIDRs = []netip.Prefix{netip.MustParsePrefix(network)} }
+}
+
+func TestDeclaredValuesAreNotPrinted(t *testing.T) {
+	e := newEnv(t)
+	want := keyring.Declared{Name: "partner", Value: "a-value-that-nobody-may-see"}
+	done := e.declare(hostKeys, want)
+	for _, text := range []string{fmt.Sprint(want), fmt.Sprintf("%+v %#v", want, done), fmt.Sprintf("%v", []any{&want, &done[0]})} {
+		if strings.Contains(text, want.Value) || !strings.Contains(text, want.Name) {
+			t.Errorf("printed as %s", text)
+		}
+	}
 }
 
 func TestDeclaringTwiceChangesNothing(t *testing.T) {
