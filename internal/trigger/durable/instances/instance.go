@@ -56,7 +56,9 @@ type Instance struct {
 	Tasks map[int]Task `json:"tasks,omitempty"`
 	// NextID is the id of the next task; Assigned the ids of the tasks that the
 	// orchestrator asked for, in its order, -1 for what has none.
-	NextID   int   `json:"nextId,omitempty"`
+	NextID int `json:"nextId,omitempty"`
+	// Single has events shown one at a time: ids depend on their order.
+	Single   bool  `json:"single,omitempty"`
 	Assigned []int `json:"assigned,omitempty"`
 	// Before is what a rewind goes back to: the lengths and ids before the last turn.
 	Before *Mark `json:"before,omitempty"`

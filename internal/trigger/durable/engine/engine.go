@@ -1,0 +1,219 @@
+// Package engine owns how orchestrations run: it replays their history to the
+// orchestrator function, carries out what that asks for, activities, timers and
+// other orchestrations, and takes what happened down. Work is done at least once,
+// history is written exactly once. It does not know HTTP, or where instances are
+// kept.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/trigger/durable/instances"
+)
+
+// Config says what an engine is made of. Leases may be nil for a store that no
+// other host uses.
+type Config struct {
+	Store  instances.Store
+	Invoke trigger.Invoker
+	Clock  clock.Clock
+	Log    *slog.Logger
+	Leases trigger.Leases
+}
+
+// Engine runs the orchestrations of one app. Its methods are safe for concurrent
+// use; Run is called once at a time.
+type Engine struct {
+	cfg    Config
+	places chan struct{} // one for each activity at a time
+
+	mu      sync.Mutex
+	driving bool
+	queue   []string
+	state   map[string]progress // of instances in the queue or in work
+	wake    chan struct{}       // has one element when the queue has any
+	changed chan struct{}       // closed and replaced when an instance changed
+	flying  map[flight]struct{} // tasks in work
+}
+
+// progress says how far an instance is.
+type progress int
+
+const (
+	queued progress = iota
+	working
+	again // something happened while it was in work
+)
+
+// flight is a task that somebody works on.
+type flight struct {
+	id, execution string
+	task          int
+}
+
+const (
+	turners       = 8
+	maxActivities = 64
+	rescanEvery   = 15 * time.Second
+	lease         = "durabletask"
+)
+
+// New makes an engine that does not run anything before Run.
+func New(cfg Config) *Engine {
+	return &Engine{
+		cfg: cfg, places: make(chan struct{}, maxActivities), state: map[string]progress{},
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), flying: map[flight]struct{}{},
+	}
+}
+
+// Run runs orchestrations until ctx ends, on one host of the app at a time.
+func (e *Engine) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if e.cfg.Leases == nil {
+			e.drive(ctx)
+			continue
+		}
+		l, err := e.cfg.Leases.Acquire(ctx, lease)
+		if err != nil {
+			_ = clock.Sleep(ctx, e.cfg.Clock, rescanEvery)
+			continue
+		}
+		held, cancel := context.WithCancel(ctx)
+		go func() {
+			defer cancel()
+			select {
+			case <-l.Lost():
+			case <-held.Done():
+			}
+		}()
+		e.drive(held)
+		cancel()
+		_ = l.Release(context.WithoutCancel(ctx))
+	}
+}
+
+func (e *Engine) drive(ctx context.Context) {
+	e.mu.Lock()
+	e.driving, e.queue, e.state, e.flying = true, nil, map[string]progress{}, map[flight]struct{}{}
+	e.mu.Unlock()
+	var all sync.WaitGroup
+	w := &works{Engine: e, ctx: ctx, all: &all}
+	for range turners {
+		all.Go(w.loop)
+	}
+	w.rescan()
+	all.Wait()
+	e.mu.Lock()
+	e.driving = false
+	e.mu.Unlock()
+}
+
+// works is what runs while this host drives.
+type works struct {
+	*Engine
+	ctx context.Context
+	all *sync.WaitGroup
+}
+
+// rescan looks at all instances, at first and now and then: other hosts take
+// messages for them too.
+func (w *works) rescan() {
+	for w.ctx.Err() == nil {
+		after, more := "", true
+		for more && w.ctx.Err() == nil {
+			list, next, err := w.cfg.Store.List(w.ctx, after, 100)
+			if err != nil {
+				w.cfg.Log.Warn("orchestrations cannot be listed", "reason", err)
+				break
+			}
+			for _, i := range list {
+				if after = i.ID; !i.Status.Final() {
+					w.nudge(i.ID)
+				}
+			}
+			more = next
+		}
+		_ = clock.Sleep(w.ctx, w.cfg.Clock, rescanEvery)
+	}
+}
+
+// nudge has an instance looked at, if this host drives.
+func (e *Engine) nudge(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.driving {
+		return
+	}
+	switch p, known := e.state[id]; {
+	case !known:
+		e.state[id] = queued
+		e.queue = append(e.queue, id)
+		e.ring()
+	case p == working:
+		e.state[id] = again
+	}
+}
+
+// ring wakes one that waits for the queue; mu is held.
+func (e *Engine) ring() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *works) loop() {
+	for {
+		id, ok := w.take()
+		if !ok {
+			select {
+			case <-w.wake:
+				continue
+			case <-w.ctx.Done():
+				return
+			}
+		}
+		w.work(id)
+		w.done(id)
+	}
+}
+
+func (w *works) take() (string, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 || w.ctx.Err() != nil {
+		return "", false
+	}
+	id := w.queue[0]
+	w.queue = w.queue[1:]
+	w.state[id] = working
+	if len(w.queue) > 0 {
+		w.ring()
+	}
+	return id, true
+}
+
+func (w *works) done(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state[id] == again {
+		w.state[id] = queued
+		w.queue = append(w.queue, id)
+		w.ring()
+		return
+	}
+	delete(w.state, id)
+}
+
+// tell wakes those who wait for a change of an instance.
+func (e *Engine) tell() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
