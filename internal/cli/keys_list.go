@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -50,6 +52,9 @@ func listKeys(ctx context.Context, env *Env, f keyFlags, all bool, dir string) e
 	if all {
 		held, err := heldKeys(ctx, keys, f.show)
 		list, unread = append(list, held...), errors.Join(unread, err)
+	}
+	if slices.ContainsFunc(list, func(v keyView) bool { return v.hidden }) {
+		fmt.Fprintln(env.Stderr, "the values are hidden: reading them takes another permission than reading the app")
 	}
 	return errors.Join(printKeys(env, f.out, list), unread)
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -44,5 +46,16 @@ func showKey(ctx context.Context, env *Env, f keyFlags, name, dir string) error 
 	if err != nil {
 		return err
 	}
-	return printKey(env, f.out, v)
+	if err := printKey(env, f.out, v); err != nil || f.out.is(formJSON) {
+		return err
+	}
+	for _, former := range v.Retiring {
+		used := ""
+		if former.Last != nil {
+			used = ", last used " + former.Last.Format(time.RFC3339)
+		}
+		fmt.Fprintf(env.Stderr, "a former value works until %s%s; latchkey keys end-overlap %s ends it\n",
+			former.Until.UTC().Format(time.RFC3339), used, printable(v.Name))
+	}
+	return nil
 }

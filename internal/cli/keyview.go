@@ -23,6 +23,8 @@ type keyView struct {
 	Value    string `json:"value,omitempty"` // only when it is to be shown
 	Masked   string `json:"masked"`
 	keyinfo.Details
+
+	hidden bool // who asks may not see the value
 }
 
 // viewKey gives a key as far as the key itself says; see [viewSection].
@@ -50,6 +52,9 @@ func viewInfo(sec keyring.Section, key accesskey.Key, info keyinfo.Info, show bo
 // viewSection gives the keys of a section with all that is known about them.
 func viewSection(ctx context.Context, keys keyBook, sec keyring.Section, show bool) ([]keyView, error) {
 	found, err := keys.List(ctx, sec)
+	if problem.KindOf(err) == problem.Denied && !show {
+		return viewHidden(ctx, keys, sec, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +68,34 @@ func viewSection(ctx context.Context, keys keyBook, sec keyring.Section, show bo
 		}
 		list[i] = viewInfo(sec, key, info, show)
 	}
-	return list, err
+	return append(list, formerOf(found, infos)...), err
+}
+
+// formerOf gives former values that are no keys of their own, where they are known
+// from the description only.
+func formerOf(found []accesskey.Key, infos []keyinfo.Info) []keyView {
+	var former []keyinfo.Info
+	for _, info := range infos {
+		listed := slices.ContainsFunc(found, func(k accesskey.Key) bool { return strings.EqualFold(k.Name, info.Name) })
+		if info.Retires != "" && !listed {
+			former = append(former, info)
+		}
+	}
+	return viewInfos(former)
+}
+
+// viewHidden is viewSection for those who may see which keys there are, but not their
+// values: without that either, denied is the error.
+func viewHidden(ctx context.Context, keys keyBook, sec keyring.Section, denied error) ([]keyView, error) {
+	infos, err := keys.Describe(ctx, sec)
+	if err != nil {
+		return nil, denied
+	}
+	list := viewInfos(infos)
+	for i := range list {
+		list[i].hidden = true
+	}
+	return list, nil
 }
 
 // view gives the key with all that is known about it.
@@ -88,6 +120,8 @@ func (v keyView) stateText() string {
 		end = v.Expires.Format(time.RFC3339)
 	}
 	switch {
+	case v.State == keyinfo.Kept && v.QuarantinedUntil != nil:
+		return "quarantined until " + v.QuarantinedUntil.Format(time.RFC3339)
 	case v.State == keyinfo.Retiring:
 		return "former of " + printable(v.Retires) + ", until " + end + v.lastUse()
 	case v.State == keyinfo.Retired:

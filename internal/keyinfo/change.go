@@ -21,7 +21,7 @@ type Change func(*accesskey.Meta)
 // over, so that what was read can be sent back.
 var shown = []string{
 	"name", "kind", "function", "state", "created", "rotatesAt", "retires", "retiring", "hashOnly", "uses", "lastUsed",
-	"lastUsedFrom", "quotaUsed",
+	"lastUsedFrom", "quotaUsed", "quarantinedUntil",
 }
 
 // members are those that can be changed.

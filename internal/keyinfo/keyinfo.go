@@ -8,6 +8,7 @@ package keyinfo
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +27,10 @@ const (
 	Disabled State = "disabled"
 	Expired  State = "expired"
 	NotYet   State = "notYetValid"
-	Retiring State = "retiring" // a former value that still works, until Expires
-	Retired  State = "retired"  // a former value that has ended
-	Broken   State = "broken"   // what is stored about it cannot be understood; it does not work
+	Retiring State = "retiring"    // a former value that still works, until Expires
+	Retired  State = "retired"     // a former value that has ended
+	Kept     State = "quarantined" // kept for a function that is gone, until QuarantinedUntil; it does not work
+	Broken   State = "broken"      // what is stored about it cannot be understood; it does not work
 )
 
 // Info is a key without its value. Its JSON form is a contract.
@@ -62,6 +64,8 @@ type Details struct {
 	Retires     string     `json:"retires,omitempty"`     // the key that this is a former value of
 	Retiring    []Former   `json:"retiring,omitempty"`    // former values of this key that are kept
 	HashOnly    bool       `json:"hashOnly,omitempty"`    // the value is not kept and cannot be shown
+
+	QuarantinedUntil *time.Time `json:"quarantinedUntil,omitempty"`
 
 	*Uses
 }
@@ -191,6 +195,16 @@ func List(ctx context.Context, ring Ring, sec keyring.Section, now time.Time) ([
 	return Join(sec, keys, uses, now), nil
 }
 
+// Quarantined gives the keys of a function that is gone, which open nothing whatever
+// they say of themselves. It must not be called once their time is over.
+func Quarantined(ctx context.Context, ring Ring, gone keyring.Quarantine, now time.Time) ([]Info, error) {
+	list, err := List(ctx, ring, keyring.FunctionKeys(gone.Function), now)
+	for i := range list {
+		list[i].State, list[i].QuarantinedUntil = Kept, when(gone.Until)
+	}
+	return list, err
+}
+
 // Find is List for one key, by name ignoring case; problem.NotFound if there is
 // none. The master key's name does not matter.
 func Find(ctx context.Context, ring Ring, sec keyring.Section, name string, now time.Time) (Info, error) {
@@ -226,10 +240,23 @@ func Join(sec keyring.Section, keys []accesskey.Key, uses []keyring.Use, now tim
 			if info.Uses != nil {
 				f.Last, f.Count = info.Last, info.Count
 			}
-			list[i].Retiring = append(list[i].Retiring, f)
+			list[i].Retiring = withFormer(list[i].Retiring, f)
 		}
 	}
 	return list
+}
+
+// withFormer enters a former value, which may be known already: those of the master
+// key are kept with it and are listed as well.
+func withFormer(have []Former, f Former) []Former {
+	at := slices.IndexFunc(have, func(h Former) bool { return strings.EqualFold(h.Name, f.Name) })
+	if at < 0 {
+		return append(have, f)
+	}
+	if f.Last != nil {
+		have[at] = f
+	}
+	return have
 }
 
 // retiringUse notes a use of a former master key, which is listed nowhere else.

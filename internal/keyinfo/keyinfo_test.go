@@ -114,6 +114,11 @@ func TestUsesAreShownWithTheirKeyAndItsFormerValues(t *testing.T) {
 	if len(got.Retiring) != 1 || got.Retiring[0].Count != 3 {
 		t.Errorf("former master key: %+v", got)
 	}
+	listed := accesskey.Key{Name: accesskey.RetiredName(accesskey.MasterName, until)}.WithMeta(accesskey.Meta{Retires: accesskey.MasterName, Expires: until})
+	got = keyinfo.Join(keyring.MasterKey(), []accesskey.Key{master, listed}, []keyring.Use{u}, now)[0]
+	if len(got.Retiring) != 1 || got.Retiring[0].Count != 3 {
+		t.Errorf("former master key that is listed, too: %+v", got.Retiring)
+	}
 	if text, _ := json.Marshal(got); strings.Contains(string(text), "lkh1") {
 		t.Errorf("a verifier is shown: %s", text)
 	}

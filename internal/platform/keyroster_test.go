@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
@@ -32,6 +33,20 @@ func TestKeysOfAFunctionThatADeploymentLeavesOut(t *testing.T) {
 	p.Deploy(t, "orders", platformtest.Package(t, []string{"one"}, nil))
 	calls("two", http.StatusNotFound)
 	platformtest.Until(t, "the quarantine is told", func() bool { return strings.Contains(p.Log.String(), "keysQuarantined") })
+	var gone struct {
+		Value []struct {
+			Properties struct {
+				Name, Function, State string
+				QuarantinedUntil      time.Time
+			}
+		}
+	}
+	if err := p.Client.Do(t.Context(), http.MethodGet, p.Site("orders")+"/host/default/quarantinedKeyMetadata", nil, &gone); err != nil || len(gone.Value) != 1 {
+		t.Fatalf("%+v, %v", gone, err)
+	}
+	if k := gone.Value[0].Properties; k.Name != "default" || k.Function != "two" || k.State != "quarantined" || k.QuarantinedUntil.IsZero() {
+		t.Errorf("listed as %+v", k)
+	}
 	p.Stop(t)
 	p.Restart(t)
 	p.Deploy(t, "orders", platformtest.Package(t, []string{"one", "two"}, nil))

@@ -37,6 +37,7 @@ func (k keyOps) managed(pattern, action string) []arm.Operation {
 func (p *Provider) metadataOperations() []arm.Operation {
 	return []arm.Operation{
 		{Method: "GET", Pattern: sitePath + "/host/default/keyMetadata", Action: siteType + "/host/keymetadata/read", Handler: p.hostMetadata},
+		{Method: "GET", Pattern: sitePath + "/host/default/quarantinedKeyMetadata", Action: siteType + "/host/keymetadata/read", Handler: p.quarantinedMetadata},
 		{Method: "GET", Pattern: functionPath + "/keyMetadata", Action: siteType + "/functions/keymetadata/read", Handler: p.functionMetadata},
 	}
 }
@@ -245,6 +246,38 @@ func (p *Provider) hostMetadata(c *arm.Call) (arm.Reply, error) {
 		}
 	}
 	return p.describeAll(c, all...)
+}
+
+// quarantinedMetadata gives what is kept about the keys of functions that are gone.
+func (p *Provider) quarantinedMetadata(c *arm.Call) (arm.Reply, error) {
+	app, err := p.app(c)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	ring, err := p.cfg.Rings.Ring(c.Context(), app.Name)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	gone, err := ring.Quarantined(c.Context())
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	var items []envelope
+	for _, q := range gone {
+		now := p.cfg.Clock.Now()
+		if !now.Before(q.Until) {
+			continue // reading them would remove them
+		}
+		list, err := keyinfo.Quarantined(c.Context(), ring, q, now)
+		if err != nil {
+			return arm.Reply{}, err
+		}
+		t := target{app, keyring.FunctionKeys(q.Function), app.ID.Child("", "functions", q.Function), "keys", ring}
+		for _, info := range list {
+			items = append(items, t.described(info))
+		}
+	}
+	return arm.List(c, items, ""), nil
 }
 
 func (p *Provider) functionMetadata(c *arm.Call) (arm.Reply, error) {

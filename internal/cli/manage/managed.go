@@ -37,6 +37,16 @@ func (k *Keys) Describe(ctx context.Context, sec keyring.Section) ([]keyinfo.Inf
 	return list, err
 }
 
+// Quarantined gives what is kept about the keys of functions that are gone.
+func (k *Keys) Quarantined(ctx context.Context) ([]keyinfo.Info, error) {
+	items, err := armclient.List[described](ctx, k.i.client, idPath(k.app.ID)+"/host/default/quarantinedKeyMetadata")
+	list := make([]keyinfo.Info, len(items))
+	for i := range items {
+		list[i] = items[i].Properties
+	}
+	return list, err
+}
+
 // Usage says how the keys of a section were used; those that never were are left
 // out.
 func (k *Keys) Usage(ctx context.Context, sec keyring.Section) ([]keyring.Use, error) {
