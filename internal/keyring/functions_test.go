@@ -103,6 +103,19 @@ func TestKeysOfAFunctionThatIsGoneOpenNothingAndAreKept(t *testing.T) {
 	}
 }
 
+// TestKeysThatSomebodyRemovedAreNotKept: asking for them would make new ones.
+func TestKeysThatSomebodyRemovedAreNotKept(t *testing.T) {
+	l := &list{}
+	e := twoFunctions(t, l)
+	e.tend("g")
+	if err := e.mem.Delete(e.ctx, "f"); err != nil {
+		t.Fatal(err)
+	}
+	if left := must[[]keyring.Quarantine](t)(e.again(l).Quarantined(e.ctx)); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 func TestKeysOfAFunctionThatIsBackInTimeWorkAgain(t *testing.T) {
 	l := &list{}
 	e := twoFunctions(t, l)

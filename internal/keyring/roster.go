@@ -115,6 +115,8 @@ func (r *Ring) muster(kept tenures, current map[keystore.Doc]string, now time.Ti
 }
 
 // Quarantined gives the functions that are gone and whose keys are kept, by name.
+// Those are not among them whose keys somebody has removed: who then asked for
+// them would have new ones made.
 func (r *Ring) Quarantined(ctx context.Context) ([]Quarantine, error) {
 	if r.cfg.Roster == nil {
 		return nil, nil
@@ -127,9 +129,13 @@ func (r *Ring) Quarantined(ctx context.Context) ([]Quarantine, error) {
 	if err != nil {
 		return nil, err
 	}
+	docs, err := r.cfg.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var list []Quarantine
-	for _, t := range kept {
-		if t.gone() {
+	for doc, t := range kept {
+		if t.gone() && slices.Contains(docs, doc) {
 			list = append(list, Quarantine{Function: t.Name, Since: t.Gone, Until: t.Gone.Add(r.cfg.Limits.GoneKept)})
 		}
 	}
