@@ -60,7 +60,9 @@ func (n *Node) stoppedQuirk() func(context.Context, app.App) (bool, error) {
 
 // newFunctions makes the operations on functions, keys and deployments.
 func (n *Node) newFunctions() *functions.Provider {
-	return functions.New(functions.Config{Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer, AdminToken: n.adminToken, KeyStores: n})
+	return functions.New(functions.Config{
+		Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer, AdminToken: n.adminToken, KeyStores: n, KeyRecovery: n,
+	})
 }
 
 // appStatus gives how an app does on all nodes, this one first.

@@ -68,7 +68,9 @@ type Config struct {
 	HostStatus func(ctx context.Context, app App) (any, error)
 	// KeyStores moves keys between stores. nil: the operation is refused.
 	KeyStores KeyStores
-	Clock     clock.Clock // nil: the system clock
+	// KeyRecovery helps key documents that cannot be used. nil: the operations are refused.
+	KeyRecovery KeyRecovery
+	Clock       clock.Clock // nil: the system clock
 }
 
 // Provider has the operations.
@@ -103,6 +105,7 @@ func (p *Provider) Operations() []arm.Operation {
 		{Method: "POST", Pattern: sitePath + "/host/default/migratekeys", Action: siteType + "/host/migratekeys/action", Handler: p.migrateKeys},
 	}
 	ops = append(ops, p.keyOperations()...)
+	ops = append(ops, p.keyRecoveryOperations()...)
 	return append(ops, p.deploymentOperations()...)
 }
 

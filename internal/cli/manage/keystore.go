@@ -35,3 +35,44 @@ func (i *Installation) MigrateKeys(ctx context.Context, a App, m KeyMigration) (
 	err = i.post(ctx, idPath(a.ID)+"/host/default/migratekeys", m, &done)
 	return done, err
 }
+
+// KeyCheck is one finding about the keys of an app; in JSON as in an array of doctor.
+type KeyCheck struct {
+	Check   string `json:"check"`
+	Status  string `json:"status"`
+	Message string `json:"message"`
+	Next    string `json:"next,omitempty"`
+}
+
+// CheckKeys asks the installation how the key store of an app does.
+func (i *Installation) CheckKeys(ctx context.Context, a App) ([]KeyCheck, error) {
+	var out struct {
+		Value []KeyCheck `json:"value"`
+	}
+	err := i.post(ctx, idPath(a.ID)+"/host/default/checkkeys", nil, &out)
+	return out.Value, err
+}
+
+// KeyDiscarded is what became of a document that was given up.
+type KeyDiscarded struct {
+	Copy    string `json:"copy"`
+	NotMade string `json:"notMade"` // why there are no new keys; "" if there are
+	Next    string `json:"next"`
+}
+
+// DiscardKeys gives up a document that does not open. It returns problem.Conflict for
+// one that opens.
+func (i *Installation) DiscardKeys(ctx context.Context, a App, doc string) (out KeyDiscarded, err error) {
+	err = i.post(ctx, idPath(a.ID)+"/host/default/discardkeys", map[string]string{"document": doc}, &out)
+	return out, err
+}
+
+// RestoreKeys makes a copy the document again and gives the name of the copy of what
+// was there, "" for nothing.
+func (i *Installation) RestoreKeys(ctx context.Context, a App, doc, from string) (kept string, err error) {
+	var out struct {
+		Copy string `json:"copy"`
+	}
+	err = i.post(ctx, idPath(a.ID)+"/host/default/restorekeys", map[string]string{"document": doc, "copy": from}, &out)
+	return out.Copy, err
+}
