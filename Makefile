@@ -47,6 +47,10 @@ test: ## Run all tests, with the race detector where a C compiler is present
 	  CGO_ENABLED=0 $(GO) test -timeout $(TIMEOUT) $(PKG); \
 	fi
 
+.PHONY: test-queue
+test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 20 minutes)
+	LATCHKEY_TEST_QUEUE_MESSAGES=$(or $(MESSAGES),100000) $(GO) test -count=1 -timeout 60m -run NoMessageIsLost -v ./internal/trigger/queue
+
 .PHONY: test-terraform
 test-terraform: ## Test with Terraform: LATCHKEY_TEST_AZURERM=<the azurerm provider's program>
 	$(GO) test -count=1 -timeout 30m -v ./test/witness/terraform
