@@ -115,3 +115,22 @@ func TestFilesOfKeys(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFaultsOfFormTellNoValues: whatever makes YAML of a value that is not in quotes.
+func TestFaultsOfFormTellNoValues(t *testing.T) {
+	for _, value := range []string{
+		"*s3cretvalue", "*s3cret!value", "&s3cretvalue", "!s3cretvalue x", "!!int s3cretvalue", "!!float s3`cretvalue`", "!!timestamp s3cretvalue",
+		`"s3cretvalue`, `"\qs3cretvalue"`, "s3cretvalue: b: c", "{s3cretvalue", "[s3cretvalue]", "%s3cretvalue", "@s3cretvalue", "`s3cretvalue", "|s3cretvalue",
+	} {
+		for _, text := range []string{"keys:\n- name: a\n  value: " + value + "\n", "keys: [{name: a, value: " + value + "}]\n"} {
+			path := filepath.Join(t.TempDir(), "keys.yaml")
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := settings.LoadKeysFile(path, false)
+			if err != nil && (strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "cret")) {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+	}
+}

@@ -200,7 +200,7 @@ func read(path string) ([]byte, error) {
 func decode(text []byte, file string, f any) []string {
 	var tree any
 	if err := yaml.UnmarshalStrict(text, &tree); err != nil {
-		return []string{file + ": " + strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")}
+		return []string{file + ": " + unquoted(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "))}
 	}
 	if tree == nil {
 		return nil
@@ -211,6 +211,19 @@ func decode(text []byte, file string, f any) []string {
 	})
 	sort.Strings(faults)
 	return faults
+}
+
+// unquoted takes texts of the file out of what is wrong with its form: they may be
+// values of keys.
+func unquoted(fault string) string {
+	if strings.Contains(fault, "unknown anchor '") {
+		return "yaml: a text that begins with * must be in quotes"
+	}
+	before, after, found := strings.Cut(fault, "`")
+	if end := strings.LastIndex(after, "`"); found && end >= 0 {
+		return before + "…" + after[end+1:]
+	}
+	return fault
 }
 
 // fill sets v from a decoded value; fault is told of what does not fit.
