@@ -55,6 +55,12 @@ type rig struct {
 
 func newRig(t testing.TB, w *fakeWorker, host funcapp.HostConfig, retry *funcapp.Retry) *rig {
 	t.Helper()
+	return newRigOf(t, w, newModel(host, retry), instance.Triggers{})
+}
+
+// newRigOf is newRig for a model and what its functions send values to.
+func newRigOf(t testing.TB, w *fakeWorker, model *instance.Model, triggers instance.Triggers) *rig {
+	t.Helper()
 	c := clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	ring, err := keyring.New(keyring.Config{Store: memory.New(), Clock: c})
 	if err != nil {
@@ -67,7 +73,8 @@ func newRig(t testing.TB, w *fakeWorker, host funcapp.HostConfig, retry *funcapp
 	w.exited = make(chan struct{})
 	i := instance.New(instance.Config{
 		Root: t.TempDir(), Clock: c, Log: slog.New(slog.DiscardHandler),
-		Load:      func() (*instance.Model, error) { return newModel(host, retry), nil },
+		Load:      func() (*instance.Model, error) { return model, nil },
+		Triggers: triggers,
 		NewWorker: func(*instance.Model) (worker.Worker, error) { return w, nil },
 	})
 	ctx, cancel := context.WithCancel(context.Background())

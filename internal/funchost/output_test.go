@@ -1,0 +1,63 @@
+package funchost
+
+import (
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/worker"
+)
+
+// box is a sink that keeps what it is sent, or fails.
+type box struct {
+	got []string
+	err error
+}
+
+func (*box) Type() string                                    { return "queue" }
+func (*box) Check(*trigger.Setup) []funcapp.Fault            { return nil }
+func (b *box) Output(*trigger.Setup) (trigger.Output, error) { return b, nil }
+
+func (b *box) Send(_ context.Context, inv *worker.Invocation, value json.RawMessage, _ []byte) error {
+	if b.err == nil {
+		b.got = append(b.got, inv.Function.Name+" "+string(value))
+	}
+	return b.err
+}
+
+func TestOutputsOfHTTPFunctionsAreSentBeforeTheAnswer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err     error
+		outputs map[string]json.RawMessage
+		status  int
+		sent    int
+	}{
+		"sent":           {outputs: map[string]json.RawMessage{"out": json.RawMessage(`"a"`)}, status: 202, sent: 1},
+		"none":           {status: 202},
+		"null is none":   {outputs: map[string]json.RawMessage{"out": json.RawMessage("null")}, status: 202},
+		"a failed one":   {outputs: map[string]json.RawMessage{"out": json.RawMessage(`"a"`)}, err: problem.New(problem.Internal, "no"), status: 500},
+		"an unreachable": {outputs: map[string]json.RawMessage{"out": json.RawMessage(`"a"`)}, err: problem.New(problem.Unavailable, "away"), status: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &box{err: tt.err}
+			m := newModel(funcapp.HostConfig{}, nil)
+			m.Functions[0].Bindings = append(m.Functions[0].Bindings, funcapp.Binding{Name: "out", Type: "queue", Direction: funcapp.Out})
+			w := &fakeWorker{invoke: func(context.Context, *worker.Invocation) (*worker.Result, error) {
+				return &worker.Result{Outputs: tt.outputs, HTTP: &worker.HTTPResult{Status: 202, Body: []byte("secret")}}, nil
+			}}
+			r := newRigOf(t, w, m, instance.Triggers{Kinds: trigger.Kinds{Sinks: []trigger.Sink{b}}})
+			req := httptest.NewRequest("POST", "/api/f", nil)
+			req.Header.Set("X-Functions-Key", r.key(t))
+			answer := httptest.NewRecorder()
+			r.front.ServeHTTP(answer, req)
+			if answer.Code != tt.status || len(b.got) != tt.sent || (answer.Body.Len() > 0) != (tt.status == 202) {
+				t.Errorf("%d %q, sent %q", answer.Code, answer.Body, b.got)
+			}
+		})
+	}
+}
