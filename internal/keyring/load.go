@@ -28,6 +28,7 @@ type fetched struct {
 	created  bool
 	resealed bool
 	inClear  []string // keys that were in clear where values are sealed
+	ignored  []string // what the store left out
 	meta     found
 }
 
@@ -81,7 +82,7 @@ func (r *Ring) fetch(ctx context.Context, s *Scope) (fetched, error) {
 		doc, rev, err := r.load(ctx, s)
 		switch {
 		case err == nil:
-			return r.repair(ctx, s, fetched{document: doc, revision: rev, inClear: doc.InClear}), nil
+			return r.repair(ctx, s, fetched{document: doc, revision: rev, inClear: doc.InClear, ignored: doc.Ignored}), nil
 		case !missing(err):
 			return fetched{}, err
 		case s.present || r.damaged(s):
@@ -204,7 +205,7 @@ func (r *Ring) rewrite(ctx context.Context, s *Scope, got fetched) fetched {
 		r.cfg.Log.Warn(s.label()+" could not be written anew; the keys stay in use as they are", "why", got.why(), "store", r.store(), "error", err)
 		return got
 	}
-	return fetched{document: doc, revision: rev, resealed: stale, inClear: inClear, meta: meta}
+	return fetched{document: doc, revision: rev, resealed: stale, inClear: inClear, ignored: got.ignored, meta: meta}
 }
 
 // why says what a document is to be written anew for.
@@ -263,6 +264,12 @@ func (r *Ring) newsEvents(s *Scope, got fetched, cause Cause, wasKnown bool) []E
 	}
 	if len(got.inClear) > 0 {
 		events = append(events, r.inClearEvent(s, got, cause))
+	}
+	if len(got.ignored) > 0 {
+		events = append(events, Event{
+			Type: KeysIgnored, Cause: cause, Level: slog.LevelWarn, Function: s.name,
+			Text: fmt.Sprintf("%s in %s: not in use, and gone with the next change: %s", s.label(), r.store(), strings.Join(got.ignored, ", ")),
+		})
 	}
 	events = append(events, got.meta.events(s, r.store(), cause)...)
 	if cause == Local || wasKnown && !got.created {

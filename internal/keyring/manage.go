@@ -242,10 +242,10 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 		return r.failedWrite(ctx, s, err)
 	}
 	begun, created := r.cfg.Clock.Now(), false
-	var inClear []string
+	var inClear, ignored []string
 	var meta found
 	doc, rev, err := r.cfg.Store.Update(inner, s.doc, func(old keystore.Document, exists bool) (keystore.Document, error) {
-		created, inClear = !exists && !s.present, old.InClear
+		created, inClear, ignored = !exists && !s.present, old.InClear, old.Ignored
 		base, err := r.base(inner, s, old, exists)
 		if err != nil {
 			return base, err
@@ -257,7 +257,7 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 	})
 	took := r.cfg.Clock.Now().Sub(begun)
 	if err == nil {
-		events := r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear, meta: meta}, Local, took)
+		events := r.accept(s, fetched{document: doc, revision: rev, created: created, inClear: inClear, ignored: ignored, meta: meta}, Local, took)
 		r.remember(inner, s)
 		return events, nil
 	}

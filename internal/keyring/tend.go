@@ -227,7 +227,7 @@ func (r *Ring) surveyInTurn(ctx context.Context, s *Scope) (there bool, _ []Even
 	case err != nil:
 		return false, nil, err
 	}
-	got := r.repair(inner, s, fetched{document: doc, revision: rev, inClear: doc.InClear})
+	got := r.repair(inner, s, fetched{document: doc, revision: rev, inClear: doc.InClear, ignored: doc.Ignored})
 	events := r.accept(s, got, Scheduled, r.cfg.Clock.Now().Sub(begun))
 	r.remember(inner, s)
 	return true, events, nil

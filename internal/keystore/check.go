@@ -49,6 +49,7 @@ func (d Document) Clone() Document {
 	c.Keys.System = cloneKeys(d.Keys.System)
 	c.Extra = cloneExtra(d.Extra)
 	c.InClear = slices.Clone(d.InClear)
+	c.Ignored = slices.Clone(d.Ignored)
 	return c
 }
 
@@ -75,8 +76,8 @@ func cloneExtra(m map[string][]byte) map[string][]byte {
 }
 
 // Normal gives the form of d that a store keeps, sharing nothing with d: the
-// master key under its stored name, Extra members as compact JSON, Stale
-// and InClear unset.
+// master key under its stored name, Extra members as compact JSON, Stale,
+// InClear and Ignored unset.
 // It returns ErrInvalid for a document that breaks a rule: a host document has
 // a master key and a function document has only function keys; every key has a
 // name that is unique in its list, ignoring case, and a value; Extra holds valid
@@ -87,7 +88,7 @@ func Normal(doc Doc, d Document) (Document, error) {
 		return Document{}, err
 	}
 	d = d.Clone()
-	d.Stale, d.InClear = false, nil
+	d.Stale, d.InClear, d.Ignored = false, nil, nil
 	if err := normalKeys(doc, &d.Keys); err != nil {
 		return Document{}, err
 	}

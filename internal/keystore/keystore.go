@@ -50,6 +50,10 @@ type Document struct {
 	// are sealed: "the master key", `host key "default"`. Whoever can write to the
 	// store but has no sealing key can add such keys. It is ignored on write.
 	InClear []string
+	// Ignored names, for people, the keys and members that Load found and that do not
+	// count, such as a second key of a name in another case. The next Update writes the
+	// document without them. It is ignored on write.
+	Ignored []string
 }
 
 // Revision identifies one stored state of a document. It is opaque; equal

@@ -224,7 +224,7 @@ func tellFound(cfg Config) func(keyring.Event) {
 	log := telemetry.NewLogger(cfg.Log, cfg.LogFormat, slog.LevelWarn)
 	return func(e keyring.Event) {
 		switch e.Type {
-		case keyring.KeysInClear, keyring.MetadataRestored, keyring.MetadataLost:
+		case keyring.KeysInClear, keyring.KeysIgnored, keyring.MetadataRestored, keyring.MetadataLost:
 			log.Warn(e.Text)
 		}
 	}

@@ -25,7 +25,7 @@ type members map[string]json.RawMessage
 // keys concerned: part of a document is never passed off as the whole.
 //
 // A key whose value is null or absent is no key. Of keys whose names differ in
-// case at most, the first counts. A value is opened only if its key says it is
+// case at most, the first counts. What does not count is named in Document.Ignored. A value is opened only if its key says it is
 // encrypted, so documents in clear stay readable under any sealer.
 //
 // A value in clear beside one in Latchkey's own sealed form is refused, too: only
@@ -46,6 +46,7 @@ func (c *Codec) Decode(doc keystore.Doc, data []byte) (keystore.Document, error)
 		}
 	}
 	r := reader{codec: c, doc: doc}
+	r.variants(top)
 	d, err := r.document(top)
 	if err == nil {
 		err = r.failed()
@@ -69,6 +70,7 @@ type reader struct {
 	own   bool     // some value is in Latchkey's own sealed form
 	clear []string // keys in clear
 	names []string // keys that cannot be opened
+	extra []string // what does not count
 	errs  []error
 }
 
@@ -118,7 +120,7 @@ func (r *reader) document(top members) (keystore.Document, error) {
 	}
 	d := keystore.Document{Keys: set, Extra: top.extra()}
 	if err == nil {
-		d.Stale, d.InClear = r.stale, r.unsealed()
+		d.Stale, d.InClear, d.Ignored = r.stale, r.unsealed(), r.extra
 	}
 	return d, err
 }
@@ -194,6 +196,7 @@ func (r *reader) list(raw json.RawMessage, list string) ([]accesskey.Key, error)
 		}
 		if seen[itemName(item)] {
 			r.own = r.own || ownForm(item)
+			r.ignore(r.label(list, nameOf(item))+" after one of that name")
 			continue
 		}
 		k, ok, err := r.key(item, list)
@@ -203,20 +206,27 @@ func (r *reader) list(raw json.RawMessage, list string) ([]accesskey.Key, error)
 		if ok {
 			seen[fold(k.Name)] = true
 			keys = append(keys, k)
+			continue
 		}
+		r.ignore(r.label(list, k.Name)+" without a value")
 	}
 	return keys, nil
 }
 
+// ignore notes what is left out of the document.
+func (r *reader) ignore(what string) { r.extra = append(r.extra, what) }
+
 // itemName gives the folded name of a key in a list, "" if it has none, which
 // no key that was read has.
-func itemName(item json.RawMessage) string {
+func itemName(item json.RawMessage) string { return fold(nameOf(item)) }
+
+func nameOf(item json.RawMessage) string {
 	var m members
 	var name string
 	if json.Unmarshal(item, &m) != nil || json.Unmarshal(m.take(memberName), &name) != nil {
 		return ""
 	}
-	return fold(name)
+	return name
 }
 
 // key reads one key; ok is false if it has no value.
@@ -268,13 +278,18 @@ func ownForm(item json.RawMessage) bool {
 // the others.
 func (r *reader) inClear(list, name string) {
 	r.stale = r.stale || r.codec.cfg.Sealer.Seals()
+	r.clear = append(r.clear, r.label(list, name))
+}
+
+// label names a key for people, with its kind.
+func (r *reader) label(list, name string) string {
 	kind := ""
 	if list == listKeys {
 		if kind = "function key "; r.doc.IsHost() {
 			kind = "host key "
 		}
 	}
-	r.clear = append(r.clear, kind+label(list, name))
+	return kind + label(list, name)
 }
 
 // unsealed gives the keys in clear, unless they are to be.
@@ -338,6 +353,22 @@ func (m members) take(name string) json.RawMessage {
 		}
 	}
 	return raw
+}
+
+// variants notes members whose names differ in case only: one of them counts.
+func (r *reader) variants(top members) {
+	for _, name := range []string{memberMaster, memberHostKeys, memberSystemKeys, memberKeys, memberOldHostKey, memberOldKey} {
+		var same []string
+		for n := range top {
+			if fold(n) == fold(name) {
+				same = append(same, n)
+			}
+		}
+		if len(same) > 1 {
+			slices.Sort(same)
+			r.ignore(fmt.Sprintf("all but one of the members %q", same))
+		}
+	}
 }
 
 func (m members) get(name string) json.RawMessage {
