@@ -230,6 +230,10 @@ func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) er
 		return err
 	}
 	inv.RouteParams = paramMap(params)
+	var err error
+	if inv.Inputs, err = x.f.cfg.Instance.Inputs(x.r.Context(), inv.Function); err != nil {
+		return err
+	}
 	if forwards {
 		return x.forward(live.HTTP, s, inv)
 	}

@@ -13,6 +13,15 @@ import (
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
+// Inputs gives the values of a function's input bindings, nil when it has none.
+// Errors are those of what makes them.
+func (i *Instance) Inputs(ctx context.Context, f *funcapp.Function) (map[string]any, error) {
+	if i.cfg.Triggers.Inputs == nil {
+		return nil, nil
+	}
+	return i.cfg.Triggers.Inputs(ctx, f)
+}
+
 // outputs are the opened output bindings of the functions of one model.
 type outputs struct {
 	setup func(*funcapp.Function) trigger.Setup

@@ -126,6 +126,9 @@ func (c *calling) attempt(ctx context.Context) (*worker.Result, error) {
 		return nil, notRun(problem.New(problem.NotFound, "the app has no function "+c.name+" that can run"))
 	}
 	inv := c.invocation(f)
+	if inv.Inputs, err = c.Inputs(ctx, f); err != nil {
+		return nil, err
+	}
 	if t := live.App.Host.FunctionTimeout; t > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t)

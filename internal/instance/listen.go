@@ -26,6 +26,9 @@ type Triggers struct {
 	// and when it has ended; they must not block. They may be nil.
 	Begun func(function string)
 	Done  func(Ran)
+	// Inputs gives the values of a function's input bindings, nil when it has none;
+	// see [worker.Invocation]. May be nil.
+	Inputs func(context.Context, *funcapp.Function) (map[string]any, error)
 }
 
 // ears are the listeners of an instance, which outlive workers that crash. Those

@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/trigger/durable/filestore"
 	"github.com/latchkey/latchkey/internal/web"
 )
 
@@ -192,6 +193,7 @@ func (n *Node) openApp(context.Context) (err error) {
 		CORS: n.cfg.CORS, CORSCredentials: n.cors, Watch: n.cfg.Watch, Grace: n.cfg.Grace, Version: n.cfg.Version,
 		Clock: n.cfg.Clock, Log: n.log, Requests: n.requests, Stats: n.appStats, OnModel: n.modelLoaded,
 		Leases: new(trigger.LocalLeases), Memory: trigger.Folder(filepath.Join(n.cfg.DataDir, "triggers")),
+		Orchestrations: filestore.New(filepath.Join(n.cfg.DataDir, "durable")),
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
@@ -21,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore/credential"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/trigger/durable/instances"
 	"github.com/latchkey/latchkey/internal/web"
 	"github.com/latchkey/latchkey/internal/worker/child"
 )
@@ -50,6 +52,8 @@ type Config struct {
 	// Leases and Memory are those of the app's triggers.
 	Leases trigger.Leases
 	Memory trigger.Memory
+	// Orchestrations is where those of the app are kept; nil: it has none.
+	Orchestrations instances.Store
 	// Identities gives what gets tokens for the connections of bindings that have no
 	// secret; nil is the identity of this process.
 	Identities func(credential.Request) (credential.Token, error)
@@ -69,6 +73,7 @@ type App struct {
 	admin    *adminapi.API
 	webhooks *webhooks.Registry
 	handler  http.Handler
+	extras   *extensions
 }
 
 // New puts an app together; nothing runs before Run. It returns problem.Invalid
@@ -79,11 +84,13 @@ func New(cfg Config) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.extras = newExtensions(a)
 	a.instance = instance.New(instance.Config{
 		Root: cfg.Dir, Clock: cfg.Clock, Log: cfg.Log, Watch: cfg.Watch, StopTimeout: cfg.Grace,
-		Load: cfg.Load, NewWorker: a.newWorker, Index: index, OnRestart: cfg.Stats.WorkerRestarted, OnModel: cfg.OnModel,
+		Load: cfg.Load, NewWorker: a.newWorker, Index: index, OnRestart: cfg.Stats.WorkerRestarted, OnModel: a.modelSeen,
 		Triggers: a.triggers(),
 	})
+	a.extras.openHub()
 	gate := &access.Gate{
 		Keys: cfg.Keys, TrustProxy: cfg.Settings.IsTrue("WEBSITE_AUTH_ENABLED"), Isolation: isolation(cfg.Settings),
 		Tokens: siteTokens(cfg.Settings, cfg.TokenKey, cfg.Clock),
@@ -114,7 +121,19 @@ func (a *App) newAdmin(gate *access.Gate) *adminapi.API {
 
 // Run runs the app until ctx ends, then lets requests in progress finish and
 // stops the worker. It is called once.
-func (a *App) Run(ctx context.Context) { a.instance.Run(ctx) }
+func (a *App) Run(ctx context.Context) {
+	var behind sync.WaitGroup
+	behind.Go(func() { a.extras.run(ctx) })
+	a.instance.Run(ctx)
+	behind.Wait()
+}
+
+func (a *App) modelSeen(m *instance.Model) {
+	a.extras.look(m)
+	if a.cfg.OnModel != nil {
+		a.cfg.OnModel(m)
+	}
+}
 
 // Close gives back what New took. It is called after Run has returned, or in its
 // place.

@@ -10,16 +10,19 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/trigger"
+	"github.com/latchkey/latchkey/internal/trigger/durable"
+	"github.com/latchkey/latchkey/internal/trigger/eventgrid"
 	"github.com/latchkey/latchkey/internal/trigger/queue"
 	"github.com/latchkey/latchkey/internal/trigger/timer"
 )
 
 // kinds are the bindings that this host has besides HTTP.
-func kinds(q queue.Config) trigger.Kinds {
+func kinds(q queue.Config, events trigger.Source) trigger.Kinds {
 	messages, sender := queue.Bindings(q)
 	return trigger.Kinds{
-		Sources: []trigger.Source{timer.Source{}, messages, trigger.Passive("warmupTrigger"), trigger.Passive("manualTrigger")},
+		Sources: append(durable.Sources(), timer.Source{}, messages, events, trigger.Passive("warmupTrigger"), trigger.Passive("manualTrigger")),
 		Sinks:   []trigger.Sink{sender},
+		Inputs:  durable.Inputs(),
 	}
 }
 
@@ -30,7 +33,10 @@ func Listens(f *funcapp.Function) bool {
 	if t == nil || t.HTTP != nil || f.Excluded || f.Disabled {
 		return false
 	}
-	k := kinds(queue.Config{})
+	if durable.Uses(f) { // orchestrations go on by themselves
+		return true
+	}
+	k := kinds(queue.Config{}, eventgrid.New(eventgrid.Config{}))
 	source := k.Source(t.Type)
 	_, passive := source.(trigger.Passive)
 	return source != nil && !passive
@@ -45,7 +51,7 @@ func Indexed(m *instance.Model) bool {
 // checkBindings adds what is wrong with bindings to the faults of functions. What
 // is wrong with a function already is enough to know.
 func checkBindings(m *instance.Model, s Settings) {
-	k := kinds(queue.Config{})
+	k := kinds(queue.Config{}, eventgrid.New(eventgrid.Config{}))
 	for i := range m.Functions {
 		f := &m.Functions[i]
 		if len(f.Faults) == 0 {
@@ -56,10 +62,11 @@ func checkBindings(m *instance.Model, s Settings) {
 
 func (a *App) triggers() instance.Triggers {
 	return instance.Triggers{
-		Kinds: kinds(queue.Config{Credential: a.cfg.Identities}), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
+		Kinds: kinds(queue.Config{Credential: a.cfg.Identities}, a.extras.events), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
 		Metrics: func(function string) trigger.Metrics { return a.cfg.Stats.Trigger(function) },
 		Begun:   func(function string) { a.cfg.Stats.Trigger(function).Begin() },
 		Done:    a.ran,
+		Inputs:  a.extras.inputs,
 	}
 }
 

@@ -58,7 +58,7 @@ type Config struct {
 	Engine *engine.Engine
 	Clock  clock.Clock
 	Log    *slog.Logger
-	Name   string // of the task hub
+	Name   func() string // of the task hub
 	// Orchestrators gives the names of the app's orchestrator functions that can run.
 	Orchestrators func() []string
 	// Key gives the webhook's system key, which links in answers carry. It makes the

@@ -38,7 +38,7 @@ func linksTo(root, id, query string) links {
 
 // query is what all calls carry: the hub, the connection's name and the key.
 func (h *Hub) query(key string) string {
-	q := "taskHub=" + url.QueryEscape(h.cfg.Name) + "&connection=Storage"
+	q := "taskHub=" + url.QueryEscape(h.cfg.Name()) + "&connection=Storage"
 	if key != "" {
 		q += "&code=" + url.QueryEscape(key)
 	}
@@ -71,7 +71,7 @@ func (h *Hub) Client(ctx context.Context, root string) (json.RawMessage, error) 
 	manage.ID = idMark
 	create := root + base + "/orchestrators/{functionName}[/{instanceId}]?"
 	return json.Marshal(map[string]any{
-		"taskHubName": h.cfg.Name,
+		"taskHubName": h.cfg.Name(),
 		"creationUrls": map[string]string{
 			"createNewInstancePostUri":          create + code,
 			"createAndWaitOnNewInstancePostUri": create + "timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}&" + code,

@@ -1,0 +1,162 @@
+package hosted
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/trigger/durable"
+	"github.com/latchkey/latchkey/internal/trigger/durable/engine"
+	"github.com/latchkey/latchkey/internal/trigger/eventgrid"
+)
+
+// extensions are the webhooks of an app and what runs behind them.
+type extensions struct {
+	app    *App
+	events *eventgrid.Endpoint
+	hub    *durable.Hub   // nil when the app has no place for orchestrations
+	engine *engine.Engine // likewise
+
+	once sync.Once
+	need chan struct{} // closed: the app has functions that need the hub
+}
+
+func newExtensions(a *App) *extensions {
+	x := &extensions{app: a, need: make(chan struct{})}
+	x.events = eventgrid.New(eventgrid.Config{
+		Clock: a.cfg.Clock, Log: a.cfg.Log, Prepare: x.prepareEvents, Expected: x.expected,
+	})
+	return x
+}
+
+// openHub makes the hub; the instance is there by then.
+func (x *extensions) openHub() {
+	a := x.app
+	if a.cfg.Orchestrations == nil {
+		return
+	}
+	x.engine = engine.New(engine.Config{
+		Store: a.cfg.Orchestrations, Invoke: a.instance, Clock: a.cfg.Clock, Log: a.cfg.Log, Leases: a.cfg.Leases,
+	})
+	x.hub = durable.New(durable.Config{
+		Engine: x.engine, Clock: a.cfg.Clock, Log: a.cfg.Log, Name: x.hubName, Orchestrators: x.orchestrators,
+		Key: func(ctx context.Context) (string, error) {
+			k, _, err := a.cfg.Keys.EnsureSystemKey(ctx, durable.Extension)
+			return k.Value, err
+		},
+	})
+}
+
+// hubName gives the hub's name as host.json has it.
+func (x *extensions) hubName() string {
+	var host map[string]any
+	if m := x.app.instance.Model(); m != nil && json.Unmarshal(m.App.Host.Raw, &host) == nil {
+		return durable.HubName(host)
+	}
+	return durable.DefaultHub
+}
+
+// prepareEvents serves the webhook of Event Grid, with its key.
+func (x *extensions) prepareEvents(ctx context.Context) error {
+	return x.register(ctx, eventgrid.Extension)
+}
+
+func (x *extensions) register(ctx context.Context, extension string) (err error) {
+	if extension == eventgrid.Extension {
+		_, _, err = x.app.webhooks.Register(ctx, extension, x.events)
+	} else {
+		_, _, err = x.app.webhooks.Register(ctx, extension, x.hub)
+	}
+	if err == nil {
+		return nil
+	}
+	next := problem.NextOf(err)
+	if problem.KindOf(err) == problem.ReadOnly {
+		next = "add a system key named " + extension + "_extension to the store, or make the store writable"
+	}
+	return problem.Wrap(problem.KindOf(err), "the webhook of "+extension+" has no system key", err).WithNext(next)
+}
+
+// expected reports whether the app has a function that takes events.
+func (x *extensions) expected(name string) bool {
+	m := x.app.instance.Model()
+	if m == nil || x.app.instance.Draining() {
+		return false
+	}
+	f := m.Function(name)
+	return f != nil && f.Runnable() && !f.Disabled && hasTrigger(f, eventgrid.Type)
+}
+
+func hasTrigger(f *funcapp.Function, kind string) bool {
+	t := f.Trigger()
+	return t != nil && strings.EqualFold(t.Type, kind)
+}
+
+func (x *extensions) orchestrators() []string {
+	m := x.app.instance.Model()
+	if m == nil {
+		return nil
+	}
+	var names []string
+	for i := range m.Functions {
+		if f := &m.Functions[i]; f.Runnable() && !f.Disabled && hasTrigger(f, durable.OrchestrationTrigger) {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// look sees whether a model needs the hub.
+func (x *extensions) look(m *instance.Model) {
+	if x.hub != nil && slices.ContainsFunc(m.Functions, func(f funcapp.Function) bool { return durable.Uses(&f) }) {
+		x.once.Do(func() { close(x.need) })
+	}
+}
+
+// run runs orchestrations once the app needs that, until ctx ends.
+func (x *extensions) run(ctx context.Context) {
+	select {
+	case <-x.need:
+	case <-ctx.Done():
+		return
+	}
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
+		err := x.register(ctx, durable.Extension)
+		if err == nil {
+			break
+		}
+		x.app.cfg.Log.Error("orchestrations are not run", "reason", err, "next", problem.NextOf(err), "next_try_in", wait.String())
+		_ = clock.Sleep(ctx, x.app.cfg.Clock, wait)
+	}
+	x.engine.Run(ctx)
+}
+
+// inputs gives the values of a function's input bindings; nil when it has none.
+func (x *extensions) inputs(ctx context.Context, f *funcapp.Function) (map[string]any, error) {
+	var values map[string]any
+	for i := range f.Bindings {
+		b := &f.Bindings[i]
+		if !durable.IsClient(b) {
+			continue
+		}
+		if x.hub == nil {
+			return nil, problem.New(problem.Unsupported, "this host has no place for orchestrations")
+		}
+		v, err := x.hub.Client(ctx, "http://"+x.app.cfg.Hostname)
+		if err != nil {
+			return nil, problem.Wrap(problem.KindOf(err), "input "+b.Name, err)
+		}
+		if values == nil {
+			values = map[string]any{}
+		}
+		values[b.Name] = v
+	}
+	return values, nil
+}
