@@ -189,6 +189,8 @@ func (e Entry) checkValue() (faults []string) {
 	switch {
 	case is && bad != nil:
 		faults = append(faults, ".value: is no reference: "+bad.Error())
+	case unresolved(e.Value) && !is:
+		faults = append(faults, ".value: begins like a reference and is none")
 	case e.Value != "" && !is:
 		if err := accesskey.ValidateValue(e.Value); err != nil {
 			faults = append(faults, ".value: "+err.Error())

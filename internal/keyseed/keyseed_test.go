@@ -288,3 +288,23 @@ func FuzzParseStock(f *testing.F) {
 		}
 	})
 }
+
+// TestAReferenceIsNeverTheKey: who knows where the secret is must not know the key.
+func TestAReferenceIsNeverTheKey(t *testing.T) {
+	const cut, whole = "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s", "@microsoft.keyvault(VaultName=v;SecretName=s)"
+	for _, value := range []string{cut, " " + whole, "@Microsoft.AppConfiguration(Endpoint=x;Key=y)"} {
+		if faults := keyseed.Check([]keyseed.Entry{{Name: "a", Value: value}}, here); len(faults) != 1 || !strings.Contains(faults[0], "keys[0].value") {
+			t.Errorf("%s: %q", value, faults)
+		}
+	}
+	from := keyseed.Sources{
+		Env:       func(string) string { return whole },
+		File:      func(string) ([]byte, error) { return []byte(cut + "\n"), nil },
+		Reference: func(context.Context, string) (string, error) { return whole, nil },
+	}
+	list := []keyseed.Entry{{Name: "a", ValueEnv: "E"}, {Name: "b", ValueFile: "f"}, {Name: "c", Value: whole}}
+	keys, faults := keyseed.Resolve(t.Context(), list, here, from)
+	if len(keys) != 0 || len(faults) != len(list) {
+		t.Errorf("%v %v", keys, faults)
+	}
+}

@@ -98,10 +98,22 @@ func (e Entry) find(ctx context.Context, from Sources) (value string, err error)
 	default:
 		field, value = "value", e.Value
 	}
+	if unresolved(value) {
+		return "", problem.New(problem.Invalid, field+": the value is a reference that was not resolved").
+			WithNext("write the reference as value, or put the secret itself there")
+	}
 	if err := accesskey.ValidateValue(value); err != nil {
 		return "", problem.Wrap(problem.Invalid, field, err)
 	}
 	return value, nil
+}
+
+// unresolved reports whether a value is the text of a reference, spelled rightly or
+// not: as a key it could be guessed by who knows where the secret is.
+func unresolved(value string) bool {
+	const begin = "@Microsoft."
+	value = strings.TrimSpace(value)
+	return len(value) >= len(begin) && strings.EqualFold(value[:len(begin)], begin)
 }
 
 // Twice gives a text for each key that two lists both declare.
