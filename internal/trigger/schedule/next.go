@@ -39,6 +39,9 @@ type piece struct {
 func pieceAt(at time.Time) piece {
 	var p piece
 	p.start, p.end = at.ZoneBounds()
+	if !p.end.IsZero() && !p.end.After(at) { // on December 31 of leap years beyond a zone's table
+		p.start, p.end = at, at.Add(24*time.Hour)
+	}
 	p.offset = offsetOf(at)
 	p.before = p.offset
 	if !p.start.IsZero() {
