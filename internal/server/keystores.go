@@ -68,6 +68,10 @@ func (e *examination) probe(ctx context.Context, view *keyView) {
 			e.ok(checkStore, "%s permits %s", view.store, p.What)
 			continue
 		}
+		if problem.KindOf(p.Err) == problem.Unsupported {
+			e.ok(checkStore, "%s: %s was not tried: %v", view.store, p.What, p.Err)
+			continue
+		}
 		next := problem.NextOf(p.Err)
 		if next == "" {
 			next = view.reach()

@@ -50,7 +50,8 @@ type client struct {
 // request is one call.
 type request struct {
 	method string
-	named  bool // of the object, not of its kind
+	named  bool   // of the object, not of its kind
+	path   string // what is called instead of either; "" for none
 	query  url.Values
 	form   string // of the body
 	body   []byte
@@ -119,6 +120,9 @@ var errForeign = errors.New("the answer is not the object that was asked for")
 
 // address gives the address of a call.
 func (c *client) address(r request) (string, error) {
+	if r.path != "" {
+		return strings.TrimRight(c.cfg.Access.Server, "/") + r.path, nil
+	}
 	ns, err := c.namespace()
 	if err != nil {
 		return "", err
