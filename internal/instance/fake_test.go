@@ -18,9 +18,10 @@ type fakeWorker struct {
 	journal *journal
 
 	startErr  error
-	startGate chan struct{} // Start waits for it
-	stopGate  chan struct{} // Stop waits for it
-	deaf      bool          // the end of a context does not end the waiting
+	startGate chan struct{}                                                     // Start waits for it
+	stopGate  chan struct{}                                                     // Stop waits for it
+	invoke    func(context.Context, *worker.Invocation) (*worker.Result, error) // nil succeeds
+	deaf      bool                                                              // the end of a context does not end the waiting
 
 	stopped atomic.Bool
 	once    sync.Once
@@ -70,7 +71,10 @@ func (w *fakeWorker) end(e worker.Exit) {
 	})
 }
 
-func (w *fakeWorker) Invoke(context.Context, *worker.Invocation) (*worker.Result, error) {
+func (w *fakeWorker) Invoke(ctx context.Context, inv *worker.Invocation) (*worker.Result, error) {
+	if w.invoke != nil {
+		return w.invoke(ctx, inv)
+	}
 	return &worker.Result{}, nil
 }
 func (w *fakeWorker) Exited() <-chan struct{} { return w.exited }
