@@ -123,6 +123,16 @@ func careful(a *answer) bool {
 	return false
 }
 
+// unpacked gives the input of an action: libraries put JSON into a text, or give
+// the value itself.
+func unpacked(v json.RawMessage) json.RawMessage {
+	var text string
+	if json.Unmarshal(v, &text) == nil && len(v) > 0 && v[0] == '"' && json.Valid([]byte(text)) {
+		return json.RawMessage(text)
+	}
+	return orNull(v)
+}
+
 // failureMark is where workers put the answer of an orchestrator that threw.
 const failureMark = "$OutOfProcData$:"
 

@@ -139,7 +139,7 @@ func (w *works) activity(i *instances.Instance, id int, task *instances.Task) (i
 		return instances.Event{}, false
 	}
 	for {
-		input := orNull(task.Input)
+		input := unpacked(task.Input)
 		res, err := w.cfg.Invoke.Invoke(w.ctx, task.Name, trigger.Call{
 			Input: input, NoRetry: true, Metadata: map[string]any{"instanceId": i.ID, "data": input},
 		})

@@ -446,6 +446,6 @@ func (t *turn) startOver(steps []step) {
 	}
 	t.rest = kept
 	i := t.i
-	i.Execution, i.Input = newID(), steps[len(steps)-1].Input
+	i.Execution, i.Input = newID(), unpacked(steps[len(steps)-1].Input)
 	i.History, i.Tasks, i.Assigned, i.NextID, i.Single, i.Before = nil, nil, nil, 0, false, nil
 }
