@@ -126,7 +126,7 @@ func (r *Ring) hashed(sec Section, old accesskey.Key) bool {
 	if sec.Kind != accesskey.Host && sec.Kind != accesskey.Function {
 		return false
 	}
-	return r.cfg.HashOnly || accesskey.LooksLikeVerifier(old.Value)
+	return r.hashOnly.Load() || accesskey.LooksLikeVerifier(old.Value)
 }
 
 // saltOf gives the salt of the verifiers in a document, so that recognising one

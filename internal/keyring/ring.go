@@ -25,6 +25,8 @@ type Ring struct {
 	snap    atomic.Pointer[snapshot]
 	home    *Scope // the host document
 
+	hashOnly atomic.Bool // see Config.HashOnly
+
 	life  context.Context // ends with Close; reads that outlive their caller end with it
 	end   context.CancelFunc
 	tasks sync.WaitGroup
@@ -60,6 +62,7 @@ func New(cfg Config) (*Ring, error) {
 		byDoc: map[keystore.Doc]*Scope{}, pending: map[*Scope]bool{},
 		limiter: NewLimiter(cfg.Clock, Budget{Burst: cfg.Limits.Burst, PerSecond: cfg.Limits.PerSecond}, cfg.Limits.Sources),
 	}
+	r.hashOnly.Store(cfg.HashOnly)
 	r.functions.nudge, r.functions.left = make(chan struct{}, 1), map[keystore.Doc]bool{}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.home = r.addScope(keystore.HostDoc, "")

@@ -17,6 +17,9 @@ const (
 	hashOnly   = "hash-only"
 )
 
+// SetHashOnly changes Config.HashOnly: it counts for values that are given from now on.
+func (r *Ring) SetHashOnly(hash bool) { r.hashOnly.Store(hash) }
+
 // ParseValues reads [ValuesSetting] for [Config].HashOnly: "revealable", which
 // nothing stands for too, or "hash-only", ignoring case. It returns
 // problem.Invalid for anything else: taking it for the default would keep values

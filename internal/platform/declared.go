@@ -12,7 +12,6 @@ import (
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/audit"
-	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyref"
 	"github.com/latchkey/latchkey/internal/keyseed"
 	"github.com/latchkey/latchkey/internal/platform/settings"
@@ -65,12 +64,25 @@ func (n *Node) openDeclared(context.Context) error {
 	n.beside(func(ctx context.Context) {
 		for {
 			d.once(ctx)
-			if clock.Sleep(ctx, n.cfg.Clock, declaredEvery) != nil {
+			if !n.awaitDeclared(ctx) {
 				return
 			}
 		}
 	})
 	return nil
+}
+
+// awaitDeclared waits until keys may be to be made; false when ctx has ended.
+func (n *Node) awaitDeclared(ctx context.Context) bool {
+	timer := n.cfg.Clock.NewTimer(declaredEvery)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-n.deployed:
+	case <-timer.C():
+	}
+	return ctx.Err() == nil
 }
 
 // once applies what is declared to the apps that are there, where it is another

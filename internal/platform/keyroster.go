@@ -62,6 +62,10 @@ func (n *Node) modelLoaded(name string, ring *keyring.Ring) func(*instance.Model
 		report(m)
 		if len(m.App.Faults) == 0 && !m.Unindexed {
 			ring.Deployed(m.Names())
+			select {
+			case n.deployed <- struct{}{}:
+			default: // it is known already that there is something new
+			}
 		}
 	}
 }

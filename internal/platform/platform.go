@@ -48,6 +48,7 @@ type Node struct {
 	requests *telemetry.RequestLog
 	metrics  *telemetry.Metrics
 	health   telemetry.Health
+	deployed chan struct{} // buffered by one: an app came to run, which may be new
 
 	functions  net.Listener
 	management net.Listener
@@ -103,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg}
+	n := &Node{cfg: cfg, deployed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			n.Close()

@@ -121,6 +121,7 @@ func (n *Node) Ring(ctx context.Context, name string) (*keyring.Ring, error) {
 func (n *Node) ringOf(ctx context.Context, a app.App) (*keyring.Ring, error) {
 	place := keyPlace(a)
 	if ring := n.rings.serving(place); ring != nil {
+		n.keepValues(ctx, a, ring)
 		return ring, nil
 	}
 	settings, err := n.keySettings(ctx, a)
@@ -131,6 +132,19 @@ func (n *Node) ringOf(ctx context.Context, a app.App) (*keyring.Ring, error) {
 		ring, _, err := n.newRing(context.WithoutCancel(ctx), a, settings)
 		return ring, err
 	})
+}
+
+// keepValues has the setting for how values are kept count at once, and not only once
+// a copy with the app's new settings has taken over. One that cannot be used is told
+// when that copy starts.
+func (n *Node) keepValues(ctx context.Context, a app.App, ring *keyring.Ring) {
+	whole, err := n.apps.Snapshot(ctx, a.ID)
+	if err != nil || whole.UID != a.UID {
+		return
+	}
+	if hash, err := keyring.ParseValues(hosted.Settings(whole.Settings).Get(keyring.ValuesSetting)); err == nil {
+		ring.SetHashOnly(hash)
+	}
 }
 
 // newRing makes the keyring of an app on the store that its settings choose.
