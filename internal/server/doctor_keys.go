@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -154,8 +155,8 @@ func (e *examination) orphans(v *keyView, docs []keystore.Doc) {
 			e.add(checkOrphans, CheckWarn, v.file(doc)+" is of no function of this app: of one that is gone, or of another app",
 				"if it is another app's, give each its own place; see docs/stores")
 		default:
-			e.add(checkOrphans, CheckWarn, fmt.Sprintf("%s has keys of a function that is gone; they work again if a function %q comes back", v.file(doc), string(doc)),
-				"remove the file if the function will not come back")
+			e.add(checkOrphans, CheckWarn, fmt.Sprintf("%s has keys of a function that is gone; they work again if a function %q comes back in time (%s, 30 days by default), and are removed after that by a running app", v.file(doc), string(doc), keyring.GoneKeptSetting),
+				"nothing needs to be done; latchkey keys list --all says until when they are kept")
 		}
 	}
 }
