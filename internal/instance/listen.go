@@ -9,6 +9,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/worker"
 )
@@ -196,7 +197,7 @@ func (l *listeners) tend(grace context.Context, s trigger.Source, f *funcapp.Fun
 			return
 		}
 		l.blame(f, err.Error())
-		l.i.cfg.Log.Error("a function does not listen", "function", f.Name, "reason", err, "next_try_in", wait.String())
+		l.i.cfg.Log.Error("a function does not listen", "function", f.Name, "reason", err, "next", problem.NextOf(err), "next_try_in", wait.String())
 		if clock.Sleep(starting, l.i.cfg.Clock, wait) != nil {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/trigger/queue/account"
 	"github.com/latchkey/latchkey/internal/trigger/queue/message"
@@ -177,7 +178,7 @@ func (l *listener) tell(err error) {
 	case errors.Is(err, account.ErrNoQueue):
 		l.log.Info("the queue does not exist; it is looked for from time to time")
 	case l.work.Err() == nil:
-		l.log.Error("the queue cannot be read; it is tried again", "reason", err)
+		l.log.Error("the queue cannot be read; it is tried again", "reason", err, "next", problem.NextOf(err))
 	}
 }
 
