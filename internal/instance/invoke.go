@@ -54,6 +54,13 @@ func (i *Instance) Ask(ctx context.Context, function, input string) error {
 
 // invoke runs a function. Between attempts, closing ends the run.
 func (i *Instance) invoke(ctx context.Context, closing <-chan struct{}, function string, call trigger.Call) (*worker.Result, error) {
+	if m := i.Model(); m != nil && !m.Unindexed { // names of nobody's choosing are counted nowhere
+		f := m.Function(function)
+		if f == nil {
+			return nil, notRun(noFunction(function))
+		}
+		function = f.Name
+	}
 	i.calls.Add(1)
 	defer i.calls.Add(-1)
 	if i.cfg.Triggers.Begun != nil {
@@ -123,7 +130,7 @@ func (c *calling) attempt(ctx context.Context) (*worker.Result, error) {
 	defer live.Leave()
 	f := live.Function(c.name)
 	if f == nil || !f.Runnable() {
-		return nil, notRun(problem.New(problem.NotFound, "the app has no function "+c.name+" that can run"))
+		return nil, notRun(noFunction(c.name))
 	}
 	inv := c.invocation(f)
 	if inv.Inputs, err = c.Inputs(ctx, f); err != nil {
@@ -154,6 +161,10 @@ func (c *calling) invocation(f *funcapp.Function) *worker.Invocation {
 	}
 	c.ran.Attempts++
 	return inv
+}
+
+func noFunction(name string) error {
+	return problem.New(problem.NotFound, "the app has no function "+name+" that can run")
 }
 
 // notRun marks an error of a call that did not reach the function.

@@ -276,9 +276,12 @@ func (a *API) debug(w http.ResponseWriter, _ *http.Request, _ []string) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
-// warmup runs the app's warmup function, if it has one, once per process.
+// warmup runs the app's warmup function, if it has one, once per process. Before
+// the app runs its functions need not be known.
 func (a *API) warmup(w http.ResponseWriter, _ *http.Request, _ []string) {
-	a.warmed.Do(a.runWarmup)
+	if a.running() {
+		a.warmed.Do(a.runWarmup)
+	}
 	w.WriteHeader(http.StatusOK)
 }
 
