@@ -113,6 +113,7 @@ var layers = map[string]int{
 	"test/witness":  programs,
 	"test/witness/": programs,
 	"test/azurite":  programs,
+	"test/nodeapp":  programs,
 }
 
 // beside lists the imports that stay within a layer. A package may also import

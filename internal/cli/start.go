@@ -117,8 +117,8 @@ func explainStart(err error) error {
 	return err
 }
 
-// serve runs the node and tells of the functions as soon as the app runs. With
-// --strict an app that does not run ends it.
+// serve runs the node and tells of the functions as soon as the app runs. An app
+// whose code gave no function ends it, and with --strict any that does not run.
 func serve(ctx context.Context, env *Env, node *server.Node, f startFlags) error {
 	ctx, cancel := context.WithCancel(ctx)
 	announced := make(chan error, 1)
@@ -129,9 +129,22 @@ func serve(ctx context.Context, env *Env, node *server.Node, f startFlags) error
 			cancel()
 			return
 		}
+		if state == instance.Error && functionless(node) {
+			announced <- problem.New(problem.Invalid, "no function of the app can be run: its code gave none").
+				WithNext("repair what is said above, then start it again")
+			cancel()
+			return
+		}
 		announced <- nil
 	}()
 	err := node.Run(ctx)
 	cancel()
 	return errors.Join(<-announced, err)
+}
+
+// functionless reports whether nothing is left of an app whose language worker was
+// to find its functions.
+func functionless(node *server.Node) bool {
+	m := node.Instance().Model()
+	return m != nil && m.Unindexed && len(m.Functions) == 0 && len(m.App.Faults) == 0
 }

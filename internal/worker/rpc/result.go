@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -24,9 +25,13 @@ func resultOf(inv *worker.Invocation, r *wire.InvocationResponse) (*worker.Resul
 	s := sorter{inv: inv, result: &worker.Result{Outputs: map[string]json.RawMessage{}}}
 	err := s.returned(r.GetReturnValue())
 	for _, out := range r.GetOutputData() {
-		if err == nil {
-			err = s.output(out.GetName(), out.GetData())
+		if err != nil {
+			break
 		}
+		if out.GetName() == worker.Return && r.GetReturnValue().GetData() != nil {
+			continue // what is returned wins over what was set besides
+		}
+		err = s.output(out.GetName(), out.GetData())
 	}
 	if err != nil {
 		return nil, problem.Wrap(problem.Internal, "the result of function "+inv.Function.Name, err)
@@ -212,7 +217,7 @@ func setAnswerBody(res *worker.HTTPResult, h *wire.RpcHttp) error {
 
 // cookieText writes a Set-Cookie value.
 func cookieText(c *wire.RpcHttpCookie) string {
-	parts := []string{c.GetName() + "=" + c.GetValue()}
+	parts := []string{c.GetName() + "=" + strings.ReplaceAll(url.QueryEscape(c.GetValue()), "+", "%20")}
 	if e, ok := c.GetExpires().GetTimestamp().(*wire.NullableTimestamp_Value); ok {
 		parts = append(parts, "expires="+e.Value.AsTime().UTC().Format(http.TimeFormat))
 	}

@@ -67,15 +67,16 @@ func (c *channel) metadata(ctx context.Context) (found []described, ok bool, err
 		return nil, false, err
 	}
 	c.logAll(response.GetResult())
-	if response.GetUseDefaultMetadataIndexing() {
-		return nil, false, nil
-	}
+	fallback := response.GetUseDefaultMetadataIndexing()
 	failed := failure(problem.Unavailable, "the worker cannot find the app's functions", response.GetResult())
-	if failed != nil && len(response.GetFunctionMetadataResults()) == 0 {
+	if failed != nil && len(response.GetFunctionMetadataResults()) == 0 && (!fallback || len(c.w.cfg.App.Functions) == 0) {
 		return nil, false, withStack(failed, response.GetResult())
 	}
 	if failed != nil {
 		c.w.say("error", withStack(failed, response.GetResult()).Error())
+	}
+	if fallback {
+		return nil, false, nil
 	}
 	for _, m := range response.GetFunctionMetadataResults() {
 		found = append(found, described{m})

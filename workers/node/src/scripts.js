@@ -29,7 +29,7 @@ function packageJSON(directory) {
   try {
     return JSON.parse(text.replace(/^\uFEFF/, '')) ?? {};
   } catch (err) {
-    throw new Error(`package.json is not JSON: ${err.message}`);
+    throw plain(`package.json is not JSON: ${err.message}`);
   }
 }
 
@@ -66,16 +66,41 @@ async function loadApp(app, directory) {
     app.failures.push({ file: 'package.json', error });
     return;
   }
-  if (entry.main && !entry.files.length) missing(app, entry.main);
+  if (entry.main && !entry.files.length) missing(app, directory, entry.main);
   for (const file of entry.files) await loadEntryPoint(app, directory, file);
-  app.missing = app.registered || entry.files.length ? null : app.missing;
 }
 
 // package.json often names an index.js that nobody wrote: apps with
-// function.json files run without it.
-function missing(app, main) {
-  app.missing = `"main" of package.json names ${JSON.stringify(main)}, but there is no such file`;
-  logs.system('warning', app.missing);
+// function.json files run without it. Others have nothing to run then.
+function missing(app, directory, main) {
+  const text = `"main" of package.json names ${JSON.stringify(main)}, but there is no such file`;
+  if (hasFunctionFiles(directory)) {
+    logs.system('warning', text);
+    return;
+  }
+  const next = 'correct it, or build the app first if its code is compiled, for example with "npm run build"';
+  app.failures.push({ file: 'package.json', error: plain(`${text}; ${next}`) });
+}
+
+function hasFunctionFiles(directory) {
+  return fs.readdirSync(directory, { withFileTypes: true }).some(
+    (e) => e.isDirectory() && fs.existsSync(path.join(directory, e.name, 'function.json')));
+}
+
+/** An error without a stack, for what no code is to blame for. */
+function plain(text) {
+  const error = new Error(text);
+  error.stack = text;
+  return error;
+}
+
+const NOT_FOUND = new Set(['MODULE_NOT_FOUND', 'ERR_MODULE_NOT_FOUND']);
+
+/** What to do about an error of loading a file; '' when there is nothing to say. */
+function advice(error) {
+  const name = NOT_FOUND.has(error.code) && /^Cannot find (?:module|package) '([^']+)'/.exec(error.message)?.[1];
+  if (!name || /^[./]/.test(name)) return '';
+  return `; run "npm install" in the app's folder, after adding ${name} to "dependencies" of package.json if it is not among them`;
 }
 
 async function loadEntryPoint(app, directory, file) {
@@ -113,4 +138,4 @@ function asError(thrown) {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
-module.exports = { loadApp, loadScript, exported, asError };
+module.exports = { loadApp, loadScript, exported, advice, asError };

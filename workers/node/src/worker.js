@@ -178,7 +178,8 @@ function failed(thrown) {
 /** The failures of the app's files as one result, or null. */
 function loadFailure(app) {
   if (!app.failures.length) return null;
-  const message = app.failures.map(({ file, error }) => `${file} could not be loaded: ${error.message}`).join('\n');
+  const message = app.failures.map(({ file, error }) =>
+    `${file} could not be loaded: ${error.message.split('\n', 1)[0]}${scripts.advice(error)}`).join('\n');
   const stackTrace = app.failures.map(({ file, error }) => `${file}: ${error.stack}`).join('\n');
   return { status: 0, exception: { source: 'Error', message, stackTrace } };
 }
