@@ -48,7 +48,7 @@ test: ## Run all tests, with the race detector where a C compiler is present
 	fi
 
 .PHONY: test-queue
-test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 20 minutes)
+test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 15 minutes)
 	LATCHKEY_TEST_QUEUE_MESSAGES=$(or $(MESSAGES),100000) $(GO) test -count=1 -timeout 60m -run NoMessageIsLost -v ./internal/trigger/queue
 
 .PHONY: test-terraform

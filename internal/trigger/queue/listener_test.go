@@ -241,7 +241,7 @@ func TestStopWaitsForWhatRunsAndGivesTheRestBack(t *testing.T) {
 	p, s := modelPlace(t, clock.Real{})
 	s.put("orders", "aGk=")
 	g := newGate()
-	stop := p.start("orders", g.run)
+	l := p.listener("orders", g)
 	g.await(t)
 	// The next batch is on its way when Stop is called.
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -262,11 +262,9 @@ func TestStopWaitsForWhatRunsAndGivesTheRestBack(t *testing.T) {
 	s.add("orders", "eA==")
 	s.mu.Unlock()
 	<-asked
-	stopped := make(chan struct{})
-	go func() { stop(); close(stopped) }()
-	for !p.halting(stopped) {
-		time.Sleep(time.Millisecond)
-	}
+	stopped, halting := make(chan struct{}), noticed{t.Context(), new(sync.Once), make(chan struct{})}
+	go func() { l.Stop(halting); close(stopped) }()
+	<-halting.asked
 	close(answer)
 	s.await(t, "not given back", "orders", func(m []stored) bool {
 		return len(m) == 2 && !m[1].visible.After(time.Now()) && m[1].receipt != ""
@@ -283,14 +281,31 @@ func TestStopWaitsForWhatRunsAndGivesTheRestBack(t *testing.T) {
 	}
 }
 
-// halting gives Stop, which runs beside the test, the time to begin.
-func (p *place) halting(stopped <-chan struct{}) bool {
-	select {
-	case <-stopped:
-		return true
-	case <-time.After(100 * time.Millisecond):
-		return true
+// noticed is a context that tells when somebody asks for its end, which Stop does
+// once it takes no more messages.
+type noticed struct {
+	context.Context
+	once  *sync.Once
+	asked chan struct{}
+}
+
+func (n noticed) Done() <-chan struct{} {
+	n.once.Do(func() { close(n.asked) })
+	return n.Context.Done()
+}
+
+// listener gives a listener of a queue that has been started.
+func (p *place) listener(name string, g *gate) trigger.Listener {
+	p.t.Helper()
+	src, _ := queue.Bindings(p.cfg)
+	l, err := src.Listener(p.setup(name, g.run))
+	if err == nil {
+		err = l.Start(p.t.Context())
 	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return l
 }
 
 func TestStopCancelsWhatRunsWhenItsTimeIsOver(t *testing.T) {
@@ -298,14 +313,7 @@ func TestStopCancelsWhatRunsWhenItsTimeIsOver(t *testing.T) {
 	p.options.MaxDequeueCount = 1
 	s.put("orders", "aGk=")
 	g := newGate()
-	src, _ := queue.Bindings(p.cfg)
-	l, err := src.Listener(p.setup("orders", g.run))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	l := p.listener("orders", g)
 	g.await(t)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
