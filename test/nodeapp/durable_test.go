@@ -1,0 +1,123 @@
+package nodeapp
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/testkit"
+	"github.com/latchkey/latchkey/test/witness/node"
+)
+
+// cities is the example of orchestrations as it is, with more orchestrators.
+func cities(t *testing.T, more string) *testkit.Host {
+	t.Helper()
+	modules := node.Modules(t)
+	files := map[string]string{}
+	for _, name := range []string{"host.json", "package.json", "src/functions.js"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "hello-cities", filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	files["src/functions.js"] += more
+	return testkit.Start(t, testkit.App{
+		Files: files, Settings: map[string]string{"FUNCTIONS_WORKER_RUNTIME": "node"},
+		Configure: func(cfg *server.Config) {
+			if err := os.Symlink(modules, filepath.Join(cfg.Dir, "node_modules")); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
+}
+
+func TestOrchestrationsOfTheDurableFunctionsPackageRun(t *testing.T) {
+	h := cities(t, `
+df.app.activity('square', { handler: (n) => n * n });
+let tries = 0;
+df.app.activity('flaky', { handler: () => { if (++tries < 3) throw new Error('not yet'); return 'ok'; } });
+df.app.activity('broken', { handler: () => { throw new Error('always'); } });
+df.app.orchestration('fanOut', function* (context) {
+    const all = yield context.df.Task.all([...Array(20).keys()].map((n) => context.df.callActivity('square', n)));
+    return all.reduce((a, b) => a + b);
+});
+df.app.orchestration('winners', function* (context) {
+    let tasks = [1, 2, 3].map((n) => context.df.callActivity('square', n));
+    const got = [];
+    while (tasks.length) {
+        const w = yield context.df.Task.any(tasks);
+        got.push(w.result);
+        tasks = tasks.filter((t) => t !== w);
+    }
+    return [got.sort(), yield context.df.callActivity('square', 4)];
+});
+df.app.orchestration('timer', function* (context) {
+    yield context.df.createTimer(new Date(context.df.currentUtcDateTime.getTime() + 300));
+    return 'fired';
+});
+df.app.orchestration('parent', function* (context) {
+    const list = yield context.df.callSubOrchestrator('helloCities');
+    return [list.length, yield context.df.callSubOrchestrator('child', { x: 1 })];
+});
+df.app.orchestration('child', function* (context) { return context.df.getInput().x + 1; });
+df.app.orchestration('again', function* (context) {
+    const n = context.df.getInput() || 0;
+    if (n === 3) return n;
+    yield context.df.callActivity('square', n);
+    context.df.continueAsNew(n + 1);
+});
+df.app.orchestration('retry', function* (context) {
+    const first = yield context.df.callActivityWithRetry('flaky', new df.RetryOptions(50, 5));
+    return [first, yield context.df.callActivity('square', 3)];
+});
+df.app.orchestration('caught', function* (context) {
+    try {
+        yield context.df.callActivityWithRetry('broken', new df.RetryOptions(50, 2));
+    } catch (e) {
+        return e.message.includes('always');
+    }
+});
+df.app.orchestration('fails', function* (context) { yield context.df.callActivity('broken'); });
+`)
+	const wait = "?timeout=60&pollingInterval=1"
+	for name, want := range map[string]string{
+		"helloCities": `["Hello Tokyo!","Hello Seattle!","Hello London!"]`,
+		"fanOut":      "2470", "winners": "[[1,4,9],16]", "timer": `"fired"`, "parent": "[3,2]", "again": "3",
+		"retry": `["ok",9]`, "caught": "true", "fails": `Activity function 'broken' failed`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := h.Send(t, testkit.Request{
+				Method: http.MethodPost, Path: "/runtime/webhooks/durabletask/orchestrators/" + name + wait, Key: h.SystemKey(t, "durabletask"),
+			}).WantStatus(t, 200)
+			if !strings.Contains(a.Body, want) {
+				t.Errorf("output %s, want %s", a.Body, want)
+			}
+		})
+	}
+}
+
+func TestTheDurableClientReachesItsHost(t *testing.T) {
+	h := cities(t, `
+app.http('approve', {
+    route: 'approve', methods: ['POST'], authLevel: 'function', extraInputs: [df.input.durableClient()],
+    handler: async (request, context) => {
+        const client = df.getClient(context);
+        const id = await client.startNew('approval', { instanceId: 'one', input: { a: 1 } });
+        await client.raiseEvent(id, 'answer', 'yes');
+        const ended = await client.waitForCompletionOrCreateCheckStatusResponse(request, id, { timeoutInMilliseconds: 30000, retryIntervalInMilliseconds: 100 });
+        const status = await client.getStatus(id);
+        const all = await client.getStatusAll();
+        const purged = await client.purgeInstanceHistory(id);
+        return { jsonBody: [await ended.json(), status.runtimeStatus, status.input, all.length, purged.instancesDeleted] };
+    },
+});
+`)
+	a := h.Send(t, testkit.Request{Method: http.MethodPost, Path: "/api/approve", Key: h.HostKey(t)}).WantStatus(t, 200)
+	if a.Body != `["approved","Completed",{"a":1},1,1]` {
+		t.Errorf("answer %s", a.Body)
+	}
+}
