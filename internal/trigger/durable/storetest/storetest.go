@@ -1,4 +1,5 @@
-// Package storetest holds the one conformance suite of stores of orchestrations.
+// Package storetest owns the one conformance suite that all stores of orchestrations
+// pass. It is for tests only, and does not know where a store keeps what it is given.
 package storetest
 
 import (
