@@ -16,5 +16,5 @@ func (n *Node) LogStart(st instance.Status) {
 
 // LogWaiting logs what a start is waiting for.
 func (n *Node) LogWaiting() {
-	n.log.Info("waiting for the worker to take work: a custom handler must answer HTTP on the port in FUNCTIONS_CUSTOMHANDLER_PORT")
+	n.log.Info("waiting for the worker to take work: a custom handler must answer HTTP on the port in FUNCTIONS_CUSTOMHANDLER_PORT, a language worker load the app")
 }

@@ -31,6 +31,7 @@ type Check struct {
 const (
 	checkApp        = "app"
 	checkHandler    = "handler"
+	checkRuntime    = "runtime"
 	checkReferences = "references"
 	checkData       = "data"
 	checkSeal       = "seal"
@@ -54,7 +55,7 @@ func Examine(ctx context.Context, cfg Config) []Check {
 	}
 	e := &examination{cfg: cfg, model: model, settings: settings(model.Settings)}
 	e.app()
-	e.handler()
+	e.handler(ctx)
 	e.references()
 	e.data()
 	e.keys(ctx)
@@ -107,15 +108,17 @@ func (e *examination) app() {
 	}
 }
 
-// handler finds out whether the handler is there to be run.
-func (e *examination) handler() {
+// handler finds out whether the handler, or the language worker, is there to be run.
+func (e *examination) handler(ctx context.Context) {
 	h := e.model.App.Host.CustomHandler
-	if h == nil || h.Executable == "" {
+	if h == nil {
 		if len(e.model.App.Faults) == 0 {
-			e.add(checkHandler, CheckFailed, "host.json has no customHandler",
-				"this version runs custom handlers; language workers are planned")
+			e.runtime(ctx)
 		}
 		return
+	}
+	if h.Executable == "" {
+		return // a fault of the app
 	}
 	path, err := custom.LookUp(e.cfg.Dir, h, e.settings.Get("PATH"))
 	if err != nil {

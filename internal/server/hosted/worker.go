@@ -28,7 +28,7 @@ func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
 			Credential: a.cfg.Credential, HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
 		}), nil
 	}
-	language, err := languageOf(m)
+	language, err := LanguageOf(m)
 	if err != nil {
 		return nil, err
 	}
@@ -44,16 +44,15 @@ func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
 	}), nil
 }
 
+// sharedWorkers is where this program's workers are unpacked for apps that run as
+// users of their own, who cannot read what is in our cache folder. Only root can
+// start such apps, so only root writes there.
+const sharedWorkers = "/var/cache/latchkey"
+
 // workerDirectories gives where workers are, unless a setting says so: those of
 // this program, then those that are installed.
 func (a *App) workerDirectories(path string) []string {
-	dirs := config.Installed(path)
-	cache, err := os.UserCacheDir()
-	if err != nil || a.cfg.Credential != nil {
-		// Another user cannot read what is in ours.
-		return dirs
-	}
-	own, err := config.Unpack(node.Files, "node", filepath.Join(cache, "latchkey"))
+	dirs, own, err := WorkerDirectories(path, a.cfg.Credential != nil)
 	if err != nil {
 		a.cfg.Log.Warn("this program's own workers cannot be used", "reason", err)
 		return dirs
@@ -61,9 +60,25 @@ func (a *App) workerDirectories(path string) []string {
 	return append([]string{own}, dirs...)
 }
 
-// languageOf gives the language of an app: the setting's, else that of its
+// WorkerDirectories gives the directories of installed workers found by a search
+// path, and that of this program's own, unpacked anew if it is not there whole;
+// shared is for apps that run as other users.
+func WorkerDirectories(path string, shared bool) (installed []string, own string, err error) {
+	installed, base := config.Installed(path), sharedWorkers
+	if !shared {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return installed, "", err
+		}
+		base = filepath.Join(cache, "latchkey")
+	}
+	own, err = config.Unpack(node.Files, "node", base)
+	return installed, own, err
+}
+
+// LanguageOf gives the language of an app: the setting's, else that of its
 // functions' scripts.
-func languageOf(m *instance.Model) (string, error) {
+func LanguageOf(m *instance.Model) (string, error) {
 	language := Settings(m.Settings).Get(config.RuntimeSetting)
 	if strings.EqualFold(language, "custom") {
 		return "", problem.New(problem.Invalid, config.RuntimeSetting+" is custom, and host.json has no customHandler").

@@ -1,54 +1,177 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
+// othersWrite are the rights that nobody but the owner may have to a worker's
+// files: who can change them runs code as the users of all apps.
+const othersWrite = 0o022
+
 // Unpack writes a worker that the program carries with it to a folder of its own
 // below base, and gives the directory that holds that folder, for
 // [Place.Directories]. The directory's name comes from the content, so that
-// versions do not meet; what is there already is left as it is. Several processes
+// versions do not meet. What is there already is compared byte for byte, with its
+// owners and modes, and replaced if it is not what it must be. Everyone who can
+// reach base may read the files, nobody but this user change them. Several processes
 // may do so at once. Errors: problem.Unavailable.
 func Unpack(files fs.FS, name, base string) (string, error) {
 	sum, err := contentSum(files)
 	if err != nil {
 		return "", problem.Wrap(problem.Internal, "the worker inside the program cannot be read", err)
 	}
-	dir := filepath.Join(base, "workers", sum)
-	if _, err := os.Stat(filepath.Join(dir, name, fileName)); err == nil {
-		return dir, nil
+	parent := filepath.Join(base, "workers")
+	dir := filepath.Join(parent, sum)
+	err = prepare(base, parent)
+	if err == nil && sound(files, name, dir) != nil {
+		err = unpack(files, name, dir)
 	}
-	if err := unpack(files, name, dir); err != nil {
+	if err != nil {
 		return "", problem.Wrap(problem.Unavailable, "the "+name+" worker cannot be written to "+dir, err).
 			WithNext("make room there, or let " + directoriesSetting + " name a directory with workers")
 	}
 	return dir, nil
 }
 
-// unpack writes beside dir first and moves the whole into place.
-func unpack(files fs.FS, name, dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+// prepare makes the folders that workers are in, and takes others' right to write
+// from those that exist.
+func prepare(base, parent string) error {
+	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
+	for _, dir := range []string{base, parent} {
+		info, err := os.Lstat(dir)
+		if err == nil && info.Mode().Perm()&othersWrite != 0 {
+			err = os.Chmod(dir, info.Mode().Perm()&^othersWrite)
+		}
+		if err == nil {
+			err = ours(dir, fs.ModeDir)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours finds out whether a file of a type is this user's, or root's, and nobody
+// else can change it.
+func ours(path string, kind fs.FileMode) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case info.Mode().Type() != kind:
+		return errors.New(path + " is not a plain folder or file")
+	case !ok || (st.Uid != 0 && int(st.Uid) != os.Geteuid()):
+		return errors.New(path + " belongs to another user")
+	case info.Mode().Perm()&othersWrite != 0:
+		return errors.New(path + " can be written by other users")
+	}
+	return nil
+}
+
+// sound finds out whether dir holds exactly the files.
+func sound(files fs.FS, name, dir string) error {
+	if err := ours(dir, fs.ModeDir); err != nil {
+		return err
+	}
+	root := filepath.Join(dir, name)
+	return fs.WalkDir(files, ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		there := filepath.Join(root, filepath.FromSlash(path))
+		if err := ours(there, e.Type()); err != nil {
+			return err
+		}
+		if e.IsDir() {
+			return sameNames(files, path, there)
+		}
+		return sameContent(files, path, there)
+	})
+}
+
+func sameNames(files fs.FS, path, there string) error {
+	want, err := fs.ReadDir(files, path)
+	if err != nil {
+		return err
+	}
+	got, err := os.ReadDir(there)
+	if err == nil && len(got) != len(want) {
+		err = fmt.Errorf("%s has %d entries instead of %d", there, len(got), len(want))
+	}
+	return err
+}
+
+func sameContent(files fs.FS, path, there string) error {
+	want, err := fs.ReadFile(files, path)
+	if err != nil {
+		return err
+	}
+	got, err := os.ReadFile(there)
+	if err == nil && !bytes.Equal(got, want) {
+		err = errors.New(there + " was changed")
+	}
+	return err
+}
+
+// unpack writes beside dir first and moves the whole into place.
+func unpack(files fs.FS, name, dir string) error {
 	temp, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	if err := os.CopyFS(filepath.Join(temp, name), files); err != nil {
+	fresh := filepath.Join(temp, "fresh")
+	if err := write(files, filepath.Join(fresh, name)); err != nil {
 		return err
 	}
-	err = os.Rename(temp, dir)
-	if _, there := os.Stat(filepath.Join(dir, name, fileName)); there == nil {
+	if sound(files, name, dir) == nil {
+		return nil // somebody else was faster
+	}
+	_ = os.Rename(dir, filepath.Join(temp, "old")) // what is there is not what it must be
+	err = os.Rename(fresh, dir)
+	if err != nil && sound(files, name, dir) == nil {
 		return nil // somebody else was faster
 	}
 	return err
+}
+
+// write writes the files with modes that do not depend on this process's umask.
+func write(files fs.FS, root string) error {
+	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+		return err
+	}
+	return fs.WalkDir(files, ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		there := filepath.Join(root, filepath.FromSlash(path))
+		if e.IsDir() {
+			return errors.Join(os.Mkdir(there, 0o755), os.Chmod(there, 0o755))
+		}
+		text, err := fs.ReadFile(files, path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(there, text, 0o644), os.Chmod(there, 0o644))
+	})
 }
 
 // contentSum gives a name for the content of files.

@@ -49,3 +49,54 @@ func TestACarriedWorkerThatCannotBeWritten(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestACarriedWorkerThatWasTamperedWithIsUnpackedAnew(t *testing.T) {
+	files := fstest.MapFS{"worker.config.json": {Data: []byte(simple + "}")}, "dist/index.js": {Data: []byte("1")}}
+	for name, tamper := range map[string]func(dir string) error{
+		"content":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "dist/index.js"), []byte("2"), 0o600) },
+		"mode":      func(dir string) error { return os.Chmod(filepath.Join(dir, "dist/index.js"), 0o666) },
+		"directory": func(dir string) error { return os.Chmod(filepath.Join(dir, "dist"), 0o777) },
+		"missing":   func(dir string) error { return os.Remove(filepath.Join(dir, "dist/index.js")) },
+		"added": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "dist/package.json"), []byte("{}"), 0o600)
+		},
+		"link": func(dir string) error {
+			moved := filepath.Join(dir, "..", "..", "moved")
+			if err := os.Rename(filepath.Join(dir, "dist"), moved); err != nil {
+				return err
+			}
+			return os.Symlink(moved, filepath.Join(dir, "dist"))
+		},
+		"above": func(dir string) error { return os.Chmod(filepath.Join(dir, "..", ".."), 0o777) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			dir, err := config.Unpack(files, "node", base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tamper(filepath.Join(dir, "node")); err != nil {
+				t.Fatal(err)
+			}
+			if again, err := config.Unpack(files, "node", base); err != nil || again != dir {
+				t.Fatalf("%s, %v", again, err)
+			}
+			wantAsUnpacked(t, filepath.Join(dir, "node"))
+		})
+	}
+}
+
+// wantAsUnpacked checks what others may do with a worker of two files.
+func wantAsUnpacked(t *testing.T, dir string) {
+	t.Helper()
+	for path, mode := range map[string]os.FileMode{"": os.ModeDir | 0o755, "../..": os.ModeDir | 0o755, "dist": os.ModeDir | 0o755, "dist/index.js": 0o644} {
+		if info, err := os.Lstat(filepath.Join(dir, path)); err != nil || info.Mode() != mode {
+			t.Errorf("%q: %v, %v", path, info.Mode(), err)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "dist/index.js"))
+	entries, _ := os.ReadDir(filepath.Join(dir, "dist"))
+	if err != nil || string(text) != "1" || len(entries) != 1 {
+		t.Errorf("%q, %v, %v", text, err, entries)
+	}
+}
