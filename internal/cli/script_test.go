@@ -24,6 +24,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/cli/account"
 	"github.com/latchkey/latchkey/internal/cli/manage"
+	"github.com/latchkey/latchkey/internal/testkit/localblob"
 )
 
 // TestMain lets the test binary be run as the program itself and as the custom
@@ -45,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"freeport": freePort, "takeport": takePort, "await": await, "field": field, "code": code,
 			"remember": remember, "unchanged": unchanged, "inflight": inFlight, "release": release,
 			"append": appendText, "setfrom": setFrom, "awaitup": awaitUp,
+			"storageaccount": func(ts *testscript.TestScript, _ bool, args []string) { storageAccount(t, ts, args) },
 		},
 	})
 }
@@ -262,6 +264,12 @@ func awaitUp(ts *testscript.TestScript, _ bool, args []string) {
 		case <-tick.C:
 		}
 	}
+}
+
+// storageAccount runs a storage account until the tests end, and sets a variable to
+// its connection string: storageaccount NAME.
+func storageAccount(t *testing.T, ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[0], localblob.Start(t, false).ConnectionString())
 }
 
 // appendText adds a line to a file: append FILE TEXT.
