@@ -29,25 +29,25 @@ const (
 	dotPrefix      = "dot-" // of files whose name begins with a dot
 )
 
-var runtimes = []string{"custom-go", "custom-node"}
+var runtimes = []string{"node", "custom-go", "custom-node"}
 
 func newNew(env *Env) *cobra.Command {
 	runtime := &choice{allowed: runtimes}
 	c := &cobra.Command{
 		Use:   "new NAME --runtime RUNTIME",
 		Short: "Make a starter app",
-		Long: "Makes a folder NAME here with an app that runs at once: one HTTP function and a\n" +
-			"custom handler that answers it.",
-		Example: "  latchkey new shop --runtime custom-go\n  latchkey new shop --runtime custom-node",
+		Long: "Makes a folder NAME here with an app of one HTTP function: a Node.js app, or one\n" +
+			"whose function is answered by a custom handler.",
+		Example: "  latchkey new shop --runtime node\n  latchkey new shop --runtime custom-go\n  latchkey new shop --runtime custom-node",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if runtime.value == "" {
-				return usageError{errors.New("--runtime is missing; use " + strings.Join(runtimes, " or "))}
+				return usageError{errors.New("--runtime is missing; use " + strings.Join(runtimes[:len(runtimes)-1], ", ") + " or " + runtimes[len(runtimes)-1])}
 			}
 			return newApp(env, args[0], runtime.value)
 		},
 	}
-	runtime.addAs(c, "runtime", "language of the handler")
+	runtime.addAs(c, "runtime", "language of the app, or of its handler")
 	return c
 }
 
@@ -116,7 +116,7 @@ func writeTemplate(source fs.FS, path, name string) error {
 		return err
 	}
 	var text bytes.Buffer
-	if err := t.Execute(&text, struct{ Name string }{name}); err != nil {
+	if err := t.Execute(&text, struct{ Name, Package string }{name, strings.ToLower(name)}); err != nil {
 		return err
 	}
 	target := filepath.Join(name, filepath.FromSlash(targetName(path)))
@@ -144,8 +144,11 @@ func targetName(path string) string {
 
 func printNewApp(env *Env, name, runtime string) error {
 	next := "latchkey start " + name
-	if runtime == "custom-go" {
+	switch runtime {
+	case "custom-go":
 		next = "cd " + name + " && go build -o bin/handler . && latchkey start"
+	case "node":
+		next = "cd " + name + " && npm install && latchkey start"
 	}
 	_, err := fmt.Fprintf(env.Stdout, "made %s; to run it:\n  %s\n", name, next)
 	return err
