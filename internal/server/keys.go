@@ -164,6 +164,9 @@ func checkKeysetNotLost(p keyPlace, chain seal.Chain) error {
 	}
 	documents, _ := filepath.Glob(filepath.Join(globEscape(p.dir), "*.json"))
 	for _, d := range documents {
+		if isCopy(filepath.Base(d)) {
+			continue
+		}
 		text, err := atomicfile.Read(d, maxLook)
 		if err == nil && bytes.Contains(text, []byte(`"`+stockPrefix)) && len(chain) == 0 {
 			return problem.New(problem.Undecryptable, d+" is sealed in the stock host's format and AzureWebEncryptionKey is not set").
@@ -175,6 +178,13 @@ func checkKeysetNotLost(p keyPlace, chain seal.Chain) error {
 		}
 	}
 	return nil
+}
+
+// isCopy reports whether a file is a copy that was kept of a document. Those of
+// documents that were given up stay, and are no reason against new keys.
+func isCopy(name string) bool {
+	doc, _, _ := strings.Cut(name, ".")
+	return keystore.IsCopy(keystore.Doc(doc), name)
 }
 
 // globEscape makes a path match only itself.
