@@ -393,3 +393,35 @@ func TestARosterThatCannotBeReadKeepsNobodyOut(t *testing.T) {
 	e.put("g", accesskey.Set{Keys: []accesskey.Key{key("default", "the-key-of-g")}})
 	e.expect("the-key-of-g", "g", keyring.FunctionLevel, "default", keyring.Matched)
 }
+
+// wroteLast is a store in which somebody writes between the look at a document and
+// its removal.
+type wroteLast struct {
+	*memory.Store
+	write func()
+}
+
+func (s *wroteLast) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	s.write()
+	return s.Store.DeleteAt(ctx, doc, rev)
+}
+
+// TestAWriteInTheMomentOfTheRemovalIsNotLost though the keys' time was over.
+func TestAWriteInTheMomentOfTheRemovalIsNotLost(t *testing.T) {
+	l := &list{}
+	e := twoFunctions(t, l)
+	e.tend("g")
+	e.clock.Advance(grace)
+	late := &wroteLast{e.mem, func() {
+		e.put("f", accesskey.Set{Keys: []accesskey.Key{key("default", "written-in-the-last-moment")}})
+	}}
+	next := e.again(l, on(late))
+	next.tend("g")
+	if got := next.stored("f").Keys[0].Value; got != "written-in-the-last-moment" {
+		t.Errorf("the document has %q", got)
+	}
+	kept := must[[]keyring.Quarantine](t)(next.Quarantined(next.ctx))
+	if len(kept) != 1 || !kept[0].Until.Equal(next.clock.Now().UTC().Add(grace)) {
+		t.Errorf("kept: %+v", kept)
+	}
+}

@@ -16,7 +16,7 @@ func (r *Ring) preserve(ctx context.Context, s *Scope, err error) error {
 	if !ok || !errors.Is(err, keystore.ErrUndecryptable) || r.cfg.Store.Capabilities().ReadOnly {
 		return err
 	}
-	name, failed := copier.Preserve(ctx, s.doc)
+	name, _, failed := copier.Preserve(ctx, s.doc)
 	if failed != nil {
 		return err // the document itself is still there
 	}

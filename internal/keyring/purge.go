@@ -75,20 +75,31 @@ func (r *Ring) purge(ctx context.Context, s *Scope) error {
 	case err != nil:
 		return errors.Join(err, r.release(ctx, s, was))
 	case rev != was.Revision:
-		was.Gone, was.Revision = r.cfg.Clock.Now().UTC(), rev
-		r.emit([]Event{was.event(KeysQuarantined, slog.LevelWarn, "somebody else changed the keys of function '%s' while it was gone; they are kept for as long again", s.name)})
-		return r.release(ctx, s, was)
+		return r.keepAgain(ctx, s, was, rev)
 	}
-	err = r.cfg.Store.Delete(ctx, s.doc)
+	err = keystore.DeleteAt(ctx, r.cfg.Store, s.doc, rev)
 	switch {
 	case err == nil || missing(err):
 		return r.purged(ctx, s, was, true)
+	case errors.Is(err, keystore.ErrConflict): // somebody wrote since
+		_, now, bad := r.cfg.Store.Load(ctx, s.doc)
+		if bad == nil {
+			return r.keepAgain(ctx, s, was, now)
+		}
+		return errors.Join(err, r.release(ctx, s, was))
 	case errors.Is(err, keystore.ErrReadOnly):
 		err = problem.Wrap(problem.Denied, fmt.Sprintf("the keys of the former function '%s' cannot be removed and are not used", s.name), err).
 			WithNext("allow this app to delete them in " + r.store() + ", or delete them there")
 		return errors.Join(err, r.release(ctx, s, was))
 	}
 	return err // they may have been removed; the claim ends by itself
+}
+
+// keepAgain keeps keys for as long again that somebody else changed.
+func (r *Ring) keepAgain(ctx context.Context, s *Scope, was tenure, rev keystore.Revision) error {
+	was.Gone, was.Revision = r.cfg.Clock.Now().UTC(), rev
+	r.emit([]Event{was.event(KeysQuarantined, slog.LevelWarn, "somebody else changed the keys of function '%s' while it was gone; they are kept for as long again", s.name)})
+	return r.release(ctx, s, was)
 }
 
 // claim makes the removal this node's; ours is false when there is nothing to

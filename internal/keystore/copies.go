@@ -14,9 +14,10 @@ import (
 // beside them and as they were stored. The stock host's copies are among them.
 type Copier interface {
 	// Preserve keeps a copy of a document unless there is one of the same content,
-	// and gives its name. The document stays as it is. It returns ErrNotFound without
-	// a document, and ErrConflict when there are [MaxCopies] of it already.
-	Preserve(ctx context.Context, doc Doc) (name string, err error)
+	// and gives its name and the revision of what was copied, for [DeleteAt] to remove
+	// that and nothing else. The document stays as it is. It returns ErrNotFound
+	// without a document, and ErrConflict when there are [MaxCopies] of it already.
+	Preserve(ctx context.Context, doc Doc) (name string, rev Revision, err error)
 	// Copies gives the names of the copies of a document, sorted.
 	Copies(ctx context.Context, doc Doc) ([]string, error)
 	// LoadCopy reads a copy as Load reads the document.

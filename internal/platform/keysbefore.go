@@ -67,11 +67,16 @@ func (g guarded) free(ctx context.Context, doc keystore.Doc) error {
 		WithNext("put the keys there first (docs/stores), or take AzureWebJobsSecretStorageType out of the app's settings")
 }
 
+// DeleteAt implements keystore.ExactDeleter.
+func (g guarded) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return keystore.DeleteAt(ctx, g.Store, doc, rev)
+}
+
 // Preserve implements keystore.Copier as far as the store does.
-func (g guarded) Preserve(ctx context.Context, doc keystore.Doc) (string, error) {
+func (g guarded) Preserve(ctx context.Context, doc keystore.Doc) (string, keystore.Revision, error) {
 	c, err := g.copier()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	return c.Preserve(ctx, doc)
 }

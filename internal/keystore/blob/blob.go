@@ -44,8 +44,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Watcher = (*Store)(nil)
+	_ keystore.Store        = (*Store)(nil)
+	_ keystore.Watcher      = (*Store)(nil)
+	_ keystore.ExactDeleter = (*Store)(nil)
 )
 
 // Open gives the store a Config describes. It asks nobody; a place that is wrong
@@ -186,14 +187,27 @@ func (s *Store) pause(ctx context.Context, try int) error {
 // Delete implements [keystore.Store]. Snapshots that the storage account has of
 // the blob go with it.
 func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
+	return s.delete(ctx, doc, azcore.ETagAny)
+}
+
+// DeleteAt implements [keystore.ExactDeleter], for documents too that cannot be
+// understood.
+func (s *Store) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return s.delete(ctx, doc, azcore.ETag(`"`+string(rev)+`"`))
+}
+
+func (s *Store) delete(ctx context.Context, doc keystore.Doc, state azcore.ETag) error {
 	release, err := s.begin(ctx, doc)
 	if err != nil {
 		return err
 	}
 	defer release()
-	found, err := s.conn.remove(ctx, s.name(doc))
-	if err == nil && !found {
-		err = keystore.Missing(doc, s.String())
+	found, err := s.conn.remove(ctx, s.name(doc), state)
+	switch {
+	case errors.Is(err, errRaced):
+		return keystore.ChangedSince(doc, s.String())
+	case err == nil && !found:
+		return keystore.Missing(doc, s.String())
 	}
 	return err
 }

@@ -231,11 +231,16 @@ func (c *connection) create(ctx context.Context) error {
 	return c.fault(ctx, creating, "", err)
 }
 
-// remove deletes a blob; found is false if there was none.
-func (c *connection) remove(ctx context.Context, name string) (found bool, err error) {
+// remove deletes a blob in a state, or in any with azcore.ETagAny; found is false if
+// there was none. It returns errRaced if it is in another state.
+func (c *connection) remove(ctx context.Context, name string, state azcore.ETag) (found bool, err error) {
 	all := azblob.DeleteSnapshotsOptionTypeInclude
+	how := &azblob.DeleteOptions{DeleteSnapshots: &all}
+	if state != azcore.ETagAny { // which would turn an absent blob into a failed condition
+		how.AccessConditions = &azblob.AccessConditions{ModifiedAccessConditions: &azblob.ModifiedAccessConditions{IfMatch: &state}}
+	}
 	unsure, err := c.try(ctx, func(ctx context.Context, client *container.Client) error {
-		_, err := client.NewBlobClient(name).Delete(ctx, &azblob.DeleteOptions{DeleteSnapshots: &all})
+		_, err := client.NewBlobClient(name).Delete(ctx, how)
 		return err
 	})
 	if c.absent(err) {

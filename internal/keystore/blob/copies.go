@@ -11,33 +11,33 @@ import (
 var _ keystore.Copier = (*Store)(nil)
 
 // Preserve implements [keystore.Copier].
-func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, error) {
+func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, keystore.Revision, error) {
 	release, err := s.begin(ctx, doc)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer release()
 	b, err := s.conn.read(ctx, s.name(doc))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if !b.exists() {
-		return "", keystore.Missing(doc, s.String())
+		return "", "", keystore.Missing(doc, s.String())
 	}
 	name := keystore.CopyName(doc, b.data)
 	copies, err := s.Copies(ctx, doc)
 	switch {
 	case err != nil:
-		return "", err
+		return "", "", err
 	case slices.Contains(copies, name):
-		return name, nil
+		return name, revision(b.etag), nil
 	case len(copies) >= keystore.MaxCopies:
-		return "", keystore.TooManyCopies(doc, s.String())
+		return "", "", keystore.TooManyCopies(doc, s.String())
 	}
 	if _, _, err := s.conn.write(ctx, s.cfg.App+"/"+name, "", b.data); err != nil && !errors.Is(err, errRaced) {
-		return "", err
+		return "", "", err
 	}
-	return name, nil
+	return name, revision(b.etag), nil
 }
 
 // Copies implements [keystore.Copier].

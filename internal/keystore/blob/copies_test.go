@@ -17,7 +17,7 @@ func TestACopyOfADocumentIsKeptOnceAndOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Preserve(t.Context(), "hello"); !errors.Is(err, keystore.ErrNotFound) {
+	if _, _, err := s.Preserve(t.Context(), "hello"); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("no document: %v", err)
 	}
 	put := func(value string) {
@@ -30,8 +30,8 @@ func TestACopyOfADocumentIsKeptOnceAndOpens(t *testing.T) {
 		}
 	}
 	put("a")
-	first, err1 := s.Preserve(t.Context(), "hello")
-	again, err2 := s.Preserve(t.Context(), "hello")
+	first, _, err1 := s.Preserve(t.Context(), "hello")
+	again, _, err2 := s.Preserve(t.Context(), "hello")
 	if err := errors.Join(err1, err2); err != nil || first != again || !keystore.IsCopy("hello", first) {
 		t.Fatalf("%q %q %v", first, again, err)
 	}
@@ -47,7 +47,7 @@ func TestACopyOfADocumentIsKeptOnceAndOpens(t *testing.T) {
 	}
 	for i := range keystore.MaxCopies + 1 {
 		put(string(rune('c' + i)))
-		if _, err = s.Preserve(t.Context(), "hello"); err != nil {
+		if _, _, err = s.Preserve(t.Context(), "hello"); err != nil {
 			break
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
 	"github.com/latchkey/latchkey/internal/keystore"
 )
 
@@ -24,6 +26,6 @@ func (s *Store) Probe(ctx context.Context) []keystore.Permission {
 	if errors.Is(err, errRaced) {
 		err = nil
 	}
-	_, deleting := s.conn.remove(ctx, name)
+	_, deleting := s.conn.remove(ctx, name, azcore.ETagAny)
 	return []keystore.Permission{{What: "write", Err: err}, {What: "delete", Err: deleting}}
 }

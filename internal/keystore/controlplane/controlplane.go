@@ -38,8 +38,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Watcher = (*Store)(nil)
+	_ keystore.Store        = (*Store)(nil)
+	_ keystore.Watcher      = (*Store)(nil)
+	_ keystore.ExactDeleter = (*Store)(nil)
 )
 
 // New gives the key store of an app in the control plane's state, which must be
@@ -157,6 +158,25 @@ func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
 		}
 	}
 	return problem.New(keystore.ErrConflict, fmt.Sprintf("key document %q kept changing while it was being deleted", string(doc)))
+}
+
+// DeleteAt implements [keystore.ExactDeleter], for documents too that cannot be
+// understood.
+func (s *Store) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	if err := s.check(ctx, doc); err != nil {
+		return err
+	}
+	now, err := s.find(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if revision(now) != rev {
+		return keystore.ChangedSince(doc, s.String())
+	}
+	if _, err = s.state.Write(ctx, state.Delete(s.key(doc), now)); errors.Is(err, state.ErrConflict) {
+		return keystore.ChangedSince(doc, s.String())
+	}
+	return s.fault(err)
 }
 
 // find gives the revision of a document without reading it.

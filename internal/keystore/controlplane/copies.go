@@ -23,32 +23,32 @@ type rawState interface {
 
 // Preserve implements [keystore.Copier]. Copies lie beside the documents, and go with
 // the app. What fills the state's limit by itself is ErrInvalid.
-func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, error) {
+func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, keystore.Revision, error) {
 	if err := s.check(ctx, doc); err != nil {
-		return "", err
+		return "", "", err
 	}
 	stored, err := s.rawOf(ctx, s.key(doc))
 	if errors.Is(err, state.ErrNotFound) {
-		return "", keystore.Missing(doc, s.String())
+		return "", "", keystore.Missing(doc, s.String())
 	}
 	if err != nil {
-		return "", s.fault(err)
+		return "", "", s.fault(err)
 	}
 	name := keystore.CopyName(doc, stored.Value)
 	copies, err := s.Copies(ctx, doc)
 	switch {
 	case err != nil:
-		return "", err
+		return "", "", err
 	case slices.Contains(copies, name):
-		return name, nil
+		return name, revision(stored.Revision), nil
 	case len(copies) >= keystore.MaxCopies:
-		return "", keystore.TooManyCopies(doc, s.String())
+		return "", "", keystore.TooManyCopies(doc, s.String())
 	}
 	// Somebody else who keeps it at the same time keeps the same.
 	if _, err = s.state.Write(ctx, state.Put(s.copyKey(name), stored.Value, state.Absent)); errors.Is(err, state.ErrConflict) {
 		err = nil
 	}
-	return name, s.fault(err)
+	return name, revision(stored.Revision), s.fault(err)
 }
 
 // Copies implements [keystore.Copier].

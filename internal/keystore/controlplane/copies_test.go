@@ -30,7 +30,7 @@ func TestACopyOfADocumentThatDoesNotOpen(t *testing.T) {
 	}
 	outer := sealed.New(inner, keys)
 	s := controlplane.New(outer, app)
-	if _, err := s.Preserve(t.Context(), "fn"); !errors.Is(err, keystore.ErrNotFound) {
+	if _, _, err := s.Preserve(t.Context(), "fn"); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("a copy of nothing: %v", err)
 	}
 	put(t, s, "fn", "SECRET")
@@ -38,12 +38,12 @@ func TestACopyOfADocumentThatDoesNotOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, err1 := s.Preserve(t.Context(), "fn")
+	whole, _, err1 := s.Preserve(t.Context(), "fn")
 	spoilt := bytes.Clone(value(t, inner, "fn"))
 	spoilt[len(spoilt)/2] ^= 1
 	write(t, inner, state.Put(key("fn"), spoilt, state.Any))
-	first, err2 := s.Preserve(t.Context(), "fn")
-	again, err3 := s.Preserve(t.Context(), "fn")
+	first, _, err2 := s.Preserve(t.Context(), "fn")
+	again, _, err3 := s.Preserve(t.Context(), "fn")
 	if err := errors.Join(err1, err2, err3); err != nil || first != again || first == whole {
 		t.Fatalf("%q %q %q %v", whole, first, again, err)
 	}
@@ -86,7 +86,7 @@ func TestThereIsAnEndToCopies(t *testing.T) {
 	s := controlplane.New(memory.New(clock.Real{}), app)
 	for i := range keystore.MaxCopies + 1 {
 		put(t, s, "fn", fmt.Sprint(i))
-		name, err := s.Preserve(t.Context(), "fn")
+		name, _, err := s.Preserve(t.Context(), "fn")
 		if i < keystore.MaxCopies {
 			d, loadErr := s.LoadCopy(t.Context(), "fn", name)
 			if err != nil || loadErr != nil || !cmp.Equal(d, keystoretest.Function(fmt.Sprint(i))) {

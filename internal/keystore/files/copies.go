@@ -14,33 +14,33 @@ import (
 var _ keystore.Copier = (*Store)(nil)
 
 // Preserve implements [keystore.Copier].
-func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, error) {
+func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, keystore.Revision, error) {
 	release, err := s.begin(ctx, doc)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer release()
 	f, err := s.find(ctx, doc)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if !f.exists {
-		return "", keystore.Missing(doc, s.String())
+		return "", "", keystore.Missing(doc, s.String())
 	}
 	name := keystore.CopyName(doc, f.data)
 	copies, err := s.Copies(ctx, doc)
 	switch {
 	case err != nil:
-		return "", err
+		return "", "", err
 	case slices.Contains(copies, name):
-		return name, nil
+		return name, f.revision(), nil
 	case len(copies) >= keystore.MaxCopies:
-		return "", keystore.TooManyCopies(doc, s.String())
+		return "", "", keystore.TooManyCopies(doc, s.String())
 	}
 	if err := atomicfile.Create(filepath.Join(s.cfg.Dir, name), f.data); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", s.writeError(doc, err)
+		return "", "", s.writeError(doc, err)
 	}
-	return name, nil
+	return name, f.revision(), nil
 }
 
 // Copies implements [keystore.Copier].

@@ -15,7 +15,7 @@ import (
 
 func preserve(t *testing.T, s keystore.Copier, doc keystore.Doc) string {
 	t.Helper()
-	name, err := s.Preserve(t.Context(), doc)
+	name, _, err := s.Preserve(t.Context(), doc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestACopyIsKeptOncePerContent(t *testing.T) {
 	dir := t.TempDir()
 	s := open(dir, dataProtection(t, siteKey))
 	path := filepath.Join(dir, "fn.json")
-	if _, err := s.Preserve(t.Context(), "fn"); !errors.Is(err, keystore.ErrNotFound) {
+	if _, _, err := s.Preserve(t.Context(), "fn"); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("a copy of nothing: %v", err)
 	}
 	for i := range keystore.MaxCopies {
@@ -43,7 +43,7 @@ func TestACopyIsKeptOncePerContent(t *testing.T) {
 		}
 	}
 	write(t, path, []byte("one more"))
-	if _, err := s.Preserve(t.Context(), "fn"); !errors.Is(err, keystore.ErrConflict) {
+	if _, _, err := s.Preserve(t.Context(), "fn"); !errors.Is(err, keystore.ErrConflict) {
 		t.Errorf("a copy too many: %v", err)
 	}
 	if n := strings.Count(names(t, dir), ".snapshot."); n != keystore.MaxCopies {

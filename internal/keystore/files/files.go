@@ -58,8 +58,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Watcher = (*Store)(nil)
+	_ keystore.Store        = (*Store)(nil)
+	_ keystore.Watcher      = (*Store)(nil)
+	_ keystore.ExactDeleter = (*Store)(nil)
 )
 
 // New gives the store in a folder, which need not exist. It touches nothing.
@@ -194,6 +195,29 @@ func (s *Store) retire(doc keystore.Doc, old file) {
 // Delete implements [keystore.Store]. It removes every spelling of the name, so
 // that an older file does not come to life.
 func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
+	return s.delete(ctx, doc, func() error { return nil })
+}
+
+// DeleteAt implements [keystore.ExactDeleter], for documents too that cannot be
+// understood. A write of somebody who takes no lock is noticed up to the last moment
+// before the removal.
+func (s *Store) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return s.delete(ctx, doc, func() error {
+		now, err := s.find(ctx, doc)
+		switch {
+		case err != nil:
+			return err
+		case !now.exists:
+			return keystore.Missing(doc, s.String())
+		case now.revision() != rev:
+			return keystore.ChangedSince(doc, s.String())
+		}
+		return nil
+	})
+}
+
+// delete removes a document that allowed, with the lock held, has nothing against.
+func (s *Store) delete(ctx context.Context, doc keystore.Doc, allowed func() error) error {
 	if err := check(ctx, doc); err != nil {
 		return err
 	}
@@ -211,6 +235,9 @@ func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
 	}
 	if len(names) == 0 {
 		return keystore.Missing(doc, s.String())
+	}
+	if err := allowed(); err != nil {
+		return err
 	}
 	// The spelling in use goes last: until then nothing has changed.
 	for _, name := range slices.Backward(names) {

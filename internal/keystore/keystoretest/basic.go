@@ -26,6 +26,7 @@ func basicChecks() []check {
 		{"list is sorted", nil, listSorted},
 		{"loading all agrees with loading each", nil, loadsAll},
 		{"delete removes", nil, deletes},
+		{"delete of a state removes no other", nil, deletesState},
 		{"documents do not touch each other", nil, independent},
 		{"unsafe names are refused", nil, unsafeNames},
 		{"an ended context stops everything", nil, endedContext},
@@ -266,6 +267,24 @@ func deletes(t *testing.T, ctx context.Context, h Harness) {
 		return Function("3"), nil
 	})
 	wantLoaded(t, ctx, h.Store, "fn", Function("3"))
+}
+
+func deletesState(t *testing.T, ctx context.Context, h Harness) {
+	first := mustUpdate(t, ctx, h.Store, "fn", put(Function("1")))
+	second := mustUpdate(t, ctx, h.Store, "fn", put(Function("2")))
+	mustUpdate(t, ctx, h.Store, "fn2", put(Function("3")))
+	if err := keystore.DeleteAt(ctx, h.Store, "fn", first); !errors.Is(err, keystore.ErrConflict) {
+		t.Errorf("delete of a former state: %v", err)
+	}
+	wantLoaded(t, ctx, h.Store, "fn", Function("2"))
+	if err := keystore.DeleteAt(ctx, h.Store, "fn", second); err != nil {
+		t.Errorf("delete of the state: %v", err)
+	}
+	wantList(t, ctx, h.Store, "fn2")
+	err := keystore.DeleteAt(ctx, h.Store, "fn", second)
+	if !errors.Is(err, keystore.ErrNotFound) && !errors.Is(err, keystore.ErrConflict) {
+		t.Errorf("delete of what is gone: %v", err)
+	}
 }
 
 // Names that begin alike or look like keys of one another's flat names are

@@ -74,9 +74,10 @@ type baseline struct {
 }
 
 var (
-	_ keystore.Store     = (*Store)(nil)
-	_ keystore.Watcher   = (*Store)(nil)
-	_ keystore.AllLoader = (*Store)(nil)
+	_ keystore.Store        = (*Store)(nil)
+	_ keystore.Watcher      = (*Store)(nil)
+	_ keystore.AllLoader    = (*Store)(nil)
+	_ keystore.ExactDeleter = (*Store)(nil)
 )
 
 // Open gives the store a Config describes. It asks nobody; a vault that is wrong

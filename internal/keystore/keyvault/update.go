@@ -352,6 +352,24 @@ func (s *Store) drop(ctx context.Context, list []secret) error {
 // Delete implements [keystore.Store]. The vault keeps the secrets recoverable for
 // as long as it is set to. An interrupted deletion leaves the master key for last.
 func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
+	return s.delete(ctx, doc, func([]property) error { return nil })
+}
+
+// DeleteAt implements [keystore.ExactDeleter]. Other stores like this one wait for
+// the removal; a write of somebody else's while it is under way is removed with it,
+// and recoverable in the vault like the rest.
+func (s *Store) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return s.delete(ctx, doc, func(list []property) error {
+		now, err := s.read(ctx, doc, list)
+		if err == nil && now.revision() != rev {
+			err = keystore.ChangedSince(doc, s.String())
+		}
+		return err
+	})
+}
+
+// delete removes a document that allowed, under our claim, has nothing against.
+func (s *Store) delete(ctx context.Context, doc keystore.Doc, allowed func([]property) error) error {
 	release, err := s.begin(ctx, doc)
 	if err != nil {
 		return err
@@ -370,6 +388,9 @@ func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
 	}
 	if len(inv.docs[doc]) == 0 {
 		return keystore.Missing(doc, s.String())
+	}
+	if err := allowed(inv.docs[doc]); err != nil {
+		return err
 	}
 	held, end := s.claim.held(ctx)
 	defer end()

@@ -82,7 +82,15 @@ type backing interface {
 	keystore.AllLoader
 }
 
-var _ backing = (*Store)(nil)
+var (
+	_ backing               = (*Store)(nil)
+	_ keystore.ExactDeleter = (*Store)(nil)
+)
+
+// DeleteAt implements [keystore.ExactDeleter]. A folder is never written.
+func (s *Store) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return keystore.DeleteAt(ctx, s.backing, doc, rev)
+}
 
 // Open gives the store a Config describes. It asks nobody; a place that is wrong
 // or cannot be reached shows at the first use. It returns problem.Invalid for a

@@ -158,12 +158,24 @@ func (o *object) Update(ctx context.Context, doc keystore.Doc, change keystore.C
 
 // Delete implements [keystore.Store]. The object stays, even if it has no key left.
 func (o *object) Delete(ctx context.Context, doc keystore.Doc) error {
+	return o.delete(ctx, doc, func(content) bool { return true })
+}
+
+// DeleteAt implements [keystore.ExactDeleter].
+func (o *object) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return o.delete(ctx, doc, func(now content) bool { return now.revision(doc) == rev })
+}
+
+func (o *object) delete(ctx context.Context, doc keystore.Doc, wanted func(content) bool) error {
 	_, err := o.replace(ctx, doc, func(now content) (content, error) {
 		if now.notesFault != nil {
 			return now, now.notesFault
 		}
 		if !now.has(doc) {
 			return now, keystore.Missing(doc, o.String())
+		}
+		if !wanted(now) {
+			return now, keystore.ChangedSince(doc, o.String())
 		}
 		return now.without(doc), nil
 	})

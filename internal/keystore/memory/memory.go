@@ -27,8 +27,9 @@ type Store struct {
 }
 
 var (
-	_ keystore.Store   = (*Store)(nil)
-	_ keystore.Watcher = (*Store)(nil)
+	_ keystore.Store        = (*Store)(nil)
+	_ keystore.Watcher      = (*Store)(nil)
+	_ keystore.ExactDeleter = (*Store)(nil)
 )
 
 // place is what several handles share.
@@ -110,6 +111,15 @@ func (s *Store) attempt(ctx context.Context, doc keystore.Doc, change keystore.C
 
 // Delete implements [keystore.Store]; a corrupt document can be deleted.
 func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
+	return s.remove(ctx, doc, func(keystore.Revision) bool { return true })
+}
+
+// DeleteAt implements [keystore.ExactDeleter].
+func (s *Store) DeleteAt(ctx context.Context, doc keystore.Doc, rev keystore.Revision) error {
+	return s.remove(ctx, doc, func(now keystore.Revision) bool { return now == rev })
+}
+
+func (s *Store) remove(ctx context.Context, doc keystore.Doc, wanted func(keystore.Revision) bool) error {
 	if err := s.ready(ctx, doc); err != nil {
 		return err
 	}
@@ -121,6 +131,9 @@ func (s *Store) Delete(ctx context.Context, doc keystore.Doc) error {
 	}
 	if p.docs[doc].rev == "" {
 		return keystore.Missing(doc, s.String())
+	}
+	if !wanted(p.docs[doc].rev) {
+		return keystore.ChangedSince(doc, s.String())
 	}
 	delete(p.docs, doc)
 	delete(p.corrupt, doc)

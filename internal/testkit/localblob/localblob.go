@@ -154,6 +154,8 @@ func (f *Account) serveBlob(w http.ResponseWriter, r *http.Request, blobs map[st
 		w.WriteHeader(http.StatusCreated)
 	case b == nil:
 		refuse(w, 404, "BlobNotFound")
+	case r.Method == http.MethodDelete && r.Header.Get("If-Match") != "" && b.etag != r.Header.Get("If-Match"):
+		refuse(w, 412, "ConditionNotMet")
 	case r.Method == http.MethodDelete:
 		delete(blobs, name)
 		w.WriteHeader(http.StatusAccepted)
