@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
@@ -68,20 +69,28 @@ func (k keyOps) show(c *arm.Call) (arm.Reply, error) {
 
 // changeMembers has the members of a body, in either of its forms.
 func changeMembers(c *arm.Call) (map[string]json.RawMessage, error) {
+	members, _, err := keyMembers(c)
+	return members, err
+}
+
+// keyMembers has the members of a body in either of its forms, and what is around
+// them: nil in the form without "properties".
+func keyMembers(c *arm.Call) (members, envelope map[string]json.RawMessage, err error) {
 	text, err := c.Body()
 	if err != nil || len(bytes.TrimSpace(text)) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
-	var body map[string]json.RawMessage
-	if err := arm.Decode(text, &body); err != nil {
-		return nil, err
+	if err := arm.Decode(text, &members); err != nil {
+		return nil, nil, err
 	}
-	inner, ok := body["properties"]
-	if !ok {
-		return body, nil
+	for name, inner := range members {
+		if strings.EqualFold(name, "properties") {
+			envelope, members = members, nil
+			err = arm.Decode(inner, &members)
+			return members, envelope, err
+		}
 	}
-	body = nil
-	return body, arm.Decode(inner, &body)
+	return members, nil, nil
 }
 
 func (k keyOps) patch(c *arm.Call) (arm.Reply, error) {

@@ -71,6 +71,11 @@ func TestBadRestrictionsAreRefusedByName(t *testing.T) {
 		{"POST", path + "/rotate", `{"properties":{"overlap":7}}`, "overlap"},
 		{"POST", path + "/expire", `{"expires":"2001-01-01T00:00:00Z"}`, "expires"},
 		{"PUT", path, `{"properties":{"value":"` + strings.Repeat("v", 40) + `","expires":"2001-01-01T00:00:00Z"}}`, "expires"},
+		{"PUT", path, `{"properties":{"value":"a value","cidr":["10.0.0.0/8"]}}`, "cidr"},
+		{"PUT", path, `{"Properties":{"value":"a value","CIDRs":["10.0.0.0/8"]}}`, "CIDRs"},
+		{"PUT", path, `{"value":"a value","cidr":["10.0.0.0/8"]}`, "cidr"},
+		{"PUT", path, `{"properties":{"value":"a value"},"cidrs":["10.0.0.0/8"]}`, "cidrs"},
+		{"PUT", site + "/host/default/functionKeys/fresh", `{"properties":{"cidr":["10.0.0.0/8"]}}`, "cidr"},
 		{"PATCH", site + "/host/default/masterKey/_master", `{"properties":{"disabled":true}}`, "disabled"},
 	} {
 		rec := w.want(t, c.method, c.path, c.body, 400, "*")
@@ -84,6 +89,31 @@ func TestBadRestrictionsAreRefusedByName(t *testing.T) {
 	if got := w.kept(t, path); len(got) != 3 { // name, kind, state
 		t.Errorf("a refused change has left %v", got)
 	}
+	w.want(t, "GET", site+"/host/default/functionKeys/fresh", "", 404, "*")
+}
+
+// TestWhatStockClientsSendWithAKeyIsPassedOver in either form of the body, and what
+// was read can be sent back.
+func TestWhatStockClientsSendWithAKeyIsPassedOver(t *testing.T) {
+	w := newWorld(t)
+	path := site + "/host/default/functionKeys/stock"
+	for _, body := range []string{
+		`{"properties":{"name":"stock","value":"some value"}}`,
+		`{"Properties":{"Name":"stock","Value":"some value"},"kind":null,"location":"westeurope","tags":{}}`,
+		`{"name":"stock","value":"some value"}`,
+		`{"id":"x","name":"stock","type":"Microsoft.Web/sites/host/functionKeys","location":"westeurope","kind":null,"value":"some value"}`,
+	} {
+		if rec := w.call("owner", "PUT", path, body); rec.Code != 201 && rec.Code != 200 || !strings.Contains(rec.Body.String(), `"some value"`) {
+			t.Errorf("%s: %d %s", body, rec.Code, rec.Body)
+		}
+	}
+	w.want(t, "PATCH", path, `{"note":"for billing","rate":{"n":10,"per":"1m"}}`, 200, "*")
+	var read map[string]any
+	if err := json.Unmarshal(w.want(t, "GET", path, "", 200, "*").Body.Bytes(), &read); err != nil {
+		t.Fatal(err)
+	}
+	again, _ := json.Marshal(read)
+	w.want(t, "PUT", path, string(again), 200, "*")
 }
 
 func TestKeysAreSwitchedOffAndEndedAndRotated(t *testing.T) {
