@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"slices"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/keyring"
@@ -10,6 +11,7 @@ import (
 	"github.com/latchkey/latchkey/internal/platform/keynotes"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/state"
 )
 
 // keepNotes has what is known of an app's keys outside their store kept in the
@@ -32,14 +34,26 @@ func (n *Node) deleteKeyNotes(ctx context.Context, a app.App) error {
 	return keynotes.DeleteAll(ctx, n.store, keyPlace(a))
 }
 
-// sweepKeyNotes removes notes of apps that are gone, which a node wrote that had not
-// heard of it.
+// sweepKeyNotes removes notes and rosters of apps that are gone, which a node wrote
+// that had not heard of it.
 func (n *Node) sweepKeyNotes(ctx context.Context) error {
-	places, err := keynotes.Places(ctx, n.store) // before the apps, of which some may be new
-	if err != nil || len(places) == 0 {
+	return sweepKeyNotes(ctx, n.store, func(ctx context.Context) ([]app.App, error) {
+		apps, _, err := n.apps.List(ctx, resource.Root, "", 0)
+		return apps, err
+	})
+}
+
+// sweepKeyNotes lists the apps last: one of them may be new.
+func sweepKeyNotes(ctx context.Context, store state.Store, list func(context.Context) ([]app.App, error)) error {
+	notes, err := keynotes.Places(ctx, store)
+	if err != nil {
 		return err
 	}
-	apps, _, err := n.apps.List(ctx, resource.Root, "", 0)
+	rosters, err := rosterPlaces(ctx, store)
+	if err != nil || len(notes)+len(rosters) == 0 {
+		return err
+	}
+	apps, err := list(ctx)
 	if err != nil {
 		return err
 	}
@@ -47,11 +61,16 @@ func (n *Node) sweepKeyNotes(ctx context.Context) error {
 	for _, a := range apps {
 		there[keyPlace(a)] = true
 	}
-	for _, place := range places {
-		if there[place] {
-			continue
+	gone := func(places []string) []string {
+		return slices.DeleteFunc(places, func(place string) bool { return there[place] })
+	}
+	for _, place := range gone(notes) {
+		if err := keynotes.DeleteAll(ctx, store, place); err != nil {
+			return err
 		}
-		if err := keynotes.DeleteAll(ctx, n.store, place); err != nil {
+	}
+	for _, place := range gone(rosters) {
+		if err := (keyRoster{store, rostersPrefix + state.Key(place)}).forget(ctx); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,16 @@ func (k keyRoster) forget(ctx context.Context) error {
 	return err
 }
 
+// rosterPlaces gives the places that have a roster.
+func rosterPlaces(ctx context.Context, store state.Store) ([]string, error) {
+	list, err := store.List(ctx, rostersPrefix, state.Page{KeysOnly: true})
+	places := make([]string, len(list.Documents))
+	for i, d := range list.Documents {
+		places[i] = string(d.Key[len(rostersPrefix):])
+	}
+	return places, err
+}
+
 // keepGone fills in what becomes of the keys of functions that are gone.
 func (n *Node) keepGone(a app.App, setting string, cfg *keyring.Config) error {
 	kept, keep, err := keyring.ParseGoneKept(setting)
@@ -55,12 +65,15 @@ func (n *Node) keepGone(a app.App, setting string, cfg *keyring.Config) error {
 }
 
 // modelLoaded reports what an app turned out to be. One that cannot be loaded, or
-// whose worker is yet to find them, says nothing about its functions.
+// whose worker is yet to find them, says nothing about its functions, and is reported once it has found them.
 func (n *Node) modelLoaded(name string, ring *keyring.Ring) func(*instance.Model) {
 	report := n.reportFaults(name)
 	return func(m *instance.Model) {
+		if m.Unindexed {
+			return
+		}
 		report(m)
-		if len(m.App.Faults) == 0 && !m.Unindexed {
+		if len(m.App.Faults) == 0 {
 			ring.Deployed(m.Names())
 			select {
 			case n.deployed <- struct{}{}:

@@ -16,10 +16,13 @@ func keyRoster(cfg Config) keyring.Roster {
 }
 
 // modelLoaded reports what the app turned out to be. One that cannot be loaded, or
-// whose worker is yet to find them, says nothing about its functions.
+// whose worker is yet to find them, says nothing about its functions, and is reported once it has found them.
 func (n *Node) modelLoaded(m *instance.Model) {
+	if m.Unindexed {
+		return
+	}
 	n.reportFaults(m)
-	if len(m.App.Faults) == 0 && !m.Unindexed {
+	if len(m.App.Faults) == 0 {
 		n.keys.Deployed(m.Names())
 	}
 }
