@@ -67,8 +67,8 @@ func Warnings(m *instance.Model) []string {
 
 // onlySome leaves out all functions but the named ones, ignoring case.
 func onlySome(app *funcapp.App, names []string) error {
-	if len(names) == 0 {
-		return nil
+	if len(names) == 0 || (len(app.Functions) == 0 && app.Host.CustomHandler == nil) {
+		return nil // all, or those that a worker is yet to find
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(app.Functions, func(f funcapp.Function) bool { return strings.EqualFold(f.Name, name) }) {

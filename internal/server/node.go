@@ -190,7 +190,7 @@ func (n *Node) openApp(context.Context) (err error) {
 		Name: n.app, HostID: hostID(n.cfg.Dir, machine, n.settings), Dir: n.cfg.Dir, Settings: n.settings,
 		Load: func() (*instance.Model, error) { return loadModel(n.cfg) },
 		Keys: n.keys, SecretsPath: n.place.dir, Hostname: n.Addr(), Environment: "Development",
-		CORS: n.cfg.CORS, CORSCredentials: n.cors, Watch: n.cfg.Watch, Grace: n.cfg.Grace, Version: n.cfg.Version,
+		CORS: n.cfg.CORS, CORSCredentials: n.cors, Watch: n.cfg.Watch, Only: n.cfg.Functions, Grace: n.cfg.Grace, Version: n.cfg.Version,
 		Clock: n.cfg.Clock, Log: n.log, Requests: n.requests, Stats: n.appStats, OnModel: n.modelLoaded,
 		Leases: new(trigger.LocalLeases), Memory: trigger.Folder(filepath.Join(n.cfg.DataDir, "triggers")),
 		Orchestrations: filestore.New(filepath.Join(n.cfg.DataDir, "durable")),

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/testkit"
 )
 
@@ -125,4 +126,14 @@ func TestProcessesSeeTheirEnvironment(t *testing.T) {
 	}) {
 		t.Errorf("processes that answered: %v", pids)
 	}
+}
+
+func TestOnlyTheNamedFunctionsRun(t *testing.T) {
+	h := run(t, app{
+		files:  map[string]string{"package.json": `{"main":"*.js"}`, "one.js": hello("", "one"), "two.js": hello("", "two")},
+		adjust: func(cfg *server.Config) { cfg.Functions = []string{"ONE", "none"} },
+	})
+	wantBody(t, h.Get(t, "/api/one", ""), "one")
+	h.Get(t, "/api/two", "").WantStatus(t, 404)
+	wantLog(t, h, "the app has no function of a name that was asked for", "name=none")
 }

@@ -46,6 +46,7 @@ type Config struct {
 	CORSCredentials bool
 	Credential      *child.Credential // the user the worker runs as; nil is our own
 	Watch           bool              // restart the app when its files change
+	Only            []string          // functions that run, of those a worker finds; none is all
 	Grace           time.Duration
 	Version         string // of this program
 
@@ -87,7 +88,7 @@ func New(cfg Config) (*App, error) {
 	a.extras = newExtensions(a)
 	a.instance = instance.New(instance.Config{
 		Root: cfg.Dir, Clock: cfg.Clock, Log: cfg.Log, Watch: cfg.Watch, StopTimeout: cfg.Grace,
-		Load: cfg.Load, NewWorker: a.newWorker, Index: index, OnRestart: cfg.Stats.WorkerRestarted, OnModel: a.modelSeen,
+		Load: cfg.Load, NewWorker: a.newWorker, Index: a.index, OnRestart: cfg.Stats.WorkerRestarted, OnModel: a.modelSeen,
 		Triggers: a.triggers(),
 	})
 	a.extras.openHub()

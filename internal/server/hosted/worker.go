@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
@@ -97,10 +98,29 @@ func LanguageOf(m *instance.Model) (string, error) {
 }
 
 // index gives the model of an app with the functions that its worker found.
-func index(m *instance.Model, functions []funcapp.Function) *instance.Model {
+func (a *App) index(m *instance.Model, functions []funcapp.Function) *instance.Model {
 	app := *m.App
 	app.Functions = functions
+	a.onlySome(functions)
 	return Model(&app, m.Settings)
+}
+
+// onlySome leaves out the functions that are not wanted.
+func (a *App) onlySome(functions []funcapp.Function) {
+	if len(a.cfg.Only) == 0 {
+		return
+	}
+	for i := range functions {
+		name := functions[i].Name
+		if !slices.ContainsFunc(a.cfg.Only, func(n string) bool { return strings.EqualFold(n, name) }) {
+			functions[i].Excluded = true
+		}
+	}
+	for _, n := range a.cfg.Only {
+		if !slices.ContainsFunc(functions, func(f funcapp.Function) bool { return strings.EqualFold(f.Name, n) }) {
+			a.cfg.Log.Error("the app has no function of a name that was asked for", "name", n)
+		}
+	}
 }
 
 func (a *App) logWorker(l worker.LogLine) {
