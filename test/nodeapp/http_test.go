@@ -17,7 +17,7 @@ const http = (name, handler, more = {}) => app.http(name, { authLevel: 'anonymou
 http('echo', async (request) => ({
   status: 201,
   jsonBody: {
-    method: request.method, url: new URL(request.url).pathname, query: [...request.query],
+    method: request.method, url: new URL(request.url).pathname, query: Object.fromEntries(request.query),
     header: request.headers.get('x-asked'), params: request.params, body: await request.text(),
   },
 }), { route: 'echo/{id}/{rest?}', methods: ['PUT'] });
@@ -46,8 +46,7 @@ func TestHTTPFunctionsGetRequestsAndGiveAnswers(t *testing.T) {
 	t.Run("everything about a request", func(t *testing.T) {
 		var got struct {
 			Method, URL, Header, Body string
-			Query                     [][]string
-			Params                    map[string]string
+			Query, Params             map[string]string
 		}
 		h.Send(t, testkit.Request{
 			Method: "PUT", Path: "/api/echo/a%20b?q=1&q=2&r=%C3%A9", Header: map[string]string{"x-asked": "yes"}, Body: "grüß",
@@ -55,7 +54,7 @@ func TestHTTPFunctionsGetRequestsAndGiveAnswers(t *testing.T) {
 		if got.Method != "PUT" || got.URL != "/api/echo/a%20b" || got.Header != "yes" || got.Body != "grüß" || got.Params["id"] != "a b" {
 			t.Errorf("the function saw %+v", got)
 		}
-		if last := got.Query[len(got.Query)-1]; last[0] != "r" || last[1] != "é" {
+		if got.Query["q"] != "1,2" || got.Query["r"] != "é" { // as on Azure, values of one name are joined
 			t.Errorf("the function saw the query %q", got.Query)
 		}
 	})
