@@ -51,6 +51,10 @@ test: ## Run all tests, with the race detector where a C compiler is present
 test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 15 minutes)
 	LATCHKEY_TEST_QUEUE_MESSAGES=$(or $(MESSAGES),100000) $(GO) test -count=1 -timeout 60m -run NoMessageIsLost -v ./internal/trigger/queue
 
+.PHONY: test-workers
+test-workers: ## Kill a language worker's process every second under load (KILLS=30 times per way to talk)
+	LATCHKEY_TEST_WORKER_KILLS=$(or $(KILLS),30) $(GO) test -race -count=1 -timeout 20m -run KilledAgainAndAgain -v ./internal/worker/rpc
+
 .PHONY: test-terraform
 test-terraform: ## Test with Terraform: LATCHKEY_TEST_AZURERM=<the azurerm provider's program>
 	$(GO) test -count=1 -timeout 30m -v ./test/witness/terraform

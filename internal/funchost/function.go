@@ -1,6 +1,7 @@
 package funchost
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -235,7 +236,7 @@ func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) er
 		return err
 	}
 	if forwards {
-		return x.forward(live.HTTP, s, inv)
+		return x.forward(live, s, inv)
 	}
 	res, err := x.run(live, s, inv)
 	if err == nil {
@@ -244,12 +245,22 @@ func (x *exchange) invoke(live *instance.Live, s *site, params []route.Param) er
 	return err
 }
 
-func (x *exchange) forward(w worker.HTTPServer, s *site, inv *worker.Invocation) error {
+// forward relays the request. What the function returns besides its answer is
+// delivered when it has ended; by then it is too late to tell the caller of a failure.
+func (x *exchange) forward(live *instance.Live, s *site, inv *worker.Invocation) error {
 	if err := s.throttle.take(x.r.Context()); err != nil {
 		return err
 	}
 	defer s.throttle.give()
-	return w.ServeInvocation(x, x.r, inv)
+	if live.Delivers(inv.Function) {
+		log := x.f.cfg.Log // x is somebody else's when the function ends
+		inv.Finished = func(ctx context.Context, res *worker.Result) {
+			if err := live.Deliver(ctx, inv, res); err != nil {
+				log.Error("an output was not delivered; the request was answered already", "function", inv.Function.Name, "invocation", inv.ID, "reason", err)
+			}
+		}
+	}
+	return live.HTTP.ServeInvocation(x, x.r, inv)
 }
 
 // errUpgrade refuses to relay a WebSocket handshake: the handler would see an

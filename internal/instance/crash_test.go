@@ -160,7 +160,6 @@ func TestEveryExitIsFollowedByARestart(t *testing.T) {
 		text string
 	}{
 		{"code 0", worker.Exit{}, "the worker ended with exit code 0"},
-		{"code 200", worker.Exit{Code: 200}, "the worker ended with exit code 200"},
 		{"signal", worker.Exit{Code: -1, Signal: "killed"}, "the worker was ended by signal killed"},
 		{"with output", worker.Exit{Code: 3, LastLogs: []string{"a", "b"}}, "the worker ended with exit code 3; its last output: a | b"},
 	}
@@ -178,6 +177,20 @@ func TestEveryExitIsFollowedByARestart(t *testing.T) {
 			e.serves(3)
 		})
 	}
+}
+
+func TestAWorkerThatEndsToBeStartedAnewDidNotCrash(t *testing.T) {
+	e := running(t)
+	for n := 1; n < 12; n++ { // many more than crashes are forgiven
+		e.serves(n)
+		e.worker(n).end(worker.Exit{Code: 200})
+		e.timer(time.Second, 1)
+		if diff := cmp.Diff([]string(nil), e.state(Starting).Errors); diff != "" {
+			t.Fatal(diff)
+		}
+		e.clock.Advance(time.Second)
+	}
+	e.serves(12)
 }
 
 func TestACrashedWorkerThatCannotBeStoppedHoldsNothingUp(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,6 +43,15 @@ func (i *Instance) newOutputs(m *Model) *outputs {
 	}
 }
 
+// Delivers reports whether f has output bindings that Deliver serves.
+func (l *Live) Delivers(f *funcapp.Function) bool {
+	return l.outputs != nil && slices.ContainsFunc(f.Bindings, delivered)
+}
+
+func delivered(b funcapp.Binding) bool {
+	return b.Direction != funcapp.In && !strings.EqualFold(b.Type, "http")
+}
+
 // Deliver hands what a function returned to its output bindings other than http,
 // in the order of the bindings. It returns the first error; those after it got
 // nothing.
@@ -52,7 +62,7 @@ func (l *Live) Deliver(ctx context.Context, inv *worker.Invocation, res *worker.
 	f := inv.Function
 	for n := range f.Bindings {
 		b := &f.Bindings[n]
-		if b.Direction == funcapp.In || strings.EqualFold(b.Type, "http") {
+		if !delivered(*b) {
 			continue
 		}
 		value, data, ok := res.Output(b.Name)

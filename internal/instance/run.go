@@ -78,6 +78,13 @@ func (r *runner) settle(ctx context.Context, out outcome) {
 		r.forget()
 		return
 	}
+	if out.crash != nil && out.crash.Restart() {
+		r.cfg.Log.Info("the worker ended to be started anew")
+		r.drop(Starting)
+		r.again = true
+		r.await(ctx, max(firstBackoff-out.served, 0))
+		return
+	}
 	var pause time.Duration
 	r.crashes, pause, r.retrying = r.crashes.next(r.cfg.Clock.Now(), out.served)
 	if out.crash == nil {

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/worker"
 )
@@ -30,7 +31,7 @@ func (i *Instance) retire(l *Live) {
 }
 
 func (i *Instance) drainAndStop(l *Live) {
-	timer := i.cfg.Clock.NewTimer(i.cfg.StopTimeout)
+	timer := i.cfg.Clock.NewTimer(i.drainTimeout(l.Worker))
 	defer timer.Stop()
 	select {
 	case <-l.drained():
@@ -39,6 +40,14 @@ func (i *Instance) drainAndStop(l *Live) {
 		i.cfg.Log.Warn("stopping a worker with work in progress", "outstanding", l.Outstanding())
 	}
 	i.end(l)
+}
+
+// drainTimeout is the stop timeout, or less if the worker says so.
+func (i *Instance) drainTimeout(wk worker.Worker) time.Duration {
+	if d, ok := wk.(worker.Drainer); ok {
+		return min(d.DrainTimeout(), i.cfg.StopTimeout)
+	}
+	return i.cfg.StopTimeout
 }
 
 func (i *Instance) end(l *Live) {

@@ -70,6 +70,12 @@ type Patient interface {
 	StartTimeout() time.Duration
 }
 
+// Drainer is the optional power of a worker to say how long work in progress may
+// take to end before the worker is stopped; whoever stops it may allow less.
+type Drainer interface {
+	DrainTimeout() time.Duration
+}
+
 // Scripted is the optional power of a worker to name the extensions, with the dot,
 // of files whose change calls for a restart.
 type Scripted interface {
@@ -142,6 +148,11 @@ type Invocation struct {
 	// no bound. Invoke is bounded by its context.
 	Timeout time.Duration
 	Started time.Time
+	// Finished, if not nil, is called by ServeInvocation, at most once, with what a
+	// function returned besides its answer, which may have been sent long before.
+	// It is not called for functions that failed. The context ends with the
+	// invocation's time.
+	Finished func(context.Context, *Result)
 }
 
 // Trace is a W3C trace context.
@@ -210,6 +221,10 @@ type Exit struct {
 // Failed reports whether the exit counts as a crash: anything but 0 and 200
 // (intentional restart; runtime fact sheet §5).
 func (e Exit) Failed() bool { return e.Code != 0 && e.Code != 200 }
+
+// Restart reports whether the process ended to be started anew (runtime fact sheet
+// §5): that is no crash, and does not bring it closer to being given up.
+func (e Exit) Restart() bool { return e.Code == 200 }
 
 // LogLine is one line of worker output or one log a function wrote. The lines of
 // an invocation come before its result.

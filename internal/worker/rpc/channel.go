@@ -32,6 +32,7 @@ type channel struct {
 	arrived  chan struct{} // closed when the stream is there
 	finished chan struct{} // closed when the stream, once there, has ended
 	gone     chan struct{} // closed when the channel takes no more work
+	reaped   chan struct{} // closed when the process has ended and its output was read
 	once     sync.Once
 	err      error        // why; written before gone is closed
 	replaced atomic.Bool  // it is ended on purpose, for another one to take its place
@@ -51,7 +52,7 @@ type channel struct {
 func newChannel(w *Worker) *channel {
 	return &channel{
 		w: w, id: newID(), out: make(chan *wire.StreamingMessage, outgoing), arrived: make(chan struct{}),
-		finished: make(chan struct{}), gone: make(chan struct{}), calls: map[string]*call{}, failures: map[string]error{},
+		finished: make(chan struct{}), gone: make(chan struct{}), reaped: make(chan struct{}), calls: map[string]*call{}, failures: map[string]error{},
 	}
 }
 
@@ -153,9 +154,14 @@ func (c *channel) fail(reason error) {
 
 // send queues a message; it waits while the worker takes none.
 func (c *channel) send(ctx context.Context, m *wire.StreamingMessage) error {
-	select {
-	case <-c.gone: // select chooses at random
+	select { // the one further down chooses at random
+	case <-c.gone:
 		return c.err
+	default:
+	}
+	select { // also when ctx has ended: see isMoot
+	case c.out <- m:
+		return nil
 	default:
 	}
 	select {

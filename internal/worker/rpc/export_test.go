@@ -3,6 +3,9 @@ package rpc
 // Address gives where workers dial.
 func (w *Worker) Address() string { return w.door.address }
 
+// HasDoor reports whether anything listens.
+func (w *Worker) HasDoor() bool { return w.door != nil }
+
 // FirstID gives the id of a process that serves.
 func (w *Worker) FirstID() string {
 	w.mu.Lock()

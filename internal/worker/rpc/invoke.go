@@ -16,7 +16,7 @@ import (
 // being replaced and there is no other, it waits for it. A process in which a
 // function ran out of time is replaced, since it may never come back.
 func (w *Worker) Invoke(ctx context.Context, inv *worker.Invocation) (*worker.Result, error) {
-	if ctx.Err() != nil {
+	if w.isMoot(ctx) {
 		return nil, callError(ctx, ctx.Err())
 	}
 	id, err := w.idOf(inv)
@@ -41,6 +41,13 @@ func (w *Worker) Invoke(ctx context.Context, inv *worker.Invocation) (*worker.Re
 		return nil, err
 	}
 	return resultOf(inv, response)
+}
+
+// isMoot reports whether an invocation is over before it began. One that was
+// cancelled is sent all the same, with the cancel behind it, if the app wants that:
+// it may have to know of each.
+func (w *Worker) isMoot(ctx context.Context) bool {
+	return ctx.Err() != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || !w.cfg.App.Host.SendCanceledInvocations)
 }
 
 func (w *Worker) idOf(inv *worker.Invocation) (string, error) {
@@ -73,7 +80,7 @@ func (c *channel) call(ctx context.Context, inv *worker.Invocation, request *wir
 			return nil, a.err
 		}
 		c.logAll(a.response.GetResult())
-		return a.response, resultError(inv, a.response.GetResult())
+		return a.response, c.resultError(inv, a.response.GetResult())
 	case <-ctx.Done():
 		c.abandon(o)
 		return nil, c.lateError(ctx, inv, ctx.Err())
@@ -99,7 +106,10 @@ func callError(ctx context.Context, err error) error {
 }
 
 // resultError gives the error of a function that failed, with its stack.
-func resultError(inv *worker.Invocation, r *wire.StatusResult) error {
+func (c *channel) resultError(inv *worker.Invocation, r *wire.StatusResult) error {
+	if c.capabilities().userException {
+		r = typed(r)
+	}
 	err := failure(problem.Internal, "function "+inv.Function.Name+" failed", r)
 	if err == nil {
 		return nil

@@ -32,8 +32,10 @@ const (
 // launch starts a process and waits until it has answered the first request.
 func (w *Worker) launch(ctx context.Context) (*channel, error) {
 	c := newChannel(w)
-	w.door.expect(c)
-	defer w.door.forget(c)
+	if w.door != nil {
+		w.door.expect(c)
+		defer w.door.forget(c)
+	}
 	if err := c.spawn(); err != nil {
 		c.fail(err)
 		return nil, err
@@ -70,7 +72,6 @@ func (c *channel) spawn() error {
 			return err
 		}
 		cmd.Files = []*os.File{theirs}
-		cmd.Args = append(cmd.Args, "--latchkey-fd", strconv.Itoa(inherited))
 	}
 	if c.proc, err = child.Start(cmd, c.console); err != nil {
 		if conn != nil {
@@ -115,12 +116,17 @@ func (w *Worker) executable() (string, error) {
 // arguments gives the command line, with both sets of names that workers read.
 func (w *Worker) arguments(id string) []string {
 	r, request := w.cfg.Runtime, newID()
-	port, limit := strconv.Itoa(w.door.port), strconv.Itoa(maxMessage)
+	limit := strconv.Itoa(maxMessage)
 	args := append([]string(nil), r.Arguments...)
 	if r.Path != "" {
 		args = append(args, r.Path)
 	}
 	args = append(args, r.WorkerArguments...)
+	if w.cfg.Runtime.Frames {
+		return append(args, "--functions-worker-id", id, "--functions-request-id", request,
+			"--functions-grpc-max-message-length", limit, "--latchkey-fd", strconv.Itoa(inherited))
+	}
+	port := strconv.Itoa(w.door.port)
 	return append(args,
 		"--host", loopback, "--port", port, "--workerId", id, "--requestId", request, "--grpcMaxMessageLength", limit,
 		"--functions-uri", "http://"+w.door.address+"/", "--functions-worker-id", id,
@@ -181,10 +187,18 @@ func (c *channel) awaitStream(ctx context.Context) error {
 		return c.err
 	case <-ctx.Done():
 		if errors.Is(context.Cause(ctx), errSlow) {
-			return problem.New(problem.Unavailable, fmt.Sprintf("the worker did not connect to %s within %s", c.w.door.address, limit))
+			return problem.New(problem.Unavailable, fmt.Sprintf("the worker did not connect to %s within %s", c.w.meetingPlace(), limit))
 		}
 		return ctx.Err()
 	}
+}
+
+// meetingPlace says where processes are expected.
+func (w *Worker) meetingPlace() string {
+	if w.door == nil {
+		return "the socket it inherited"
+	}
+	return w.door.address
 }
 
 // errSlow is the cause of the end of a context that ran out of time.
@@ -208,6 +222,7 @@ func withTimeout(ctx context.Context, c clock.Clock, d time.Duration) (context.C
 // reap waits for the end of the process, then of its stream, and makes sure that
 // a process whose stream has ended does not stay.
 func (c *channel) reap() {
+	defer close(c.reaped)
 	select {
 	case <-c.proc.Done():
 	case <-c.gone:
@@ -305,7 +320,7 @@ func (c *channel) settle() {
 	t := c.w.cfg.Clock.NewTimer(streamGrace)
 	defer t.Stop()
 	select {
-	case <-c.proc.Done():
+	case <-c.reaped:
 	case <-t.C():
 	}
 }

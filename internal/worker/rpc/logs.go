@@ -9,12 +9,13 @@ import (
 	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
 )
 
-// toolPrefix marks lines for development tools; nobody reads them here.
+// toolPrefix marks lines for development tools; they are shown to those who debug.
 const toolPrefix = "azfuncjsonlog:"
 
 // console takes one line of the process's output.
 func (c *channel) console(from child.Stream, text string) {
-	if strings.HasPrefix(text, toolPrefix) {
+	if line, forTools := strings.CutPrefix(text, toolPrefix); forTools {
+		c.w.cfg.Logs(worker.LogLine{Level: "debug", Message: line, Source: "console", Category: "tooling"})
 		return
 	}
 	c.said.Add(text)

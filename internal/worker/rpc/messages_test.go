@@ -154,6 +154,30 @@ func TestRequestsAreStreamedToWorkersThatTakeThem(t *testing.T) {
 	}
 }
 
+func TestWhatAStreamedFunctionReturnsBesidesIsHandedOut(t *testing.T) {
+	f := newFixture(t, "stream-out")
+	f.script.HTTP = true
+	f.script.Functions[0].Bindings = []string{httpTrigger, httpReturn, `{"type":"queue","name":"out","direction":"out","queueName":"p"}`}
+	w := f.start(t)
+	results := make(chan *worker.Result, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		inv := invocation(w, "stream-out", nil)
+		inv.Request, inv.Finished = r, func(_ context.Context, res *worker.Result) { results <- res }
+		if err := w.ServeInvocation(rw, r, inv); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(s.Close)
+	resp, err := s.Client().Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if value, _, ok := (<-results).Output("out"); !ok || string(value) != `"text"` {
+		t.Errorf("output %s, %v", value, ok)
+	}
+}
+
 func TestAStreamedFunctionThatFailsDoesNotHang(t *testing.T) {
 	_, s, results := streaming(t, "stream-throw", 0)
 	resp, err := s.Client().Get(s.URL)

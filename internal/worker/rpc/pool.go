@@ -63,14 +63,17 @@ func (w *Worker) tend(c *channel) {
 		}
 		exit := c.exit()
 		onPurpose := c.replaced.Load()
-		if !onPurpose {
+		switch {
+		case exit.Restart():
+			w.say("info", "a worker process ended to be started anew")
+		case !onPurpose:
 			w.say("error", "a worker process ended by itself: "+c.err.Error()+"; "+describe(exit))
 		}
 		if !others {
 			w.finish(exit)
 			return
 		}
-		c = w.successor(onPurpose)
+		c = w.successor(onPurpose, exit.Restart())
 	}
 }
 
@@ -81,13 +84,13 @@ func (c *channel) exit() worker.Exit {
 	return e
 }
 
-// successor puts another process in a place, as soon as the policy lets it. It
-// gives nil when the worker has ended. A place is counted from the moment in which
+// successor puts another process in a place, as soon as the policy lets it; wanted
+// says that what ended there did not crash. It gives nil when the worker has ended. A place is counted from the moment in which
 // its next process is started: as long as one may still come, callers wait.
-func (w *Worker) successor(counted bool) *channel {
+func (w *Worker) successor(counted, wanted bool) *channel {
 	for !w.isStopping() {
 		if !counted {
-			if w.pace.wait(w.life, w.cfg.Runtime.Process.Count) != nil {
+			if w.pace.wait(w.life, w.cfg.Runtime.Process.Count, wanted) != nil {
 				break
 			}
 			w.reserve()
@@ -102,7 +105,7 @@ func (w *Worker) successor(counted bool) *channel {
 			w.finish(worker.Exit{Code: -1, LastLogs: []string{err.Error()}})
 			return nil
 		}
-		counted = false
+		counted, wanted = false, false
 	}
 	return nil
 }
@@ -154,7 +157,7 @@ func (w *Worker) grow(n int) {
 			return
 		}
 		w.reserve()
-		c := w.successor(true)
+		c := w.successor(true, false)
 		if c == nil {
 			return
 		}
@@ -221,7 +224,9 @@ func (w *Worker) finish(e worker.Exit) {
 	w.end()
 	w.announce()
 	close(w.exited)
-	go w.door.close()
+	if w.door != nil {
+		go w.door.close()
+	}
 }
 
 // pacer spaces restarts after crashes. They come one at a time.
@@ -236,19 +241,22 @@ type pacer struct {
 }
 
 // wait waits until the next restart may begin. The first is at once; after that
-// they are an interval apart, and the interval grows when there were too many.
-func (p *pacer) wait(ctx context.Context, processes int) error {
-	return clock.Sleep(ctx, p.clock, p.reserve(processes))
+// they are an interval apart, and the interval grows when there were too many
+// crashes. One that is wanted does not count as a crash.
+func (p *pacer) wait(ctx context.Context, processes int, wanted bool) error {
+	return clock.Sleep(ctx, p.clock, p.reserve(processes, wanted))
 }
 
-func (p *pacer) reserve(processes int) time.Duration {
+func (p *pacer) reserve(processes int, wanted bool) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
 	if now.Sub(p.last) > crashWindow {
 		p.count = 0
 	}
-	p.count, p.last = p.count+1, now
+	if !wanted {
+		p.count, p.last = p.count+1, now
+	}
 	start := now
 	if p.next.After(now) {
 		start = p.next

@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
 	"github.com/latchkey/latchkey/internal/worker/hop"
+	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
 	"github.com/latchkey/latchkey/internal/worker/view"
 )
 
@@ -169,7 +170,10 @@ func (w *Worker) relay(ctx context.Context, cancel context.CancelCauseFunc, rw h
 	kept := w.keep(func() {
 		defer end()
 		defer to.c.busy.Add(-1)
-		_, err := to.c.call(beside, inv, request)
+		response, err := to.c.call(beside, inv, request)
+		if err == nil {
+			w.hand(beside, inv, response)
+		}
 		if failed <- err; err != nil {
 			_ = clock.Sleep(ctx, w.cfg.Clock, failGrace)
 			cancel(err)
@@ -191,6 +195,19 @@ func (w *Worker) relay(ctx context.Context, cancel context.CancelCauseFunc, rw h
 		w.replace(to.c, "function "+inv.Function.Name+" did not end in time")
 	}
 	return err
+}
+
+// hand gives away what a function returned besides its answer.
+func (w *Worker) hand(ctx context.Context, inv *worker.Invocation, response *wire.InvocationResponse) {
+	if inv.Finished == nil {
+		return
+	}
+	res, err := resultOf(inv, response)
+	if err != nil {
+		w.cfg.Logs(worker.LogLine{Level: "error", Message: err.Error(), Function: inv.Function.Name, InvocationID: inv.ID, Source: "worker"})
+		return
+	}
+	inv.Finished(ctx, res)
 }
 
 // bounded gives a context with a limit; 0 is none.

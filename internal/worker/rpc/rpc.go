@@ -44,7 +44,7 @@ type Config struct {
 // See [worker.Worker] for the promises.
 type Worker struct {
 	cfg  Config
-	door *door
+	door *door // nil when the processes need none
 
 	functions []funcapp.Function // as the worker described them; nil when it did not
 	indexed   bool
@@ -74,6 +74,7 @@ var (
 	_ worker.HTTPServer = (*Worker)(nil)
 	_ worker.Indexer    = (*Worker)(nil)
 	_ worker.Patient    = (*Worker)(nil)
+	_ worker.Drainer    = (*Worker)(nil)
 	_ worker.Group      = (*Worker)(nil)
 	_ worker.Scripted   = (*Worker)(nil)
 )
@@ -131,7 +132,7 @@ func (w *Worker) keep(f func()) bool {
 	return true
 }
 
-// begin opens the door for workers.
+// begin opens the door for workers, if they are of the kind that dials in.
 func (w *Worker) begin() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -139,6 +140,9 @@ func (w *Worker) begin() error {
 		return problem.New(problem.Unavailable, "a language worker is started only once")
 	}
 	w.started = true
+	if w.cfg.Runtime.Frames {
+		return nil
+	}
 	var err error
 	w.door, err = openDoor(w.cfg.Credential, func(text string) { w.say("warn", text) })
 	if err != nil {
@@ -203,6 +207,9 @@ func (w *Worker) StartTimeout() time.Duration {
 }
 
 func (w *Worker) loadTimeout() time.Duration { return max(time.Minute, w.cfg.App.Host.FunctionTimeout) }
+
+// DrainTimeout gives the worker's processShutdownTimeout.
+func (w *Worker) DrainTimeout() time.Duration { return w.cfg.Runtime.Process.ShutdownTimeout }
 
 // Exited is closed when no process is left and none will be started.
 func (w *Worker) Exited() <-chan struct{} { return w.exited }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -335,6 +336,60 @@ func TestACancelledInvocationIsToldToTheWorker(t *testing.T) {
 	wantKind(t, <-done, problem.Timeout, "cancelled")
 	f.logs.await(t, "cancelled "+inv.ID)
 	invoke(t, w, "echo", "still there")
+}
+
+func TestAnInvocationCancelledBeforeItBeganIsSentIfTheAppWantsThat(t *testing.T) {
+	for _, wanted := range []bool{true, false} {
+		f := newFixture(t, "hang", "echo")
+		f.script.Capabilities = map[string]string{"HandlesInvocationCancelMessage": "1"}
+		f.cfg.App.Host.SendCanceledInvocations = wanted
+		w := f.start(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		inv := invocation(w, "hang", "")
+		_, err := w.Invoke(ctx, inv)
+		wantKind(t, err, problem.Timeout, "cancelled")
+		if wanted {
+			f.logs.await(t, "cancelled "+inv.ID)
+		}
+		invoke(t, w, "echo", "still there")
+		if sent := slices.Contains(f.logs.texts(), "hanging"); sent != wanted {
+			t.Errorf("wanted %v, sent %v", wanted, sent)
+		}
+	}
+}
+
+func TestTheTypeOfAUsersExceptionIsToldIfTheWorkerWantsThat(t *testing.T) {
+	f := newFixture(t, "throw")
+	w := f.start(t)
+	_, err := w.Invoke(limited(t), invocation(w, "throw", ""))
+	wantKind(t, err, problem.Internal, "failed: it threw")
+	f.script.Capabilities = map[string]string{"EnableUserCodeException": "true"}
+	w = f.start(t)
+	_, err = w.Invoke(limited(t), invocation(w, "throw", ""))
+	wantKind(t, err, problem.Internal, "failed: Error: it threw")
+}
+
+func TestLinesForToolsAreDebugOutput(t *testing.T) {
+	f := newFixture(t, "tool")
+	w := f.start(t)
+	invoke(t, w, "tool", "")
+	line := f.logs.await(t, `{"name":"dotnet-worker-startup"}`)
+	if line.Level != "debug" || line.Category != "tooling" || strings.Contains(line.Message, "azfuncjsonlog") {
+		t.Errorf("%+v", line)
+	}
+}
+
+func TestOnlyWorkersThatDialInHaveADoor(t *testing.T) {
+	for _, overFrames := range []bool{false, true} {
+		f := newFixture(t, "echo")
+		f.cfg.Runtime.Frames = overFrames
+		w := f.start(t)
+		invoke(t, w, "echo", "hello")
+		if open := w.HasDoor(); open == overFrames {
+			t.Errorf("over frames %v, open %v", overFrames, open)
+		}
+	}
 }
 
 func TestAFunctionThatNeverEndsCostsItsProcess(t *testing.T) {

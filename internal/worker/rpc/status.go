@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"strings"
+
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
 )
@@ -19,6 +21,17 @@ func failure(kind problem.Kind, what string, r *wire.StatusResult) error {
 		text += ": " + m
 	}
 	return problem.New(kind, text)
+}
+
+// typed gives a result whose exception, if it is of the function's own code, has
+// its type before the message: only some workers tell it apart.
+func typed(r *wire.StatusResult) *wire.StatusResult {
+	e := r.GetException()
+	if !e.GetIsUserException() || e.GetType() == "" || strings.HasPrefix(e.GetMessage(), e.GetType()) {
+		return r
+	}
+	named := &wire.RpcException{Message: e.GetType() + ": " + e.GetMessage(), StackTrace: e.GetStackTrace(), Source: e.GetSource(), Type: e.GetType(), IsUserException: true}
+	return &wire.StatusResult{Status: r.GetStatus(), Result: r.GetResult(), Exception: named, Logs: r.GetLogs()}
 }
 
 // exceptionText gives an exception with its stack for logs; "" for none.

@@ -111,13 +111,13 @@ func (w *program) invoke(id string, r *wire.InvocationRequest) {
 		return
 	}
 	response := &wire.InvocationResponse{InvocationId: r.GetInvocationId(), Result: w.result(AtInvoke)}
-	if w.function(name, r, response) {
+	if w.function(id, name, r, response) {
 		w.say(&wire.StreamingMessage{RequestId: id, Content: &wire.StreamingMessage_InvocationResponse{InvocationResponse: response}})
 	}
 }
 
 // function does what the name of a function says. It reports whether to answer.
-func (w *program) function(name string, r *wire.InvocationRequest, out *wire.InvocationResponse) bool {
+func (w *program) function(id, name string, r *wire.InvocationRequest, out *wire.InvocationResponse) bool {
 	var input *wire.TypedData
 	if data := r.GetInputData(); len(data) > 0 {
 		input = data[0].GetData()
@@ -128,6 +128,9 @@ func (w *program) function(name string, r *wire.InvocationRequest, out *wire.Inv
 	case "outputs":
 		out.OutputData = []*wire.ParameterBinding{named("out", text1("text")), named("bin", &wire.TypedData{Data: &wire.TypedData_Bytes{Bytes: []byte{1, 2}}}), named("unknown", text1("lost"))}
 		out.ReturnValue = &wire.TypedData{Data: &wire.TypedData_Json{Json: `{"other": [1], "out": "not this", "strange": 1}`}}
+	case "stream-out":
+		w.admit(r.GetInvocationId(), true)
+		out.OutputData = []*wire.ParameterBinding{named("out", text1("text"))}
 	case "stream", "stream-throw":
 		w.admit(r.GetInvocationId(), name == "stream")
 		if name == "stream-throw" {
@@ -163,12 +166,27 @@ func (w *program) function(name string, r *wire.InvocationRequest, out *wire.Inv
 		for _, m := range []*wire.InvocationResponse{other, out} {
 			w.say(&wire.StreamingMessage{Content: &wire.StreamingMessage_InvocationResponse{InvocationResponse: m}})
 		}
+	case "tool":
+		fmt.Println(`azfuncjsonlog:{"name":"dotnet-worker-startup"}`)
+	case "exit":
+		code, _ := strconv.Atoi(input.GetString_())
+		os.Exit(code)
+	case "slow":
+		go w.late(id, input, out)
+		return false
 	case "pid":
 		out.ReturnValue = text1(strconv.Itoa(os.Getpid()))
 	default:
 		out.ReturnValue = input
 	}
 	return true
+}
+
+// late answers after as many milliseconds as the input says.
+func (w *program) late(id string, input *wire.TypedData, out *wire.InvocationResponse) {
+	n, _ := strconv.Atoi(input.GetString_())
+	time.Sleep(time.Duration(n) * time.Millisecond)
+	w.say(&wire.StreamingMessage{RequestId: id, Content: &wire.StreamingMessage_InvocationResponse{InvocationResponse: out}})
 }
 
 func named(name string, v *wire.TypedData) *wire.ParameterBinding {

@@ -66,6 +66,9 @@ type Script struct {
 //	half    closes the stream
 //	double  answers twice, and once for an id that is nobody's
 //	pid     returns the process id
+//	tool    writes a line for development tools
+//	exit    ends the process with the code that its input says
+//	slow    returns after as many milliseconds as its input says
 type Function struct {
 	Name     string
 	Bindings []string // JSON text
