@@ -90,6 +90,16 @@ func (p *Provider) hostTarget(section keyring.Section, typ string) func(*arm.Cal
 	}
 }
 
+// ring gives the app that a call is about, and its keys.
+func (p *Provider) ring(c *arm.Call) (App, *keyring.Ring, error) {
+	app, err := p.app(c)
+	if err != nil {
+		return app, nil, err
+	}
+	ring, err := p.cfg.Rings.Ring(c.Context(), app.Name)
+	return app, ring, err
+}
+
 // ofMaster reports whether a name is that of the master key or of a former one.
 func ofMaster(name string) bool {
 	base, _, former := accesskey.ParseRetiredName(name)
@@ -227,11 +237,7 @@ func (p pairs) MarshalJSON() ([]byte, error) {
 }
 
 func (p *Provider) listHost(c *arm.Call) (arm.Reply, error) {
-	app, err := p.app(c)
-	if err != nil {
-		return arm.Reply{}, err
-	}
-	ring, err := p.cfg.Rings.Ring(c.Context(), app.Name)
+	_, ring, err := p.ring(c)
 	if err != nil {
 		return arm.Reply{}, err
 	}
