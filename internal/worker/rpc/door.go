@@ -40,6 +40,7 @@ type door struct {
 	port    int
 	user    *uint32 // who may connect; nil when that cannot be asked
 	warn    func(string)
+	others  sync.Once // says that other users tried
 	served  sync.WaitGroup
 
 	mu       sync.Mutex
@@ -121,10 +122,6 @@ func (d *door) EventStream(stream wire.FunctionRpc_EventStreamServer) error {
 		d.warn("a stream that does not begin with StartStream was refused")
 		return status.Error(codes.FailedPrecondition, "the first message must be StartStream")
 	}
-	if !d.knownUser(stream.Context()) {
-		d.warn("a stream of another user's process was refused")
-		return status.Error(codes.PermissionDenied, "not a worker of this host")
-	}
 	c := d.claim(start.GetWorkerId())
 	if c == nil {
 		d.warn("a stream with the id of no process of ours was refused")
@@ -155,15 +152,18 @@ type guardedListener struct {
 	door *door
 }
 
-// Accept gives the next connection. While there are too many strangers, further
-// ones are closed at once.
+// Accept gives the next connection. Those of other users are closed at once: they
+// would take the places of strangers, and could keep workers from starting. While
+// there are too many strangers, further ones are closed too.
 func (l *guardedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		if g := l.door.guard(conn); g != nil {
+		if !l.door.knownUser(conn) {
+			l.door.others.Do(func() { l.door.warn("connections of other users' processes are refused") })
+		} else if g := l.door.guard(conn); g != nil {
 			return g, nil
 		}
 		_ = conn.Close()

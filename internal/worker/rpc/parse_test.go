@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -11,20 +10,6 @@ import (
 	"github.com/latchkey/latchkey/internal/worker"
 	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
 )
-
-func TestASocketsUserIsFound(t *testing.T) {
-	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   100        0 1 1 0 100 0 0 10 0
-   1: 0100007F:A0B1 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1007        0 2 1 0 20 4 30 10 -1
-   2: garbage
-`
-	if uid, ok := readUser(strings.NewReader(table), 0xa0b1, 0x1f90); !ok || uid != 1007 {
-		t.Errorf("user %d, %v", uid, ok)
-	}
-	if _, ok := readUser(strings.NewReader(table), 0xa0b1, 80); ok {
-		t.Error("found a socket that is not there")
-	}
-}
 
 func FuzzTraceParent(f *testing.F) {
 	f.Add("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

@@ -2,14 +2,14 @@ package rpc
 
 import (
 	"bufio"
-	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
-
-	"google.golang.org/grpc/peer"
 
 	"github.com/latchkey/latchkey/internal/worker/child"
 )
@@ -34,24 +34,37 @@ func userOf(as *child.Credential) *uint32 {
 }
 
 // knownUser reports whether the other side of a connection is the user it must be.
-func (d *door) knownUser(ctx context.Context) bool {
-	p, ok := peer.FromContext(ctx)
-	if d.user == nil || !ok {
-		return d.user == nil
+func (d *door) knownUser(conn net.Conn) bool {
+	if d.user == nil {
+		return true
 	}
-	addr, ok := p.Addr.(*net.TCPAddr)
-	if !ok {
+	theirs, ok := addressOf(conn.RemoteAddr())
+	ours, also := addressOf(conn.LocalAddr())
+	if !ok || !also {
 		return false
 	}
 	for _, table := range socketTables {
-		if uid, found := socketUser(table, addr.Port, d.port); found {
+		if uid, found := socketUser(table, theirs, ours); found {
 			return uid == *d.user
 		}
 	}
 	return false
 }
 
-func socketUser(table string, local, remote int) (uint32, bool) {
+func addressOf(a net.Addr) (netip.AddrPort, bool) {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	return plain(tcp.AddrPort()), true
+}
+
+// plain gives an IPv4 address that is written as one of IPv6 as what it is.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+func socketUser(table string, local, remote netip.AddrPort) (uint32, bool) {
 	f, err := os.Open(table)
 	if err != nil {
 		return 0, false
@@ -60,13 +73,18 @@ func socketUser(table string, local, remote int) (uint32, bool) {
 	return readUser(f, local, remote)
 }
 
-// readUser finds the socket between two ports in a table and gives its user.
-func readUser(r io.Reader, local, remote int) (uint32, bool) {
-	const localColumn, remoteColumn, user = 1, 2, 7
+// readUser finds the established connection between two addresses in a table and
+// gives the user of its local side. Ports are not enough: connections from several
+// addresses of this machine can have the same. One that its process has closed
+// belongs to nobody, and stands there as root's.
+func readUser(r io.Reader, local, remote netip.AddrPort) (uint32, bool) {
+	const localColumn, remoteColumn, stateColumn, user = 1, 2, 3, 7
+	const established = "01"
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		columns := strings.Fields(lines.Text())
-		if len(columns) <= user || port(columns[localColumn]) != local || port(columns[remoteColumn]) != remote {
+		if len(columns) <= user || columns[stateColumn] != established ||
+			!isAddress(columns[localColumn], local) || !isAddress(columns[remoteColumn], remote) {
 			continue
 		}
 		uid, err := strconv.ParseUint(columns[user], 10, 32)
@@ -75,12 +93,20 @@ func readUser(r io.Reader, local, remote int) (uint32, bool) {
 	return 0, false
 }
 
-// port reads the port of a table's address; -1 when there is none.
-func port(address string) int {
-	_, text, _ := strings.Cut(address, ":")
-	n, err := strconv.ParseUint(text, 16, 16)
-	if err != nil {
-		return -1
+// isAddress reports whether a table's text, such as 0100007F:1F90, is an address.
+func isAddress(text string, want netip.AddrPort) bool {
+	host, port, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil || uint16(n) != want.Port() {
+		return false
 	}
-	return int(n)
+	words, err := hex.DecodeString(host)
+	if err != nil || len(words)%4 != 0 {
+		return false
+	}
+	for i := 0; i < len(words); i += 4 { // each is a number of this machine's order
+		binary.NativeEndian.PutUint32(words[i:], binary.BigEndian.Uint32(words[i:]))
+	}
+	ip, ok := netip.AddrFromSlice(words)
+	return ok && ip.Unmap() == want.Addr()
 }
