@@ -114,7 +114,7 @@ func TestAWorkerThatCannotBeUsedSaysWhy(t *testing.T) {
 		{"unsupported architecture", description(`"supportedArchitectures": ["Arm64"], "defaultWorkerPath": "{architecture}/x"`), nil, "architecture X64"},
 		{"too many processes", simple + "}", map[string]string{config.CountSetting: "11"}, "11 worker processes are asked for, the worker allows 10"},
 		{"bad process count", simple + "}", map[string]string{config.CountSetting: "many"}, config.CountSetting + " must be a whole number"},
-		{"zero processes", simple + `, "processOptions": {"processCount": 0}}`, nil, "must be 1 or more"},
+		{"zero processes", simple + `, "processOptions": {"processCount": 0}}`, nil, "processCount must be 1 or more"},
 		{"bad condition", simple + `, "profiles": [{"profileName": "p", "conditions": [{"conditionType": "moon"}]}]}`, nil, "conditionType"},
 		{"bad expression", simple + `, "profiles": [{"profileName": "p", "conditions": [{"conditionType": "environment", "conditionExpression": "("}]}]}`, nil, "conditionExpression"},
 	}

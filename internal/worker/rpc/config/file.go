@@ -3,10 +3,13 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
@@ -16,6 +19,9 @@ import (
 const (
 	fileName    = "worker.config.json"
 	maxFileSize = 1 << 20
+	// maxProcesses is the highest limit a file may set itself: each process costs
+	// the host descriptors and memory that it shares with other apps.
+	maxProcesses = 256
 )
 
 // document is worker.config.json; member names ignore case.
@@ -94,14 +100,7 @@ func (s *span) UnmarshalJSON(data []byte) error {
 // readFile reads the file of one worker directory. The error names the file.
 func readFile(dir string) (*document, error) {
 	path := filepath.Join(dir, fileName)
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxFileSize {
-		err = fmt.Errorf("it is larger than %d bytes", maxFileSize)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
+	data, err := readLimited(path)
 	if err != nil {
 		return nil, problem.Wrap(problem.Invalid, path+" cannot be read", err)
 	}
@@ -110,6 +109,24 @@ func readFile(dir string) (*document, error) {
 		return nil, problem.Wrap(problem.Invalid, path+" cannot be understood", err)
 	}
 	return doc, nil
+}
+
+// readLimited reads a file whose place an app's settings may name: a pipe would
+// never end, and a device may have no end.
+func readLimited(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err == nil && len(data) > maxFileSize {
+		err = fmt.Errorf("it is larger than %d bytes", maxFileSize)
+	}
+	return data, err
 }
 
 // parse reads the text of a file. Byte order marks are dropped.
@@ -168,8 +185,8 @@ func (o *processOptions) process() (Process, error) {
 			*d.to = time.Duration(*d.from)
 		}
 	}
-	if p.Count < 1 || p.MaxCount < 1 {
-		return p, problem.New(problem.Invalid, "processOptions: processCount and maxProcessCount must be 1 or more")
+	if p.Count < 1 || p.MaxCount < 1 || p.MaxCount > maxProcesses {
+		return p, problem.New(problem.Invalid, fmt.Sprintf("processOptions: processCount must be 1 or more, and maxProcessCount 1 to %d", maxProcesses))
 	}
 	return p, nil
 }
