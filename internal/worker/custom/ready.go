@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/child"
 )
 
 const pollInterval = 25 * time.Millisecond
@@ -32,7 +33,7 @@ func (w *Worker) awaitReady(ctx context.Context) error {
 	cancel(nil)
 	<-watched
 	if err == nil {
-		return checkListener(w.port, w.cfg.Credential)
+		return child.CheckListener(w.port, w.cfg.Credential)
 	}
 	return w.startFailure(err)
 }

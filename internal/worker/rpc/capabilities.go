@@ -59,7 +59,7 @@ func (c *channel) setCapabilities(caps capabilities) error {
 	var p *proxy
 	if caps.httpURI != "" {
 		var err error
-		if p, err = newProxy(caps.httpURI); err != nil {
+		if p, err = newProxy(caps.httpURI, c.w.cfg.Credential); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/child"
 	"github.com/latchkey/latchkey/internal/worker/hop"
 	"github.com/latchkey/latchkey/internal/worker/rpc/wire"
 	"github.com/latchkey/latchkey/internal/worker/view"
@@ -35,21 +37,24 @@ const (
 // proxy relays requests to one process.
 type proxy struct {
 	candidates []string // addresses the worker may listen at
+	port       int
+	as         *child.Credential // the user who must listen there; nil is not asked
 
 	mu     sync.Mutex
 	client *hop.Client // nil until one of them has answered
 }
 
-func newProxy(uri string) (*proxy, error) {
+func newProxy(uri string, as *child.Credential) (*proxy, error) {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "http" || u.Port() == "" {
+	if err != nil || u.Scheme != "http" || !isPort(u.Port()) {
 		return nil, problem.New(problem.Unavailable, "the worker's HttpUri is not an http address with a port")
 	}
 	hosts := []string{u.Hostname()}
 	if strings.EqualFold(u.Hostname(), "localhost") {
 		hosts = []string{loopback, "::1"}
 	}
-	p := &proxy{}
+	p := &proxy{as: as}
+	p.port, _ = strconv.Atoi(u.Port())
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip == nil || !ip.IsLoopback() {
 			return nil, problem.New(problem.Unavailable, "the worker's HttpUri is not on this machine")
@@ -57,6 +62,11 @@ func newProxy(uri string) (*proxy, error) {
 		p.candidates = append(p.candidates, net.JoinHostPort(h, u.Port()))
 	}
 	return p, nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 func (p *proxy) close() {
@@ -94,7 +104,8 @@ func (p *proxy) dial(ctx context.Context) (addr string, err error) {
 	for _, addr = range p.candidates {
 		var conn net.Conn
 		if conn, err = d.DialContext(ctx, "tcp", addr); err == nil {
-			return addr, conn.Close()
+			_ = conn.Close()
+			return addr, child.CheckListener(p.port, p.as)
 		}
 	}
 	return "", err

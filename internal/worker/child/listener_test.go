@@ -1,4 +1,4 @@
-package custom
+package child
 
 import (
 	"net"
@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/problem"
-	"github.com/latchkey/latchkey/internal/worker/child"
 )
 
 func TestListenersOfAPort(t *testing.T) {
@@ -35,17 +34,17 @@ func TestAPortThatAnotherUserTookIsNotTheHandlers(t *testing.T) {
 		t.Fatal(err)
 	}
 	port, me := l.Addr().(*net.TCPAddr).Port, uint32(os.Getuid())
-	if err := checkListener(port, &child.Credential{UID: me, GID: me}); err != nil {
+	if err := CheckListener(port, &Credential{UID: me, GID: me}); err != nil {
 		t.Errorf("our own: %v", err)
 	}
-	if err := checkListener(port, &child.Credential{UID: me + 1, GID: me + 1}); problem.KindOf(err) != problem.Unavailable || err == nil {
+	if err := CheckListener(port, &Credential{UID: me + 1, GID: me + 1}); problem.KindOf(err) != problem.Unavailable || err == nil {
 		t.Errorf("another user's: %v", err)
 	}
-	if err := checkListener(port, nil); err != nil {
+	if err := CheckListener(port, nil); err != nil {
 		t.Errorf("without users of their own: %v", err)
 	}
 	_ = l.Close()
-	if err := checkListener(port, &child.Credential{UID: me, GID: me}); problem.KindOf(err) != problem.Unavailable || err == nil {
+	if err := CheckListener(port, &Credential{UID: me, GID: me}); problem.KindOf(err) != problem.Unavailable || err == nil {
 		t.Errorf("nobody's: %v", err)
 	}
 }

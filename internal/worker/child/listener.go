@@ -1,4 +1,4 @@
-package custom
+package child
 
 import (
 	"bufio"
@@ -9,16 +9,18 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/problem"
-	"github.com/latchkey/latchkey/internal/worker/child"
 )
 
 // socketTables list the sockets of this network namespace.
 var socketTables = [...]string{"/proc/self/net/tcp", "/proc/self/net/tcp6"}
 
-// checkListener makes sure that what answers at port is the handler: between the
-// choice of a port and the handler's listening, another app could have taken it,
-// and would get this one's requests.
-func checkListener(port int, as *child.Credential) error {
+// CheckListener makes sure that it is the user of a worker who listens at a port:
+// between the choice of a port and the worker's listening another app could have
+// taken it, and would get this one's requests; and a worker could name the port
+// of another app, to have requests sent there in our name. It returns
+// problem.Unavailable if somebody else listens there, or nobody. Workers that run
+// as our own user, for which as is nil, are not told apart.
+func CheckListener(port int, as *Credential) error {
 	if as == nil {
 		return nil
 	}
@@ -26,17 +28,17 @@ func checkListener(port int, as *child.Credential) error {
 	for i, table := range socketTables {
 		users, err := listeners(table, port)
 		if err != nil && (i == 0 || !os.IsNotExist(err)) { // a machine may be without IPv6
-			return problem.Wrap(problem.Unavailable, "who listens at the handler's port cannot be found out", err)
+			return problem.Wrap(problem.Unavailable, "who listens at the worker's port cannot be found out", err)
 		}
 		for _, uid := range users {
 			if found = true; uid != as.UID {
-				return problem.New(problem.Unavailable, fmt.Sprintf("user %d listens at port %d, which was chosen for the handler, who is user %d", uid, port, as.UID)).
-					WithNext("another program took the port; it is tried again with another one")
+				return problem.New(problem.Unavailable, fmt.Sprintf("user %d listens at port %d, the worker's is user %d", uid, port, as.UID)).
+					WithNext("the port is another program's; a worker must listen at one of its own")
 			}
 		}
 	}
 	if !found {
-		return problem.New(problem.Unavailable, fmt.Sprintf("what answered at the handler's port %d listens no more", port))
+		return problem.New(problem.Unavailable, fmt.Sprintf("what answered at the worker's port %d listens no more", port))
 	}
 	return nil
 }
