@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -68,7 +69,7 @@ func connect(cfg Config) (*connection, error) {
 	case cfg.ConnectionString != "":
 		c.client, err = connectString(cfg, c.options)
 	default:
-		c.client, err = container.NewClient(strings.TrimRight(cfg.ServiceURL, "/")+"/"+cfg.Container, tokens{cfg.Credential}, c.options)
+		c.client, err = container.NewClient(strings.TrimRight(cfg.ServiceURL, "/")+"/"+cfg.Container, cloudfault.Marked(cfg.Credential), c.options)
 	}
 	if err != nil {
 		return nil, problem.New(problem.Invalid, "the key container's address cannot be used").

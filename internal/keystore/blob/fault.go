@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -37,7 +37,7 @@ func (c *connection) try(ctx context.Context, do func(context.Context, *containe
 		}
 		unsure = unsure || !throttled(err)
 		wait := c.cfg.Retry<<n/2 + rand.N(c.cfg.Retry<<n)
-		if asked := retryAfter(err, c.cfg.Clock.Now()); asked > 0 {
+		if asked := cloudfault.RetryAfter(err, c.cfg.Clock.Now()); asked > 0 {
 			wait = asked
 		}
 		if n+1 == maxTries || wait > maxWait {
@@ -63,46 +63,18 @@ func (c *connection) once(ctx context.Context, do func(context.Context, *contain
 
 // passing reports whether trying again may help.
 func passing(err error) bool {
-	var answer *azcore.ResponseError
-	switch {
-	case err == nil, errors.Is(err, keystore.ErrUndecryptable), errors.Is(err, errNoService), errors.Is(err, problem.Denied):
-		return false
-	case !errors.As(err, &answer):
-		return true
+	for _, final := range []error{keystore.ErrUndecryptable, errNoService, problem.Denied} {
+		if errors.Is(err, final) {
+			return false
+		}
 	}
-	switch answer.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return cloudfault.Passing(err)
 }
 
 // throttled reports whether the service said that it did nothing.
 func throttled(err error) bool {
 	var answer *azcore.ResponseError
 	return errors.As(err, &answer) && (answer.StatusCode == http.StatusTooManyRequests || bloberror.HasCode(err, bloberror.ServerBusy))
-}
-
-// retryAfter gives the wait the service asks for, 0 for none.
-func retryAfter(err error, now time.Time) time.Duration {
-	var answer *azcore.ResponseError
-	if !errors.As(err, &answer) || answer.RawResponse == nil {
-		return 0
-	}
-	h := answer.RawResponse.Header
-	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
-		if n, err := strconv.ParseUint(h.Get(name), 10, 31); err == nil {
-			return time.Duration(n) * time.Millisecond
-		}
-	}
-	if n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
 }
 
 // absent reports whether the service said that there is no such blob. With a
@@ -148,9 +120,9 @@ func (c *connection) fault(ctx context.Context, a action, name string, err error
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if errors.Is(err, problem.Denied) { // the credential's own word: there is no such identity
-		return problem.Wrap(problem.Denied, what+" cannot "+a.verb, safe(err)).WithNext(problem.NextOf(err))
+		return problem.Wrap(problem.Denied, what+" cannot "+a.verb, cloudfault.Cause(err)).WithNext(problem.NextOf(err))
 	}
-	return problem.Wrap(keystore.ErrUnavailable, what+" cannot "+a.verb, safe(err)).
+	return problem.Wrap(keystore.ErrUnavailable, what+" cannot "+a.verb, cloudfault.Cause(err)).
 		WithNext("see whether the storage account can be reached from here; keys that were read before stay in force")
 }
 
@@ -236,41 +208,4 @@ func (c *connection) permission(a action) string {
 		return "see the account's network rules, and whether it allows access by account key"
 	}
 	return "give the identity of " + StorageSetting + " the role Storage Blob Data Contributor (it lacks " + a.right + "), and see the account's network rules"
-}
-
-// tokens marks the errors of a credential, whose texts may be long.
-type tokens struct{ azcore.TokenCredential }
-
-type tokenError struct{ err error }
-
-func (t tokens) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	got, err := t.TokenCredential.GetToken(ctx, o)
-	if err != nil {
-		return got, tokenError{err}
-	}
-	return got, nil
-}
-
-func (e tokenError) Error() string {
-	first, _, _ := strings.Cut(e.err.Error(), "\n")
-	return "no token: " + first[:min(len(first), 200)]
-}
-
-func (e tokenError) Unwrap() error { return e.err }
-
-// safe gives the part of a transport's error that cannot hold a signature: not
-// the URL.
-func safe(err error) error {
-	var token tokenError
-	if errors.As(err, &token) {
-		return errors.New(token.Error())
-	}
-	var withURL *url.Error
-	for errors.As(err, &withURL) {
-		err = withURL.Err
-	}
-	if strings.Contains(err.Error(), "sig=") {
-		return errors.New("the request failed")
-	}
-	return err
 }

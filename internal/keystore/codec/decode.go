@@ -196,7 +196,7 @@ func (r *reader) list(raw json.RawMessage, list string) ([]accesskey.Key, error)
 		}
 		if seen[itemName(item)] {
 			r.own = r.own || ownForm(item)
-			r.ignore(r.label(list, nameOf(item))+" after one of that name")
+			r.ignore(r.label(list, nameOf(item)) + " after one of that name")
 			continue
 		}
 		k, ok, err := r.key(item, list)
@@ -208,7 +208,7 @@ func (r *reader) list(raw json.RawMessage, list string) ([]accesskey.Key, error)
 			keys = append(keys, k)
 			continue
 		}
-		r.ignore(r.label(list, k.Name)+" without a value")
+		r.ignore(r.label(list, k.Name) + " without a value")
 	}
 	return keys, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -53,7 +54,7 @@ type connection struct {
 }
 
 func connect(cfg Config) (*connection, error) {
-	client, err := azsecrets.NewClient(cfg.URI, tokens{cfg.Credential}, &azsecrets.ClientOptions{ClientOptions: azcore.ClientOptions{
+	client, err := azsecrets.NewClient(cfg.URI, cloudfault.Marked(cfg.Credential), &azsecrets.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{Transport: transport(cfg.Transport), CheckRedirect: stay},
 		Retry:     policy.RetryOptions{MaxRetries: -1},
 		Telemetry: policy.TelemetryOptions{Disabled: true},

@@ -7,17 +7,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -49,7 +46,7 @@ func (c *connection) again(ctx context.Context, do func() error) error {
 			return err
 		}
 		wait := c.cfg.Retry<<n/2 + rand.N(c.cfg.Retry<<n)
-		if asked := retryAfter(err, c.cfg.Clock.Now()); asked > 0 {
+		if asked := cloudfault.RetryAfter(err, c.cfg.Clock.Now()); asked > 0 {
 			wait = asked
 		}
 		if n+1 == maxTries || wait > maxWait || clock.Sleep(ctx, c.cfg.Clock, wait) != nil {
@@ -73,40 +70,7 @@ func (c *connection) once(ctx context.Context, do func(context.Context) error) e
 
 // passing reports whether trying again may help.
 func passing(err error) bool {
-	var answer *azcore.ResponseError
-	switch {
-	case err == nil, errors.Is(err, errEndless), errors.Is(err, problem.Denied):
-		return false
-	case !errors.As(err, &answer):
-		return true
-	}
-	switch answer.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
-// retryAfter gives the wait the vault asks for, 0 for none.
-func retryAfter(err error, now time.Time) time.Duration {
-	var answer *azcore.ResponseError
-	if !errors.As(err, &answer) || answer.RawResponse == nil {
-		return 0
-	}
-	h := answer.RawResponse.Header
-	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
-		if n, err := strconv.ParseUint(h.Get(name), 10, 31); err == nil {
-			return time.Duration(n) * time.Millisecond
-		}
-	}
-	if n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
+	return !errors.Is(err, errEndless) && !errors.Is(err, problem.Denied) && cloudfault.Passing(err)
 }
 
 // action is what was tried, with the permission it takes.
@@ -142,9 +106,9 @@ func (c *connection) fault(ctx context.Context, a action, name string, err error
 		return answered(a, what, answer)
 	}
 	if errors.Is(err, problem.Denied) { // the credential's own word: there is no such identity
-		return problem.Wrap(problem.Denied, what+" cannot "+a.verb, safe(err)).WithNext(problem.NextOf(err))
+		return problem.Wrap(problem.Denied, what+" cannot "+a.verb, cloudfault.Cause(err)).WithNext(problem.NextOf(err))
 	}
-	return problem.Wrap(keystore.ErrUnavailable, what+" cannot "+a.verb, safe(err)).
+	return problem.Wrap(keystore.ErrUnavailable, what+" cannot "+a.verb, cloudfault.Cause(err)).
 		WithNext("see whether the vault can be reached from here, and whether its name is right; keys that were read before stay in force")
 }
 
@@ -222,38 +186,4 @@ func innermost(answer *azcore.ResponseError) string {
 		}
 	}
 	return code[:min(len(code), 100)]
-}
-
-// tokens marks the errors of a credential, whose texts may be long.
-type tokens struct{ azcore.TokenCredential }
-
-type tokenError struct{ err error }
-
-func (t tokens) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	got, err := t.TokenCredential.GetToken(ctx, o)
-	if err != nil {
-		return got, tokenError{err}
-	}
-	return got, nil
-}
-
-func (e tokenError) Error() string {
-	first, _, _ := strings.Cut(e.err.Error(), "\n")
-	return "no token: " + first[:min(len(first), 200)]
-}
-
-func (e tokenError) Unwrap() error { return e.err }
-
-// safe gives a transport's error without the URL, and a credential's cut short.
-func safe(err error) error {
-	var token tokenError
-	if errors.As(err, &token) {
-		return errors.New(token.Error())
-	}
-	var withURL *url.Error
-	for errors.As(err, &withURL) {
-		err = withURL.Err
-	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	return errors.New(text[:min(len(text), 300)])
 }
