@@ -63,8 +63,7 @@ func (a *assignment) edit(set *accesskey.Set, _ bool) error {
 // again gives the key the value it has: only the way in which that is kept may
 // change, from the value to a verifier of it.
 func (a *assignment) again(set *accesskey.Set, old accesskey.Key, meta accesskey.Meta, metaErr error) error {
-	hash := a.ring.hashed(a.sec, old) && !accesskey.LooksLikeVerifier(old.Value)
-	if !hash || metaErr != nil || len(a.value) < accesskey.MinHashedLen {
+	if metaErr != nil || !a.ring.toHash(a.sec, old, a.value) {
 		a.key, a.created = a.sec.set(set, a.name, old.Value)
 		return nil
 	}
@@ -74,6 +73,12 @@ func (a *assignment) again(set *accesskey.Set, old accesskey.Key, meta accesskey
 	}
 	a.key, a.created = a.sec.put(set, a.ring.valued(*set, a.sec, withName(old, a.name), meta, a.value, made))
 	return nil
+}
+
+// toHash reports whether a verifier takes the place of a key's value when that value
+// is given to it again.
+func (r *Ring) toHash(sec Section, old accesskey.Key, value string) bool {
+	return r.hashed(sec, old) && !accesskey.LooksLikeVerifier(old.Value) && len(value) >= accesskey.MinHashedLen
 }
 
 func withName(k accesskey.Key, name string) accesskey.Key {

@@ -145,13 +145,16 @@ func (d *declaring) one(set *accesskey.Set, want Declared, existed bool) (Declar
 		return DeclaredKey{}, err
 	}
 	done := DeclaredKey{}
-	if value != "" && !(exists && holds(old, value)) {
+	same := exists && holds(old, value)
+	if value != "" && (!same || want.Told && d.ring.toHash(sec, old, value)) {
 		a := assignment{ring: d.ring, sec: sec, name: want.Name, value: value}
 		if err := a.edit(set, existed); err != nil {
 			return DeclaredKey{}, err
 		}
-		done.Outcome, done.Replaced, done.value = Updated, exists && existed, value
-		d.record(sec, set, want)
+		done.Outcome, done.Replaced, done.value = Updated, exists && existed && !same, value
+		if !same {
+			d.record(sec, set, want)
+		}
 	}
 	changed, err := d.restrict(sec, set, want)
 	switch {

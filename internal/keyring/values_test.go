@@ -64,6 +64,42 @@ func TestValuesKeptBeforeStayUntilTheyArePutAgain(t *testing.T) {
 	}
 }
 
+// TestAValueThatIsPutAgainIsHashed: by whoever hands it on, and not by a
+// configuration that has named it all along.
+func TestAValueThatIsPutAgainIsHashed(t *testing.T) {
+	store := memory.New()
+	open := func(hashOnly bool) *keyring.Ring {
+		t.Helper()
+		r, err := keyring.New(keyring.Config{Store: store, HashOnly: hashOnly})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Close)
+		return r
+	}
+	before, _, err := open(false).Renew(t.Context(), keyring.HostKeys(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := open(true)
+	want := keyring.Declared{Name: "k", Value: before.Value}
+	if k, _, err := r.Put(t.Context(), keyring.HostKeys(), want); err != nil || k.HashOnly {
+		t.Fatalf("a configuration changes how a value is kept: %v, %v", k, err)
+	}
+	want.Told, want.Record = true, true
+	for range 2 {
+		if _, created, err := r.Put(t.Context(), keyring.HostKeys(), want); err != nil || created {
+			t.Fatalf("created %v, %v", created, err)
+		}
+		if k, err := r.Get(t.Context(), keyring.HostKeys(), "k"); err != nil || !k.HashOnly || k.Value != accesskey.Mask(before.Value) {
+			t.Errorf("put again: %v, %v", k, err)
+		}
+	}
+	if d := r.Match(before.Value, nil); d.Kind != accesskey.Host || d.Name != "k" {
+		t.Errorf("the value no longer works: %+v", d)
+	}
+}
+
 func TestKeysWhoseNextValueNobodyWouldLearnAreNotRotatedByThemselves(t *testing.T) {
 	store := memory.New()
 	c := clock.NewManual(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC))
