@@ -222,7 +222,7 @@ func (l *logs) await(t *testing.T, text string) worker.LogLine {
 }
 
 // until waits until cond holds.
-func until(t *testing.T, what string, cond func() bool) {
+func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -172,6 +172,7 @@ func TestWhatAStreamedFunctionReturnsBesidesIsHandedOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, _ = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	if value, _, ok := (<-results).Output("out"); !ok || string(value) != `"text"` {
 		t.Errorf("output %s, %v", value, ok)

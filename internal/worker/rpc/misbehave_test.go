@@ -165,7 +165,7 @@ func TestACrashLeavesTheOtherProcessesServing(t *testing.T) {
 }
 
 // served gives the ids of the processes that answer now.
-func served(t *testing.T, w *rpc.Worker) map[string]bool {
+func served(t testing.TB, w *rpc.Worker) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	for range 8 {

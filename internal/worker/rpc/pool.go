@@ -198,16 +198,22 @@ func (w *Worker) pick(ctx context.Context) (*channel, error) {
 	}
 }
 
+// leastBusy gives the process with the fewest invocations in progress, and among
+// those the one whose turn it is; nil when none is left.
+func leastBusy(live []*channel, turn int) (c *channel) {
+	for i := range live {
+		if l := live[(turn+i)%len(live)]; !l.isGone() && (c == nil || l.busy.Load() < c.busy.Load()) {
+			c = l
+		}
+	}
+	return c
+}
+
 func (w *Worker) idlest() (c *channel, changed chan struct{}, over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.turn++
-	for i := range w.live {
-		if l := w.live[(w.turn+i)%len(w.live)]; !l.isGone() && (c == nil || l.busy.Load() < c.busy.Load()) {
-			c = l
-		}
-	}
-	if c != nil {
+	if c = w.choose(w.live, w.turn); c != nil {
 		c.busy.Add(1)
 	}
 	return c, w.changed, w.over || w.stopped

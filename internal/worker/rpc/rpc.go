@@ -65,8 +65,9 @@ type Worker struct {
 	places  int              // processes that live or are being replaced on purpose
 	changed chan struct{}    // closed and replaced when live changes
 	turn    int              // whose turn it is among equals
-	exit    worker.Exit      // written before exited is closed
-	over    bool             // exited is closed
+	choose  func(live []*channel, turn int) *channel
+	exit    worker.Exit // written before exited is closed
+	over    bool        // exited is closed
 }
 
 var (
@@ -90,7 +91,7 @@ func New(cfg Config) *Worker {
 	if cfg.Logs == nil {
 		cfg.Logs = func(worker.LogLine) {}
 	}
-	w := &Worker{cfg: cfg, exited: make(chan struct{}), changed: make(chan struct{}), pids: map[*channel]int{}}
+	w := &Worker{cfg: cfg, exited: make(chan struct{}), changed: make(chan struct{}), pids: map[*channel]int{}, choose: leastBusy}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.pace = pacer{clock: cfg.Clock, interval: cfg.Runtime.Process.RestartInterval}
 	return w

@@ -171,6 +171,13 @@ func (w *program) function(id, name string, r *wire.InvocationRequest, out *wire
 	case "exit":
 		code, _ := strconv.Atoi(input.GetString_())
 		os.Exit(code)
+	case "busy":
+		go func() {
+			w.busy <- struct{}{}
+			defer func() { <-w.busy }()
+			w.late(id, input, out)
+		}()
+		return false
 	case "slow":
 		go w.late(id, input, out)
 		return false

@@ -47,6 +47,7 @@ type Script struct {
 	HTTP        bool              // takes requests as they are, at HttpUri
 	Reloaded    map[string]string // capabilities after a reload
 	Replace     bool              // they replace the others
+	Bare        bool              // it answers each invocation with its input and knows no other message
 }
 
 // Function is one function of a worker. Its name says what it does:
@@ -68,6 +69,7 @@ type Script struct {
 //	pid     returns the process id
 //	tool    writes a line for development tools
 //	exit    ends the process with the code that its input says
+//	busy    is like slow, and at most eight of them run at a time
 //	slow    returns after as many milliseconds as its input says
 type Function struct {
 	Name     string
