@@ -34,6 +34,7 @@ func TestStrictModeHoldsOnEveryWayToAKey(t *testing.T) {
 		status, _ := p.Call(t, "orders", "/api/f", weakKey)
 		return status == http.StatusOK
 	})
+	platformtest.Until(t, "the declared one is made", func() bool { return listHost(t, p, "orders").FunctionKeys["declared"] == weakKey })
 	setSettings(t, p, "orders", map[string]string{
 		testkit.UpstreamSetting: upstream, "FUNCTIONS_WORKER_RUNTIME": "custom",
 		"AzureWebJobsFeatureFlags": "EnableWorkerIndexing,StrictHISModeWarn,StrictHISModeEnabled",
@@ -59,6 +60,8 @@ func TestStrictModeHoldsOnEveryWayToAKey(t *testing.T) {
 	}
 	refused()
 	p.Do(t, http.MethodPut, p.Site("orders")+"/host/default/functionKeys/made", map[string]any{}, nil)
+	p.Do(t, http.MethodDelete, p.Site("orders")+"/host/default/functionKeys/declared", nil, nil)
+	p.Do(t, http.MethodDelete, p.Site("orders")+"/host/default/functionKeys/good", nil, nil)
 	restarted(t, p) // declared keys are made when a node starts
 	platformtest.Until(t, "the declared key that is good is there", func() bool { return listHost(t, p, "orders").FunctionKeys["good"] != "" })
 	p.Do(t, http.MethodPost, p.Site("orders")+"/stop", nil, nil)
