@@ -25,7 +25,7 @@ func LoadModel(cfg Config) (*instance.Model, error) {
 
 func loadModel(cfg Config) (*instance.Model, error) {
 	s, _, faults, _ := readSettings(cfg.Dir, cfg.Environ)
-	app, err := funcapp.Load(cfg.Dir, funcapp.Env(s))
+	app, err := funcapp.Load(cfg.Dir, funcapp.Env(hosted.Settings(s).OfApp()))
 	if err != nil {
 		return nil, err
 	}

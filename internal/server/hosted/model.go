@@ -10,7 +10,7 @@ import (
 // model. It returns problem.NotFound or problem.Invalid if there is no such
 // folder.
 func LoadModel(dir string, s Settings) (*instance.Model, error) {
-	app, err := funcapp.Load(dir, funcapp.Env(s))
+	app, err := funcapp.Load(dir, funcapp.Env(s.OfApp()))
 	if err != nil {
 		return nil, err
 	}

@@ -42,15 +42,23 @@ func (s Settings) Environ() []string {
 	return list
 }
 
+// OfApp gives the settings without those that are the host's alone, for what the
+// app's files or its worker may refer to: a reference such as %NAME% puts the
+// value on a command line or into an error.
+func (s Settings) OfApp() Settings {
+	visible := make(Settings, len(s))
+	for name, value := range s {
+		if !HostOnly(name) {
+			visible[name] = value
+		}
+	}
+	return visible
+}
+
 // workerEnv gives the environment of a worker: all settings but those that open
 // the key store, which are the host's alone, and what the host adds.
 func workerEnv(s Settings, dir, hostname, environment string) map[string]string {
-	env := make(map[string]string, len(s)+4)
-	for name, value := range s {
-		if !HostOnly(name) {
-			env[name] = value
-		}
-	}
+	env := s.OfApp()
 	env["WEBSITE_HOSTNAME"] = hostname
 	env["AzureWebJobsScriptRoot"] = dir
 	env["AZURE_FUNCTIONS_ENVIRONMENT"] = environment

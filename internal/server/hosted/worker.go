@@ -29,20 +29,25 @@ func (a *App) newWorker(m *instance.Model) (worker.Worker, error) {
 			Credential: a.cfg.Credential, HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
 		}), nil
 	}
-	language, err := LanguageOf(m)
-	if err != nil {
-		return nil, err
-	}
-	s := Settings(m.Settings)
-	place := config.Place{Setting: s.Get, Directories: a.workerDirectories(s.Get("PATH")), AppDirectory: a.cfg.Dir}
-	runtime, err := place.Find(language)
+	runtime, err := a.runtime(m)
 	if err != nil {
 		return nil, err
 	}
 	return rpc.New(rpc.Config{
-		App: m.App, Runtime: runtime, Settings: m.Settings, Env: env,
+		App: m.App, Runtime: runtime, Settings: Settings(m.Settings).OfApp(), Env: env,
 		Credential: a.cfg.Credential, HostVersion: adminapi.HostVersion, Logs: a.logWorker, Clock: a.cfg.Clock,
 	}), nil
+}
+
+// runtime finds the language worker of an app.
+func (a *App) runtime(m *instance.Model) (*config.Worker, error) {
+	language, err := LanguageOf(m)
+	if err != nil {
+		return nil, err
+	}
+	s := Settings(m.Settings).OfApp()
+	place := config.Place{Setting: s.Get, Directories: a.workerDirectories(s.Get("PATH")), AppDirectory: a.cfg.Dir}
+	return place.Find(language)
 }
 
 // sharedWorkers is where this program's workers are unpacked for apps that run as
@@ -136,8 +141,8 @@ func (a *App) logWorker(l worker.LogLine) {
 	if l.Exception != "" {
 		attrs = append(attrs, "exception", l.Exception)
 	}
-	for name, value := range l.Properties {
-		attrs = append(attrs, name, value)
+	if len(l.Properties) > 0 { // whose names are the function's choice: beside ours they could pass for them
+		attrs = append(attrs, "properties", l.Properties)
 	}
 	a.cfg.Log.Log(context.Background(), level, l.Message, attrs...)
 }
