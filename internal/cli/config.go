@@ -61,19 +61,23 @@ func checkFile(env *Env, file string, args []string) error {
 
 func checkConfig(ctx context.Context, env *Env, dir string, out *choice) error {
 	cfg := server.Config{Dir: dir, Environ: env.Environ, Port: -1}
-	model, err := server.LoadModel(cfg)
+	model, err := server.LoadFiles(cfg)
 	if err != nil {
 		return explainFolder(err)
 	}
 	for _, w := range server.Warnings(model) {
 		fmt.Fprintln(env.Stderr, "warning: "+visible(w))
 	}
-	declared, warnings := server.CheckDeclared(ctx, cfg, model)
+	known, err := server.LoadModel(cfg)
+	if err != nil {
+		return explainFolder(err)
+	}
+	declared, warnings := server.CheckDeclared(ctx, cfg, known)
 	for _, w := range warnings {
 		fmt.Fprintln(env.Stderr, "warning: "+visible(w))
 	}
 	faults := append(model.Faults(), declared...)
-	if err := printFaults(env, faults, len(model.Functions), out); err != nil {
+	if err := printFaults(env, faults, len(known.Functions), out); err != nil {
 		return err
 	}
 	if len(faults) > 0 {

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +47,7 @@ func listFunctions(ctx context.Context, env *Env, f functionsFlags, dir string) 
 	if err != nil {
 		return err
 	}
+	sayWhenFound(env, a)
 	base := strings.TrimRight(f.url, "/")
 	if base == "" {
 		base = server.LocalURL(a.cfg)
@@ -59,6 +62,17 @@ func listFunctions(ctx context.Context, env *Env, f functionsFlags, dir string) 
 		return writeJSON(env.Stdout, list)
 	}
 	return functionTable(env, list, f.showKeys)
+}
+
+// sayWhenFound tells how old it is what is known of functions that only a start of
+// the app finds.
+func sayWhenFound(env *Env, a *app) {
+	switch {
+	case !a.model.FoundAt.IsZero():
+		fmt.Fprintf(env.Stderr, "the functions are those that the language worker found at the app's last start, %s\n", a.model.FoundAt.Format(time.RFC3339))
+	case server.Indexed(a.model) && len(a.model.App.Faults) == 0:
+		fmt.Fprintln(env.Stderr, "no functions are known yet: the language worker finds them when the app is started with this data folder")
+	}
 }
 
 func addKeys(ctx context.Context, a *app, list []server.FunctionInfo) error {

@@ -82,7 +82,7 @@ func start(ctx context.Context, env *Env, dir string, f startFlags, metricsGiven
 	if err != nil {
 		return err
 	}
-	model, err := server.LoadModel(cfg)
+	model, err := server.LoadFiles(cfg)
 	if err != nil {
 		return explainFolder(err)
 	}

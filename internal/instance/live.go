@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/route"
@@ -20,6 +21,11 @@ type Model struct {
 	// Unindexed says that the worker is yet to tell the functions: that one is not
 	// among them does not say that the app has none of that name.
 	Unindexed bool
+	// Found says that the worker told the functions, not the app's files.
+	Found bool
+	// FoundAt is when it told them, if that was in an earlier run of the app; else
+	// the zero time.
+	FoundAt time.Time
 }
 
 // Names gives the names of all functions, those with faults too.

@@ -143,7 +143,7 @@ func (n *Node) openDeclared(ctx context.Context) error {
 	if err := d.err(); err != nil {
 		return err
 	}
-	if m, err := loadModel(n.cfg); err == nil && len(d.keys) > 0 {
+	if m, err := knownModel(n.cfg); err == nil && len(d.keys) > 0 {
 		d.warnings = append(d.warnings, strangers(d.keys, m)...)
 	}
 	for _, w := range d.warnings {

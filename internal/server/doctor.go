@@ -3,9 +3,12 @@ package server
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/worker/custom"
 )
 
@@ -49,7 +52,7 @@ func Examine(ctx context.Context, cfg Config) []Check {
 	if err != nil {
 		return []Check{failed(checkApp, err, "")}
 	}
-	model, err := loadModel(cfg)
+	model, err := knownModel(cfg)
 	if err != nil {
 		return []Check{failed(checkApp, err, "name the folder that holds host.json")}
 	}
@@ -98,14 +101,32 @@ func (e *examination) app() {
 	for _, f := range faults {
 		next := f.Next
 		f.Next = ""
+		if f.Function != "" && !e.model.FoundAt.IsZero() {
+			e.add(checkApp, CheckWarn, "at the last start: "+f.String(), next)
+			continue
+		}
 		e.add(checkApp, CheckFailed, f.String(), next)
 	}
 	for _, w := range Warnings(e.model) {
 		e.add(checkApp, CheckWarn, w, "rename the functions so that the stricter one comes first, or give the open one a narrower route")
 	}
-	if len(faults) == 0 {
-		e.ok(checkApp, "%s has no faults, functions: %d", e.cfg.Dir, len(e.model.Functions))
+	switch known := counted(e.model); {
+	case len(faults) == 0:
+		e.ok(checkApp, "%s has no faults, functions: %s", e.cfg.Dir, known)
+	case len(e.model.App.Faults) == 0 && !e.model.FoundAt.IsZero():
+		e.ok(checkApp, "the files of %s have no faults, functions: %s", e.cfg.Dir, known)
 	}
+}
+
+// counted says how many functions an app has, as far as that is known.
+func counted(m *instance.Model) string {
+	switch {
+	case !m.FoundAt.IsZero():
+		return fmt.Sprintf("%d, as its language worker found them %s", len(m.Functions), m.FoundAt.Format(time.RFC3339))
+	case hosted.Indexed(m):
+		return "known once its language worker has found them at a start"
+	}
+	return strconv.Itoa(len(m.Functions))
 }
 
 // handler finds out whether the handler, or the language worker, is there to be run.

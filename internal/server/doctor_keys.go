@@ -8,6 +8,7 @@ import (
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/server/hosted"
 )
 
 // keys looks at the sealing key and at every key document.
@@ -141,7 +142,7 @@ func (v *keyView) lastResort(doc keystore.Doc) string {
 // orphans names the functions that are gone but have keys. An app whose
 // functions are not known for sure has none.
 func (e *examination) orphans(v *keyView, docs []keystore.Doc) {
-	if len(e.model.App.Faults) > 0 {
+	if len(e.model.App.Faults) > 0 || hosted.Indexed(e.model) {
 		return
 	}
 	known := map[keystore.Doc]bool{keystore.HostDoc: true}

@@ -21,6 +21,7 @@ func (n *Node) modelLoaded(m *instance.Model) {
 	if m.Unindexed {
 		return
 	}
+	n.keepFound(m)
 	n.reportFaults(m)
 	if len(m.App.Faults) == 0 {
 		n.keys.Deployed(m.Names())

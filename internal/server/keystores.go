@@ -26,7 +26,7 @@ func ExamineKeys(ctx context.Context, cfg Config) []Check {
 	if err != nil {
 		return []Check{failed(checkApp, err, "")}
 	}
-	model, err := loadModel(cfg)
+	model, err := knownModel(cfg)
 	if err != nil {
 		return []Check{failed(checkApp, err, "name the folder that holds host.json")}
 	}

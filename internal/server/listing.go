@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/funcapp"
@@ -21,7 +22,8 @@ type FunctionInfo struct {
 	Disabled  bool              `json:"disabled"`
 	Keys      map[string]string `json:"keys,omitempty"` // by name, the keys that open it
 	Faults    []string          `json:"faults,omitempty"`
-	Default   string            `json:"-"` // name of the key to show first; "" for none
+	FoundAt   *time.Time        `json:"foundAt,omitempty"` // when the language worker found it, if not in the run that is asked about
+	Default   string            `json:"-"`                 // name of the key to show first; "" for none
 }
 
 // Describe lists the functions of a model, by name; base is the app's URL
@@ -38,6 +40,9 @@ func Describe(m *instance.Model, base string) []FunctionInfo {
 
 func describe(m *instance.Model, f *funcapp.Function, base string) FunctionInfo {
 	info := FunctionInfo{Name: f.Name, Methods: []string{}, Disabled: f.Disabled}
+	if !m.FoundAt.IsZero() {
+		info.FoundAt = &m.FoundAt
+	}
 	if t := f.Trigger(); t != nil {
 		info.Trigger = t.Type
 	}

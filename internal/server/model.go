@@ -12,15 +12,25 @@ import (
 	"github.com/latchkey/latchkey/internal/server/hosted"
 )
 
-// LoadModel reads an app's folder as a start would, without running it. Faults
-// are in the model. It returns problem.NotFound or problem.Invalid if there is
-// no such folder.
-func LoadModel(cfg Config) (*instance.Model, error) {
+// LoadFiles reads an app's folder as a start would, without running it: functions
+// that a language worker finds in the app's code are not in it. Faults are in the
+// model. It returns problem.NotFound or problem.Invalid if there is no such folder.
+func LoadFiles(cfg Config) (*instance.Model, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	return loadModel(cfg)
+}
+
+// LoadModel is LoadFiles with the functions that the language worker found when
+// the app was last loaded with this data folder; see [instance.Model.FoundAt].
+func LoadModel(cfg Config) (*instance.Model, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return knownModel(cfg)
 }
 
 func loadModel(cfg Config) (*instance.Model, error) {

@@ -62,7 +62,7 @@ func OpenOwners(ctx context.Context, cfg Config) (*Owners, error) {
 // folder is not an app's.
 func functionNames(cfg Config) map[keystore.Doc]string {
 	names := map[keystore.Doc]string{}
-	model, err := loadModel(cfg)
+	model, err := knownModel(cfg)
 	if err != nil {
 		return names
 	}

@@ -45,7 +45,10 @@ func (p *Provider) active(ctx context.Context, app App) ([]release.Function, err
 		return nil, nil
 	}
 	rel, err := p.cfg.Releases.Get(ctx, app.Name, app.Release)
-	return rel.Functions, err
+	if err != nil || p.cfg.Found == nil {
+		return rel.Functions, err
+	}
+	return p.cfg.Found(ctx, app, rel.Functions)
 }
 
 // function finds the function a call is about in the active release.

@@ -60,6 +60,9 @@ type Config struct {
 	Rings    Rings
 	Releases Releases
 	Deployer Deployer
+	// Found gives the functions of the active release, of which files has those that
+	// its files name: a language worker may have found others. nil: files.
+	Found func(ctx context.Context, app App, files []release.Function) ([]release.Function, error)
 	// AdminToken makes a token for the admin endpoints of an app's host, valid for
 	// minutes. nil: the operation is refused.
 	AdminToken func(ctx context.Context, app App) (string, error)

@@ -17,6 +17,16 @@ func LoadModel(dir string, s Settings) (*instance.Model, error) {
 	return Model(app, s), nil
 }
 
+// Recalled gives the model of an app whose worker found its functions in an
+// earlier run. Those of its files are left out, as they are in a run.
+func Recalled(m *instance.Model, found funcapp.Found) *instance.Model {
+	app := *m.App
+	app.Functions = app.Recall(funcapp.Env(Settings(m.Settings).OfApp()), found)
+	known := Model(&app, m.Settings)
+	known.Found, known.FoundAt = true, found.At
+	return known
+}
+
 // Model makes of an app's files what an instance runs. Routes that clash, and
 // bindings that this host does not have or that cannot be used, are faults of
 // their functions.

@@ -107,7 +107,9 @@ func (a *App) index(m *instance.Model, functions []funcapp.Function) *instance.M
 	app := *m.App
 	app.Functions = functions
 	a.onlySome(functions)
-	return Model(&app, m.Settings)
+	indexed := Model(&app, m.Settings)
+	indexed.Found = true
+	return indexed
 }
 
 // onlySome leaves out the functions that are not wanted.
