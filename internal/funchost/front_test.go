@@ -74,7 +74,7 @@ func newRigOf(t testing.TB, w *fakeWorker, model *instance.Model, triggers insta
 	i := instance.New(instance.Config{
 		Root: t.TempDir(), Clock: c, Log: slog.New(slog.DiscardHandler),
 		Load:      func() (*instance.Model, error) { return model, nil },
-		Triggers: triggers,
+		Triggers:  triggers,
 		NewWorker: func(*instance.Model) (worker.Worker, error) { return w, nil },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
