@@ -12,6 +12,7 @@ import (
 func (n *Node) openHealth(context.Context) error {
 	n.health.Set("apps", func(context.Context) error { return cutOff(n.fleet.Cut()) })
 	n.health.Set("roles", func(context.Context) error { return cutOff(n.roles.Health()) })
+	n.health.Set("keys", func(context.Context) error { return n.keyHealth() })
 	return nil
 }
 

@@ -3,11 +3,13 @@ package platform_test
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/state"
+	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/testkit"
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 	"github.com/latchkey/latchkey/test/azurite"
@@ -100,6 +102,11 @@ func TestDamagedKeysInTheControlPlane(t *testing.T) {
 				strings.Contains(got, "latchkey keystore discard host --app orders --yes") && strings.Contains(got, ". Copies: host.snapshot.")
 		})
 		calls(t, p, old, http.StatusOK)
+		if ready := p.Node.Readiness(t.Context()); !ready.Ready || !slices.ContainsFunc(ready.Checks, func(c telemetry.CheckResult) bool {
+			return c.Name == "keys" && c.Degraded && strings.Contains(c.Reason, "app orders: ")
+		}) {
+			t.Errorf("probes are told: %+v", ready)
+		}
 	}
 
 	// First way: what was there is put back in the state.

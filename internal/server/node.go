@@ -178,10 +178,14 @@ func (n *Node) onKeyEvent(e keyring.Event) {
 
 func (n *Node) keyHealth() error {
 	h := n.keys.Health()
-	if h.State == keyring.Unavailable {
-		return problem.New(problem.Unavailable, h.Reason).WithNext(h.Next)
+	err := problem.New(problem.Unavailable, h.Reason).WithNext(h.Next)
+	switch h.State {
+	case keyring.OK:
+		return nil
+	case keyring.Degraded:
+		return telemetry.Degraded(err)
 	}
-	return nil
+	return err
 }
 
 func (n *Node) openApp(context.Context) (err error) {

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,9 +18,19 @@ import (
 const readyTimeout = 5 * time.Second
 
 // Check tells whether a part of the node is ready: nil when it is, else an
-// error that says why not. It is called for each question, possibly
+// error that says why not, or one made by [Degraded]. It is called for each question, possibly
 // concurrently, returns promptly and gives up when ctx ends.
 type Check func(ctx context.Context) error
+
+// degraded is what a part says that does its job with less than it should have.
+type degraded struct{ error }
+
+// Unwrap gives what is missing.
+func (d degraded) Unwrap() error { return d.error }
+
+// Degraded makes a check that fails with err, which is not nil, one that is ready
+// and says what is wrong nevertheless.
+func Degraded(err error) error { return degraded{err} }
 
 // Health is a node's named readiness checks. Safe for concurrent use; the zero
 // value is ready to use and has no checks, so it reports ready.
@@ -47,10 +58,12 @@ func (h *Health) Remove(name string) {
 
 // CheckResult is what one check said.
 type CheckResult struct {
-	Name   string `json:"name"`
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"` // why not; redacted
-	Next   string `json:"next,omitempty"`   // what to do about it
+	Name  string `json:"name"`
+	Ready bool   `json:"ready"`
+	// Degraded says that the part is ready, but not as it should be.
+	Degraded bool   `json:"degraded,omitempty"`
+	Reason   string `json:"reason,omitempty"` // why not; redacted
+	Next     string `json:"next,omitempty"`   // what to do about it
 }
 
 // Readiness is what all checks said, by name.
@@ -91,6 +104,8 @@ func ask(ctx context.Context, name string, check Check) (r CheckResult) {
 	}()
 	if err := check(ctx); err != nil {
 		r.Reason, r.Next = RedactText(err.Error()), RedactText(problem.NextOf(err))
+		r.Degraded = errors.As(err, new(degraded))
+		r.Ready = r.Degraded
 		return r
 	}
 	r.Ready = true

@@ -146,8 +146,21 @@ func TestReadinessListsEveryCheckWithItsReason(t *testing.T) {
 	}
 	h.Remove("b")
 	h.Set("c", func(context.Context) error { return nil })
-	if code, _ := get(t, ops, "GET", "/readyz"); code != 200 {
-		t.Errorf("after repair: %d", code)
+	h.Set("b", func(context.Context) error {
+		return Degraded(problem.New(problem.Unavailable, "an old copy is in use").WithNext("mount it"))
+	})
+	code, body = get(t, ops, "GET", "/readyz")
+	got = Readiness{}
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	want = Readiness{Ready: true, Checks: []CheckResult{
+		{Name: "a", Ready: true},
+		{Name: "b", Ready: true, Degraded: true, Reason: "an old copy is in use", Next: "mount it"},
+		{Name: "c", Ready: true},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" || code != 200 {
+		t.Errorf("after repair: %d %s", code, diff)
 	}
 }
 
