@@ -48,6 +48,9 @@ func (w *Worker) growToCount() {
 	if n := w.cfg.Runtime.Process.Count; n > 1 {
 		w.keep(func() { w.grow(n - 1) })
 	}
+	if w.cfg.Runtime.Process.Dynamic {
+		w.keep(w.scale)
+	}
 }
 
 // reload gives the process another environment and the app's directory.

@@ -34,6 +34,7 @@ type Process struct {
 	Count           int
 	MaxCount        int
 	PerCPU          bool          // Count is the number of processors
+	Dynamic         bool          // there are more than Count, up to MaxCount, when they are busy
 	StartupInterval time.Duration // between the starts of further processes
 	StartupTimeout  time.Duration // from the start to the first message
 	InitTimeout     time.Duration // for the answer to the first request

@@ -17,6 +17,7 @@ const (
 	RuntimeSetting     = "FUNCTIONS_WORKER_RUNTIME"
 	VersionSetting     = "FUNCTIONS_WORKER_RUNTIME_VERSION"
 	CountSetting       = "FUNCTIONS_WORKER_PROCESS_COUNT"
+	dynamicSetting     = "FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED"
 	directoriesSetting = "languageWorkers__workersDirectory"
 )
 

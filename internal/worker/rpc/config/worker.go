@@ -175,6 +175,8 @@ func (c *Process) adjust(p *Place) error {
 			return problem.New(problem.Invalid, "setting "+CountSetting+" must be a whole number, not "+strconv.Quote(given))
 		}
 		c.Count = max(n, 1)
+	case strings.EqualFold(strings.TrimSpace(p.setting(dynamicSetting)), "true"):
+		c.Count, c.Dynamic = 1, true
 	case c.PerCPU:
 		c.Count = min(runtime.NumCPU(), c.MaxCount)
 	}
