@@ -79,11 +79,15 @@ func (e *Engine) Wait(ctx context.Context, id string, limit, interval time.Durat
 
 const minInterval = 100 * time.Millisecond
 
-// List gives up to limit instances after one that a query means, in order of their
-// ids; more says that there may be others after the last one.
+// maxPage bounds the values of the instances that List gives at once, in bytes.
+const maxPage = 8 << 20
+
+// List gives up to limit instances after one that a query means, without their
+// histories and in order of their ids, fewer when they are large; more says that
+// there may be others after the last one.
 func (e *Engine) List(ctx context.Context, q instances.Query, after string, limit int) (list []*instances.Instance, more bool, err error) {
 	more = true
-	for more {
+	for size := 0; more; {
 		var page []*instances.Instance
 		if page, more, err = e.cfg.Store.List(ctx, after, 100); err != nil {
 			return nil, false, err
@@ -91,9 +95,11 @@ func (e *Engine) List(ctx context.Context, q instances.Query, after string, limi
 		for n, i := range page {
 			after = i.ID
 			if q.Matches(i) {
+				i.History, i.Inbox, i.Tasks, i.Before = nil, nil, nil, nil
+				size += len(i.Input) + len(i.Output) + len(i.CustomStatus)
 				list = append(list, i)
 			}
-			if len(list) == limit {
+			if len(list) == limit || size > maxPage {
 				return list, more || n < len(page)-1, nil
 			}
 		}
@@ -177,10 +183,29 @@ func (e *Engine) send(ctx context.Context, id string, v instances.Event) error {
 			return nil, ErrEnded
 		}
 		old.Inbox = append(old.Inbox, v)
-		return old, nil
+		return old, fits(old, &v)
 	})
 	if err == nil {
 		e.nudge(id)
+	}
+	return err
+}
+
+// reserve is the room, in bytes, that values from outside leave in an instance: it
+// can always be told to end, and that a task has failed.
+const reserve = 64 << 10
+
+// fits returns problem.TooLarge when an event with a value would take of the
+// reserve of its instance.
+func fits(i *instances.Instance, v *instances.Event) error {
+	switch v.EventType {
+	case instances.EventRaised, instances.TaskCompleted, instances.ChildCompleted:
+	default:
+		return nil
+	}
+	data, err := instances.Encode(i)
+	if err == nil && len(data) > instances.MaxBytes-reserve {
+		err = problem.New(problem.TooLarge, "the instance has no room for another value; it is to take up those that wait first")
 	}
 	return err
 }

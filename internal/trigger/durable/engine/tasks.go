@@ -79,13 +79,35 @@ func (w *works) deliver(f flight, v instances.Event) bool {
 			v.EventType = instances.TaskFailed
 			err = w.post(f, v)
 		}
-		if err == nil || errors.Is(err, problem.TooLarge) {
+		if errors.Is(err, problem.TooLarge) {
+			err = w.overfull(f, err)
+		}
+		if err == nil {
 			return true
 		}
 		w.cfg.Log.Warn("the end of a task cannot be written; trying again", "instance", f.id, "reason", err)
 		w.sleep()
 	}
 	return false
+}
+
+// overfull fails an instance that has no room even for the news that a task has
+// failed: it would wait for ever.
+func (w *works) overfull(f flight, reason error) error {
+	_, err := w.cfg.Store.Update(w.ctx, f.id, func(old *instances.Instance) (*instances.Instance, error) {
+		if old == nil || old.Status.Final() || f.execution != "" && old.Execution != f.execution {
+			return nil, instances.ErrKeep
+		}
+		t := newTurn(old, w.cfg.Clock.Now().UTC())
+		t.tooLarge(reason)
+		t.i.Inbox = nil
+		return t.i, nil
+	})
+	if err == nil {
+		w.tell()
+		w.nudge(f.id)
+	}
+	return err
 }
 
 func (w *works) sleep() {
@@ -112,7 +134,7 @@ func (w *works) post(f flight, v instances.Event) error {
 			}
 		}
 		old.Inbox = append(old.Inbox, v)
-		return old, nil
+		return old, fits(old, &v)
 	})
 	if err == nil {
 		w.nudge(f.id)
