@@ -139,8 +139,8 @@ var beside = map[string][]string{
 	"internal/route":      {"internal/funcapp"},
 	"internal/worker":     {"internal/funcapp"}, // workers are told functions as the app's files describe them
 	"internal/worker/":    {"internal/funcapp"},
-	"internal/trigger":    {"internal/funcapp", "internal/worker"}, // values of invocations, as workers take and give them
-	"internal/trigger/":   {"internal/funcapp", "internal/worker"},
+	"internal/trigger":    {"internal/funcapp", "internal/worker"},                         // values of invocations, as workers take and give them
+	"internal/trigger/":   {"internal/funcapp", "internal/worker", "internal/worker/view"}, // what of a request is data, without its keys
 	"internal/instance":   {"internal/funcapp", "internal/route", "internal/worker", "internal/trigger"},
 	"internal/funchost":   {"internal/web"},
 	"internal/funchost/":  {"internal/web"},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/worker"
+	"github.com/latchkey/latchkey/internal/worker/view"
 )
 
 // Data is what the expressions of one invocation stand for. It is for one
@@ -110,6 +111,9 @@ func (d *Data) header(name string) (any, bool) {
 		}
 	}
 	v := d.inv.Request.Header.Values(name)
+	if len(v) > 0 && strings.EqualFold(name, "referer") { // a page opened with a key sends its address along
+		v = []string{view.Find(d.inv.Request, d.inv).Referer(v[0])}
+	}
 	return strings.Join(v, ","), len(v) > 0
 }
 

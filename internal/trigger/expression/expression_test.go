@@ -111,6 +111,20 @@ func TestExpressionsThatStandForNothing(t *testing.T) {
 	}
 }
 
+func TestAKeyInTheAddressOfThePageBeforeIsNotData(t *testing.T) {
+	inv := ofRequest()
+	inv.Request.Header.Set("X-Functions-Key", "a-key-of-no-known-format")
+	inv.Request.Header.Set("Referer", "https://shop.example/api/page?code=a-key-of-no-known-format&a=1")
+	inv.StripKey = true
+	template, err := expression.Parse("{headers.referer}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := template.Expand(expression.Of(inv, now)); err != nil || got != "https://shop.example/api/page?a=1" {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
 func TestTemplatesThatCannotBe(t *testing.T) {
 	for _, text := range []string{"{", "}", "a}b", "{a", "{{a}}", "{}", "{ }", "{:N}", "{a..b}", "{.a}", "{rand-guid:X}", "{datetime:qqq}"} {
 		if _, err := expression.Parse(text); !errors.Is(err, problem.Invalid) {
