@@ -86,7 +86,7 @@ func benchBare(b *testing.B, measure func(*bare, wire.FunctionRpc_EventStreamSer
 	addr := l.Addr().String()
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(os.Args[0], "--host", "127.0.0.1", "--port", port, "--functions-uri", "http://"+addr+"/", "--functions-worker-id", "bare")
-	cmd.Env = []string{testworker.Variable + "=" + testworker.Script{Bare: true}.Text()}
+	cmd.Env = []string{testworker.Variable + "=" + testworker.Script{}.Text()}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -98,9 +98,16 @@ func benchBare(b *testing.B, measure func(*bare, wire.FunctionRpc_EventStreamSer
 // EventStream measures on the first stream.
 func (d *bare) EventStream(stream wire.FunctionRpc_EventStreamServer) error {
 	defer close(d.done)
-	if _, err := stream.Recv(); err != nil { // StartStream
-		d.b.Error(err)
-		return err
+	load := &wire.FunctionLoadRequest{FunctionId: "id-echo", Metadata: &wire.RpcFunctionMetadata{Name: "echo"}}
+	for range 2 { // StartStream, and the answer to the load
+		if _, err := stream.Recv(); err != nil {
+			d.b.Error(err)
+			return err
+		}
+		if load != nil {
+			_ = stream.Send(&wire.StreamingMessage{Content: &wire.StreamingMessage_FunctionLoadRequest{FunctionLoadRequest: load}})
+			load = nil
+		}
 	}
 	d.b.ResetTimer()
 	d.measure(d, stream)

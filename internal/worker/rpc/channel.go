@@ -118,7 +118,7 @@ func streamError(err error) error {
 	switch {
 	case errors.Is(err, io.EOF):
 		return problem.New(problem.Unavailable, "the worker closed its stream")
-	case status.Code(err) == codes.ResourceExhausted:
+	case status.Code(err) == codes.ResourceExhausted, errors.Is(err, problem.TooLarge):
 		return problem.Wrap(problem.Unavailable, "the worker sent a message that is too large", err)
 	}
 	return problem.Wrap(problem.Unavailable, "the worker's stream broke", err)

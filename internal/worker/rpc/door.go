@@ -58,7 +58,7 @@ func openDoor(as *child.Credential, warn func(string)) (*door, error) {
 		expected: map[*channel]struct{}{}, conns: map[string]*guarded{},
 	}
 	d.server = grpc.NewServer(
-		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(maxReceived(as)), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
 		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10),
 		grpc.MaxConcurrentStreams(4), grpc.ConnectionTimeout(strangerTime))

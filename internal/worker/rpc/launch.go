@@ -71,6 +71,7 @@ func (c *channel) spawn() error {
 		if conn, theirs, err = frames.Pair(); err != nil {
 			return err
 		}
+		conn.Bound(maxReceived(w.cfg.Credential))
 		cmd.Files = []*os.File{theirs}
 	}
 	if c.proc, err = child.Start(cmd, c.console); err != nil {

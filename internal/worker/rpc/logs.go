@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/worker"
@@ -40,8 +41,8 @@ func (c *channel) log(m *wire.RpcLog) {
 		return
 	}
 	l := worker.LogLine{
-		Level: levelOf(m.GetLevel()), Message: m.GetMessage(), InvocationID: m.GetInvocationId(),
-		Category: m.GetCategory(), Exception: exceptionText(m.GetException()), Source: "worker",
+		Level: levelOf(m.GetLevel()), Message: shortened(m.GetMessage()), InvocationID: shortened(m.GetInvocationId()),
+		Category: shortened(m.GetCategory()), Exception: shortened(exceptionText(m.GetException())), Source: "worker",
 	}
 	o := c.find(m.GetInvocationId())
 	if o != nil {
@@ -62,6 +63,17 @@ func (c *channel) log(m *wire.RpcLog) {
 	c.w.cfg.Logs(l)
 }
 
+// maxText bounds a text of a log, in bytes, like a line of a process's output.
+const maxText = 64 << 10
+
+// shortened cuts a text that is too long for a log.
+func shortened(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + fmt.Sprintf("... (%d bytes in all)", len(s))
+}
+
 func levelOf(l wire.RpcLog_Level) string {
 	switch l {
 	case wire.RpcLog_Trace, wire.RpcLog_Debug:
@@ -79,7 +91,7 @@ func properties(m map[string]*wire.TypedData) map[string]string {
 	out := make(map[string]string, len(m))
 	for name, v := range m {
 		if s, ok := v.GetData().(*wire.TypedData_String_); ok {
-			out[name] = s.String_
+			out[name] = shortened(s.String_)
 			continue
 		}
 		raw, bytes, err := fromTyped(v)
@@ -87,9 +99,9 @@ func properties(m map[string]*wire.TypedData) map[string]string {
 		case err != nil:
 		case bytes != nil:
 			b, _ := json.Marshal(bytes) // bytes: it cannot fail
-			out[name] = string(b)
+			out[name] = shortened(string(b))
 		default:
-			out[name] = string(raw)
+			out[name] = shortened(string(raw))
 		}
 	}
 	return out

@@ -106,7 +106,7 @@ func (s *sorter) returned(value *wire.TypedData) error {
 	}
 	s.keep(worker.Return, raw, data)
 	var members map[string]json.RawMessage
-	if json.Unmarshal(raw, &members) != nil {
+	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) || json.Unmarshal(raw, &members) != nil {
 		return nil
 	}
 	for name, v := range members {

@@ -80,8 +80,20 @@ var (
 	_ worker.Scripted   = (*Worker)(nil)
 )
 
-// maxMessage bounds a message in bytes, both ways: what workers expect.
-const maxMessage = math.MaxInt32
+// Bounds of a message in bytes: what workers expect, and what those of other users
+// may send. Their messages are read into memory that all apps share.
+const (
+	maxMessage       = math.MaxInt32
+	maxOthersMessage = 256 << 20
+)
+
+// maxReceived bounds a message of the worker.
+func maxReceived(as *child.Credential) int {
+	if as != nil {
+		return maxOthersMessage
+	}
+	return maxMessage
+}
 
 // New makes a worker that is not started yet.
 func New(cfg Config) *Worker {

@@ -8,6 +8,7 @@ package frames
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"sync"
 
@@ -27,6 +28,7 @@ const head = 4
 // Recv by another at the same time; neither by two at once.
 type Conn struct {
 	socket io.ReadWriteCloser
+	most   uint32 // bytes of a message that is taken
 	in     *bufio.Reader
 	out    *bufio.Writer
 	buffer []byte
@@ -38,10 +40,15 @@ type Conn struct {
 func New(socket io.ReadWriteCloser) *Conn {
 	return &Conn{
 		socket: socket,
+		most:   MaxMessage,
 		in:     bufio.NewReaderSize(socket, 64<<10),
 		out:    bufio.NewWriterSize(socket, 64<<10),
 	}
 }
+
+// Bound sets the largest message that is taken, in bytes, at most [MaxMessage]. It
+// is called before Recv.
+func (c *Conn) Bound(most int) { c.most = uint32(min(max(most, 0), MaxMessage)) }
 
 // Send puts a message into the buffer; [Conn.Flush] lets it go. Errors:
 // problem.TooLarge for a message above [MaxMessage], or those of the socket.
@@ -80,7 +87,8 @@ func (c *Conn) writeHead(n int) error {
 func (c *Conn) Flush() error { return c.out.Flush() }
 
 // Recv waits for the next message. It gives io.EOF when the other side has ended
-// between messages, and problem.Invalid for bytes that are no message.
+// between messages, problem.Invalid for bytes that are no message, and
+// problem.TooLarge for a message beyond the bound.
 func (c *Conn) Recv() (*wire.StreamingMessage, error) {
 	body, err := c.frame()
 	if err != nil {
@@ -99,8 +107,8 @@ func (c *Conn) frame() ([]byte, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(h[:])
-	if n > MaxMessage {
-		return nil, problem.New(problem.Invalid, "a language worker announced a message of more than 2 GiB")
+	if n > c.most {
+		return nil, problem.New(problem.TooLarge, fmt.Sprintf("a language worker announced a message of %d bytes, and may send %d", n, c.most))
 	}
 	return c.body(int64(n))
 }

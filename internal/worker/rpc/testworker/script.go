@@ -47,7 +47,6 @@ type Script struct {
 	HTTP        bool              // takes requests as they are, at HttpUri
 	Reloaded    map[string]string // capabilities after a reload
 	Replace     bool              // they replace the others
-	Bare        bool              // it answers each invocation with its input and knows no other message
 }
 
 // Function is one function of a worker. Its name says what it does:

@@ -150,9 +150,6 @@ func (w *program) talk() error {
 	w.busy = make(chan struct{}, 8)
 	w.hung, w.names = map[string]chan struct{}{}, map[string]string{}
 	w.hello()
-	if w.script.Bare {
-		return w.echo()
-	}
 	return w.serve()
 }
 
@@ -174,19 +171,6 @@ func (w *program) say(m *wire.StreamingMessage) {
 	w.send.Lock()
 	defer w.send.Unlock()
 	_ = w.stream.Send(m)
-}
-
-// echo is what a worker would be without functions: the floor for measurements.
-func (w *program) echo() error {
-	for {
-		m, err := w.stream.Recv()
-		if err != nil {
-			return nil
-		}
-		r := m.GetInvocationRequest()
-		_ = w.stream.Send(&wire.StreamingMessage{RequestId: m.RequestId, Content: &wire.StreamingMessage_InvocationResponse{InvocationResponse: &wire.InvocationResponse{
-			InvocationId: r.GetInvocationId(), ReturnValue: r.GetInputData()[0].GetData(), Result: &wire.StatusResult{Status: wire.StatusResult_Success}}}})
-	}
 }
 
 func (w *program) serve() error {
