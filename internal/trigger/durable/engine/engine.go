@@ -38,6 +38,7 @@ type Engine struct {
 	state   map[string]progress // of instances in the queue or in work
 	wake    chan struct{}       // has one element when the queue has any
 	changed chan struct{}       // closed and replaced when an instance changed
+	missed  chan struct{}       // has one element when changes by others may have been missed
 	flying  map[flight]struct{} // tasks in work
 }
 
@@ -67,12 +68,24 @@ const (
 func New(cfg Config) *Engine {
 	return &Engine{
 		cfg: cfg, places: make(chan struct{}, maxActivities), state: map[string]progress{},
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), flying: map[flight]struct{}{},
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), missed: make(chan struct{}, 1), flying: map[flight]struct{}{},
 	}
 }
 
 // Run runs orchestrations until ctx ends, on one host of the app at a time.
 func (e *Engine) Run(ctx context.Context) {
+	if w, ok := e.cfg.Store.(instances.Watcher); ok {
+		watching, cancel := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			w.Watch(watching, e.heard)
+		}()
+		defer func() {
+			cancel()
+			<-ended
+		}()
+	}
 	for ctx.Err() == nil {
 		if e.cfg.Leases == nil {
 			e.drive(ctx)
@@ -95,6 +108,30 @@ func (e *Engine) Run(ctx context.Context) {
 		cancel()
 		_ = l.Release(context.WithoutCancel(ctx))
 	}
+}
+
+// heard takes up what another host did to an instance, or this one.
+func (e *Engine) heard(i *instances.Instance) {
+	switch {
+	case i == nil:
+		select {
+		case e.missed <- struct{}{}:
+		default:
+		}
+	case i.Status.Final():
+	case len(i.Inbox) > 0 || i.Status == instances.Pending || !e.busyWith(i.ID):
+		e.nudge(i.ID)
+	}
+	e.tell()
+}
+
+// busyWith reports whether an instance is in the queue or in work: what was written
+// meanwhile without a message for it was written here.
+func (e *Engine) busyWith(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, busy := e.state[id]
+	return busy
 }
 
 func (e *Engine) drive(ctx context.Context) {
@@ -121,7 +158,7 @@ type works struct {
 }
 
 // rescan looks at all instances, at first and now and then: other hosts take
-// messages for them too.
+// messages for them too, and not every store tells of that.
 func (w *works) rescan() {
 	for w.ctx.Err() == nil {
 		after, more := "", true
@@ -138,7 +175,18 @@ func (w *works) rescan() {
 			}
 			more = next
 		}
-		_ = clock.Sleep(w.ctx, w.cfg.Clock, rescanEvery)
+		w.pause()
+	}
+}
+
+// pause waits for the next look at all.
+func (w *works) pause() {
+	timer := w.cfg.Clock.NewTimer(rescanEvery)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-w.missed:
+	case <-w.ctx.Done():
 	}
 }
 

@@ -141,6 +141,15 @@ type Store interface {
 	List(ctx context.Context, after string, limit int) (list []*Instance, more bool, err error)
 }
 
+// Watcher is the optional power of a store that several hosts use to tell of changes
+// by any of them.
+type Watcher interface {
+	// Watch calls changed, one call at a time, with each instance as it was changed
+	// to, and with nil when any may have changed: at first, and after changes were
+	// missed. Of one that was deleted only the id is given. It returns when ctx ends.
+	Watch(ctx context.Context, changed func(*Instance))
+}
+
 // Change makes what is to be kept of an instance.
 type Change func(old *Instance) (*Instance, error)
 
