@@ -63,10 +63,13 @@ func TestHostOnlySettingsCannotBeReferredTo(t *testing.T) {
 func TestAWorkersPropertiesDoNotPassForTheHostsOwn(t *testing.T) {
 	var out bytes.Buffer
 	a := &App{cfg: Config{Log: telemetry.NewLogger(&out, telemetry.JSON, slog.LevelInfo).With("app", "mine")}}
-	a.logWorker(worker.LogLine{Level: "info", Message: "m", Source: "metric", Properties: map[string]string{"app": "another", "level": "ERROR", "msg": "forged"}})
+	a.logWorker(worker.LogLine{Level: "info", Message: "m", Source: "metric", Properties: map[string]string{"app": "another", "level": "ERROR", "msg": "forged", "Name": "orders", "Value": "7"}})
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatal(err)
+	}
+	if p, _ := line["properties"].(map[string]any); p["Name"] != "orders" || p["Value"] != "7" || p["app"] != "another" {
+		t.Errorf("the properties are %v", line["properties"])
 	}
 	if line["app"] != "mine" || line["level"] != "INFO" || line["msg"] != "m" || !strings.Contains(out.String(), "forged") {
 		t.Errorf("the line is %s", out.String())

@@ -3,6 +3,7 @@ package hosted
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,8 +144,16 @@ func (a *App) logWorker(l worker.LogLine) {
 	if l.Exception != "" {
 		attrs = append(attrs, "exception", l.Exception)
 	}
-	if len(l.Properties) > 0 { // whose names are the function's choice: beside ours they could pass for them
-		attrs = append(attrs, "properties", l.Properties)
-	}
+	attrs = append(attrs, propertiesOf(l))
 	a.cfg.Log.Log(context.Background(), level, l.Message, attrs...)
+}
+
+// propertiesOf gives what a function says of a metric, in a group: its names are
+// the function's choice, and beside ours they could pass for them.
+func propertiesOf(l worker.LogLine) slog.Attr {
+	var members []any
+	for _, name := range slices.Sorted(maps.Keys(l.Properties)) {
+		members = append(members, slog.String(name, l.Properties[name]))
+	}
+	return slog.Group("properties", members...)
 }
