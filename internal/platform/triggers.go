@@ -55,26 +55,6 @@ func (m triggerMemory) Put(ctx context.Context, name string, document json.RawMe
 	return err
 }
 
-// triggerLease is how long a node that was cut off keeps others from listening.
-const triggerLease = 60 * time.Second
-
-// triggerLeases are the [trigger.Leases] of one app, over all nodes.
-type triggerLeases struct {
-	store state.Store
-	uid   string
-}
-
-var _ trigger.Leases = triggerLeases{}
-
-// Acquire implements [trigger.Leases].
-func (l triggerLeases) Acquire(ctx context.Context, name string) (trigger.Lease, error) {
-	lease, err := l.store.Acquire(ctx, "trigger-"+l.uid+"-"+url.QueryEscape(name), triggerLease)
-	if err != nil {
-		return nil, err
-	}
-	return lease, nil
-}
-
 // deleteTriggers removes what the triggers of an app that is deleted remember.
 func (n *Node) deleteTriggers(ctx context.Context, a app.App) error {
 	for {
