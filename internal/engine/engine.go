@@ -65,7 +65,7 @@ type Role string
 const (
 	RoleInit    Role = "init"    // one after the other, each to success, before the main ones
 	RoleMain    Role = "main"    // all together, started again when they end
-	RoleSidecar Role = "sidecar" // ours: before everything else, for as long as the replica; its network is the replica's
+	RoleSidecar Role = "sidecar" // ours, where a backend needs one: its network is the replica's, from before the first container to after the last
 )
 
 // Target is one container of one replica.

@@ -6,9 +6,8 @@ import "time"
 // Env with Secret set and in the files of volumes, nowhere else.
 type Spec struct {
 	Ref
-	Replicas   int    // how many; 0 is a revision that waits
-	Generation string // anything that is no secret; another one replaces the replicas, as after a change of secrets
-	Sidecar    *Container
+	Replicas   int         // how many; 0 is a revision that waits
+	Generation string      // anything that is no secret; another one replaces the replicas, as after a change of secrets
 	Init       []Container // in the order in which they run
 	Main       []Container // at least one
 	Volumes    []Volume

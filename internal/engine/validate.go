@@ -25,9 +25,6 @@ func (r Ref) String() string { return r.App + " revision " + r.Revision }
 // Containers gives all containers of a replica with their roles, in the order in
 // which they start.
 func (s Spec) Containers(each func(Role, Container)) {
-	if s.Sidecar != nil {
-		each(RoleSidecar, *s.Sidecar)
-	}
 	for _, c := range s.Init {
 		each(RoleInit, c)
 	}
@@ -57,10 +54,6 @@ func (s Spec) Digest() string {
 		return out
 	}
 	s.Init, s.Main = all(s.Init), all(s.Main)
-	if s.Sidecar != nil {
-		c := bare(*s.Sidecar)
-		s.Sidecar = &c
-	}
 	volumes := append([]Volume(nil), s.Volumes...)
 	for i, v := range volumes {
 		volumes[i].Files = nil
@@ -105,7 +98,7 @@ func (s Spec) Validate() error {
 }
 
 func fieldOf(role Role, name string) string {
-	field := map[Role]string{RoleInit: "initContainers", RoleMain: "containers", RoleSidecar: "sidecar"}[role]
+	field := map[Role]string{RoleInit: "initContainers", RoleMain: "containers"}[role]
 	return field + "[" + name + "]"
 }
 
