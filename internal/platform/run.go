@@ -57,6 +57,9 @@ func (n *Node) serveFunctions(w http.ResponseWriter, r *http.Request) {
 	if kind == hostApp && n.fleet.Serve(name, w, r) {
 		return
 	}
+	if n.serveLocal(w, r) {
+		return
+	}
 	web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name. Apps are at http://<app>."+
 		withPort(n.names.domain, n.names.functions, 80)+"/\n")
 }

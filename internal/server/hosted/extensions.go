@@ -138,6 +138,14 @@ func (x *extensions) run(ctx context.Context) {
 	x.engine.Run(ctx)
 }
 
+// root gives the address under which the app's worker reaches its host.
+func (x *extensions) root() string {
+	if x.app.cfg.LocalURL != "" {
+		return x.app.cfg.LocalURL
+	}
+	return "http://" + x.app.cfg.Hostname
+}
+
 // inputs gives the values of a function's input bindings; nil when it has none.
 func (x *extensions) inputs(ctx context.Context, f *funcapp.Function) (map[string]any, error) {
 	var values map[string]any
@@ -149,7 +157,7 @@ func (x *extensions) inputs(ctx context.Context, f *funcapp.Function) (map[strin
 		if x.hub == nil {
 			return nil, problem.New(problem.Unsupported, "this host has no place for orchestrations")
 		}
-		v, err := x.hub.Client(ctx, "http://"+x.app.cfg.Hostname)
+		v, err := x.hub.Client(ctx, x.root(), x.app.cfg.LocalQuery)
 		if err != nil {
 			return nil, problem.Wrap(problem.KindOf(err), "input "+b.Name, err)
 		}

@@ -40,6 +40,10 @@ type Config struct {
 	SecretsPath string // where the keys are, for the runtime API
 	TokenKey    string // signs site tokens, besides the keys in the settings; "" for none
 	Hostname    string // host:port the worker is told as its own
+	// LocalURL is the address under which the worker reaches this host, where Hostname
+	// may not be resolved; LocalQuery is what says there which app is meant.
+	LocalURL, LocalQuery string
+
 	Environment string // AZURE_FUNCTIONS_ENVIRONMENT of the worker
 
 	CORS            []string // origins of pages that may read answers

@@ -25,8 +25,8 @@ const (
 	ActivityTrigger      = "activityTrigger"
 )
 
-// base is the path of the webhook.
-const base = "/runtime/webhooks/" + Extension
+// Base is the path of the webhook.
+const Base = "/runtime/webhooks/" + Extension
 
 // Inputs are the types of input bindings whose value is that of [Hub.Client].
 func Inputs() []string { return []string{"durableClient", "orchestrationClient"} }

@@ -63,7 +63,7 @@ func newAPI(t *testing.T) *api {
 	})
 	s := httptest.NewServer(hub)
 	t.Cleanup(func() { s.Close(); cancel(); <-done })
-	return &api{t, s.URL + base, hub}
+	return &api{t, s.URL + Base, hub}
 }
 
 type reply struct {
@@ -245,7 +245,7 @@ func TestListsContinue(t *testing.T) {
 
 func TestTheClientBindingHasAllAddresses(t *testing.T) {
 	a := newAPI(t)
-	v, err := a.hub.Client(t.Context(), "http://localhost:7071")
+	v, err := a.hub.Client(t.Context(), "http://localhost:7071", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func FuzzPathsOfStrangers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, path string) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.URL.Path = base + path
+		r.URL.Path = Base + path
 		parts, ok := segments(r.URL)
 		for _, p := range parts {
 			if ok && p == "" {

@@ -23,7 +23,7 @@ type links struct {
 // linksTo makes the links of an instance; id is as it stands in them. root is the
 // address of the host, query what all of them need.
 func linksTo(root, id, query string) links {
-	one := root + base + "/instances/" + id
+	one := root + Base + "/instances/" + id
 	return links{
 		StatusQueryGetURI:     one + "?" + query,
 		SendEventPostURI:      one + "/raiseEvent/{eventName}?" + query,
@@ -59,17 +59,22 @@ const idMark = "INSTANCEID"
 
 // Client gives the value of a durableClient binding, by which a function's library
 // reaches the webhook; root is the address of the host, such as
-// "http://localhost:7071". It holds the system key, so that it belongs into no log.
-// Errors are those of [Config.Key].
-func (h *Hub) Client(ctx context.Context, root string) (json.RawMessage, error) {
+// "http://localhost:7071", and also what all calls carry in their query besides, ""
+// for nothing. It holds the system key, so that it belongs into no log. Errors are
+// those of [Config.Key].
+func (h *Hub) Client(ctx context.Context, root, also string) (json.RawMessage, error) {
 	key, err := h.cfg.Key(ctx)
 	if err != nil {
 		return nil, err
 	}
 	code := "code=" + url.QueryEscape(key)
-	manage := linksTo(root, idMark, h.query(key))
+	query := h.query(key)
+	if also != "" {
+		code, query = also+"&"+code, also+"&"+query
+	}
+	manage := linksTo(root, idMark, query)
 	manage.ID = idMark
-	create := root + base + "/orchestrators/{functionName}[/{instanceId}]?"
+	create := root + Base + "/orchestrators/{functionName}[/{instanceId}]?"
 	return json.Marshal(map[string]any{
 		"taskHubName": h.cfg.Name(),
 		"creationUrls": map[string]string{
@@ -77,8 +82,8 @@ func (h *Hub) Client(ctx context.Context, root string) (json.RawMessage, error) 
 			"createAndWaitOnNewInstancePostUri": create + "timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}&" + code,
 		},
 		"managementUrls":                manage,
-		"baseUrl":                       root + base,
+		"baseUrl":                       root + Base,
 		"requiredQueryStringParameters": code,
-		"httpBaseUrl":                   root + base + "/",
+		"httpBaseUrl":                   root + Base + "/",
 	})
 }

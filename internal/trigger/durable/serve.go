@@ -31,10 +31,10 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // segments gives the parts of the path below the webhook, decoded.
 func segments(u *url.URL) ([]string, bool) {
 	path := u.EscapedPath()
-	if len(path) < len(base) || !strings.EqualFold(path[:len(base)], base) {
+	if len(path) < len(Base) || !strings.EqualFold(path[:len(Base)], Base) {
 		return nil, false
 	}
-	path = strings.Trim(path[len(base):], "/")
+	path = strings.Trim(path[len(Base):], "/")
 	if path == "" {
 		return nil, true
 	}
