@@ -172,6 +172,7 @@ var backends = []string{
 	"internal/state/memory", "internal/state/bolt", "internal/state/etcd",
 	"internal/seal/dataprotection", "internal/seal/keyset",
 	"internal/identity/entra", "internal/reference/keyvault", // the real cloud
+	"internal/engine/memory", "internal/engine/process", "internal/engine/docker",
 }
 
 // assemblers may know backends: who picks them, and the seeder of benchmarks, which
@@ -180,7 +181,7 @@ var backends = []string{
 var assemblers = []string{"internal/server", "internal/server/stores", "internal/platform", "bench/seed", "internal/testkit/localvault"}
 
 // fakes are the backends that anybody's tests may use.
-var fakes = []string{"internal/keystore/memory", "internal/state/memory"}
+var fakes = []string{"internal/keystore/memory", "internal/state/memory", "internal/engine/memory"}
 
 // standIns are what tests of a package may use of ours from above in place of the
 // real thing, each with the reason.
@@ -189,7 +190,7 @@ var standIns = map[string]string{
 }
 
 // testOnly are for tests wherever they are: conformance suites and helpers.
-var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/trigger/durable/storetest", "internal/state/etcd/etcdtest", "internal/worker/rpc/testworker", "test/azurite"}
+var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/engine/enginetest", "internal/trigger/durable/storetest", "internal/state/etcd/etcdtest", "internal/worker/rpc/testworker", "test/azurite"}
 
 // homes says where a library may be imported; a trailing slash includes what is below.
 var homes = map[string][]string{
