@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/testkit"
 	"github.com/latchkey/latchkey/test/witness/node"
@@ -119,5 +120,35 @@ app.http('approve', {
 	a := h.Send(t, testkit.Request{Method: http.MethodPost, Path: "/api/approve", Key: h.HostKey(t)}).WantStatus(t, 200)
 	if a.Body != `["approved","Completed",{"a":1},1,1]` {
 		t.Errorf("answer %s", a.Body)
+	}
+}
+
+// TestASystemKeyThatIsDeletedStaysDeletedUntilTheNextStart: nothing makes it anew
+// behind the back of who deleted it.
+func TestASystemKeyThatIsDeletedStaysDeletedUntilTheNextStart(t *testing.T) {
+	h := cities(t, "\napp.eventGrid('onEvent', { handler: () => {} });\n")
+	host, code := h.HostKey(t), h.SystemKey(t, "durabletask")
+	start := func() testkit.Answer {
+		return h.Send(t, testkit.Request{Method: "POST", Path: "/api/start/helloCities", Key: host})
+	}
+	start().WantStatus(t, 202)
+	old := h.SystemKey(t, "eventgrid")
+	for _, name := range []string{"durabletask_extension", "eventgrid_extension"} {
+		if err := h.Node.Keys().Delete(t.Context(), keyring.SystemKeys(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start().WantStatus(t, 500)
+	wantLog(t, h, "the system key durabletask_extension was deleted")
+	h.Get(t, "/runtime/webhooks/durabletask/instances?code="+code, "").WantStatus(t, 401)
+	if keys, err := h.Node.Keys().List(t.Context(), keyring.SystemKeys()); err != nil || len(keys) != 0 {
+		t.Errorf("%d system keys were made again, %v", len(keys), err)
+	}
+	h.Node.Instance().Restart("test")
+	if !eventually(t.Context(), func() bool {
+		k, err := h.Node.Keys().Get(t.Context(), keyring.SystemKeys(), "eventgrid_extension")
+		return err == nil && k.Value != old
+	}) {
+		t.Error("a start does not make the key of the listener anew")
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funcapp"
 	"github.com/latchkey/latchkey/internal/instance"
+	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/trigger/durable"
 	"github.com/latchkey/latchkey/internal/trigger/durable/engine"
@@ -25,6 +27,7 @@ type extensions struct {
 	engine *engine.Engine // likewise
 
 	once sync.Once
+	made atomic.Bool   // the hub has its key, or had it in this run
 	need chan struct{} // closed: the app has functions that need the hub
 }
 
@@ -47,11 +50,26 @@ func (x *extensions) openHub() {
 	})
 	x.hub = durable.New(durable.Config{
 		Engine: x.engine, Clock: a.cfg.Clock, Log: a.cfg.Log, Name: x.hubName, Orchestrators: x.orchestrators,
-		Key: func(ctx context.Context) (string, error) {
-			k, _, err := a.cfg.Keys.EnsureSystemKey(ctx, durable.Extension)
-			return k.Value, err
-		},
+		Key: x.hubKey,
 	})
+}
+
+// hubKey gives the system key of the hub. It is made once in a run of the app: one
+// that somebody deletes after that stays deleted until the next start.
+func (x *extensions) hubKey(ctx context.Context) (string, error) {
+	keys := x.app.cfg.Keys
+	if !x.made.Load() {
+		k, _, err := keys.EnsureSystemKey(ctx, durable.Extension)
+		x.made.Store(err == nil)
+		return k.Value, err
+	}
+	name := strings.ToLower(durable.Extension) + "_extension"
+	k, err := keys.Get(ctx, keyring.SystemKeys(), name)
+	if problem.KindOf(err) == problem.NotFound {
+		return "", problem.New(problem.Unavailable, "the system key "+name+" was deleted").
+			WithNext("set one with latchkey keys set " + name + " --kind system, or restart the app, which makes one")
+	}
+	return k.Value, err
 }
 
 // hubName gives the hub's name as host.json has it.
