@@ -145,3 +145,6 @@ const (
 	IsStopped     Running = "Stopped"
 	FailedRunning Running = "Failed"
 )
+
+// RevisionName gives the name of a revision by the app's and its suffix.
+func RevisionName(app, suffix string) string { return app + "--" + suffix }
