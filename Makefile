@@ -34,6 +34,10 @@ hello: ## Build the example's handler
 orders: ## Build the handler of the example that reads secrets
 	cd examples/orders-go && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/handler .
 
+.PHONY: timer
+timer: ## Build the handler of the example that runs on a schedule
+	cd examples/timer-go && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/handler .
+
 .PHONY: test
 test: ## Run all tests, with the race detector where a C compiler is present
 	@if echo '#include <stdlib.h>' | $$($(GO) env CC) -E -xc - >/dev/null 2>&1; then \
