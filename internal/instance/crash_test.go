@@ -184,7 +184,7 @@ func TestAWorkerThatEndsToBeStartedAnewDidNotCrash(t *testing.T) {
 	for n := 1; n < 12; n++ { // many more than crashes are forgiven
 		e.serves(n)
 		e.worker(n).end(worker.Exit{Code: 200})
-		e.timer(time.Second, 1)
+		e.timer(time.Second, n)
 		if diff := cmp.Diff([]string(nil), e.state(Starting).Errors); diff != "" {
 			t.Fatal(diff)
 		}
