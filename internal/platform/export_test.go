@@ -12,3 +12,9 @@ func (n *Node) States() (raw, open state.Store) { return n.raw, n.store }
 
 // Readiness gives what probes are told.
 func (n *Node) Readiness(ctx context.Context) telemetry.Readiness { return n.health.Ready(ctx) }
+
+// AppState gives how an app does on this node.
+func (n *Node) AppState(name string) (string, bool) {
+	st, known := n.fleet.Status(name)
+	return st.State, known
+}

@@ -1,12 +1,15 @@
 package platform_test
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/platform"
+	"github.com/latchkey/latchkey/internal/state/etcd/etcdtest"
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
 
@@ -75,4 +78,38 @@ func TestTimersRunUnaskedWhileTheirAppIsStarted(t *testing.T) {
 	p.Restart(t)
 	runs(t, "after a restart of the node", one, 2)
 	runs(t, "after a restart of the node", other, 2)
+}
+
+// TestATimerOfTwoNodesRunsOnceAndOnTheOneThatIsLeft counts runs over a while: of two
+// nodes that both listened there would be twice as many.
+func TestATimerOfTwoNodesRunsOnceAndOnTheOneThatIsLeft(t *testing.T) {
+	endpoints := etcdtest.Start(t)
+	kek := make([]byte, 32)
+	_, _ = rand.Read(kek) // never fails
+	start := func(node string) *platformtest.Platform {
+		return platformtest.Start(t, platform.Config{
+			Node: node, KEK: base64.StdEncoding.EncodeToString(kek),
+			State: platform.StateConfig{Kind: "etcd", Etcd: platform.EtcdConfig{Endpoints: endpoints}},
+		})
+	}
+	one := start("one")
+	two := start("two")
+	ran := timed(t, one, "clock")
+	for _, p := range []*platformtest.Platform{one, two} {
+		platformtest.Until(t, "the app runs on node "+p.Config.Node, func() bool {
+			st, known := p.Node.AppState("clock")
+			return known && st == "Running"
+		})
+	}
+	runs(t, "two nodes", ran, 1)
+	drop(ran)
+	runs(t, "two nodes", ran, 1)
+	began := time.Now()
+	runs(t, "two nodes", ran, 8)
+	if took := time.Since(began); took < 6*time.Second { // however late single runs are
+		t.Errorf("8 runs of a timer of every second took %s", took)
+	}
+	one.Stop(t)
+	drop(ran)
+	runs(t, "one is left", ran, 3)
 }
