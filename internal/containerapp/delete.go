@@ -2,6 +2,8 @@ package containerapp
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -81,7 +83,7 @@ func (a *Apps) FinishDeletes(ctx context.Context) error {
 // finish ends the deletion of a marked app. Only one node does so at a time, and
 // what it finds under the lease is what counts.
 func (a *Apps) finish(ctx context.Context, id resource.ID) error {
-	lease, err := a.store.Acquire(ctx, "delete-container-app-"+id.Key()[1:], leaseTTL)
+	lease, err := a.store.Acquire(ctx, leaseName(id), leaseTTL)
 	if err != nil {
 		return err
 	}
@@ -101,6 +103,12 @@ func (a *Apps) finish(ctx context.Context, id resource.ID) error {
 		}
 	}
 	return a.remove(ctx, app, lease.Fence())
+}
+
+// leaseName is a segment of a key, which an id is not.
+func leaseName(id resource.ID) string {
+	sum := sha256.Sum256([]byte(id.Key()))
+	return "delete-container-app-" + hex.EncodeToString(sum[:])
 }
 
 func (a *Apps) remove(ctx context.Context, app App, fence state.Op) error {

@@ -2,6 +2,8 @@ package containerapp
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +42,14 @@ func (e Environment) InitIdentities(profile *string) bool {
 		}
 	}
 	return strings.EqualFold(*profile, "Consumption")
+}
+
+// Domain gives what the host names of the environment's apps end in, below the
+// domain of all. It does not change while the environment lives, and another one of
+// its name has another.
+func (e Environment) Domain(all string) string {
+	sum := sha256.Sum256([]byte(e.ID.Key() + e.Resource.Created.UTC().String()))
+	return strings.ToLower(e.Name) + "-" + hex.EncodeToString(sum[:4]) + "." + all
 }
 
 // environmentProperties is what has a meaning here.
