@@ -19,7 +19,7 @@ func TestWhatStandsInForThePlatformsObjectsDoesTheSame(t *testing.T) {
 	if err != nil {
 		t.Skip("needs Node.js: the package nodejs brings it")
 	}
-	if out, err := exec.CommandContext(t.Context(), path, "--test", "src/light.test.js").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), path, "--test", "src/light.test.js", "src/fields.test.js").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }

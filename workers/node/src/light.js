@@ -8,6 +8,7 @@
 
 const Module = require('module');
 const path = require('path');
+const { constructors } = require('./fields');
 
 const NativeRequest = globalThis.Request;
 const NativeResponse = globalThis.Response;
@@ -170,17 +171,25 @@ function bufferOf(bytes) {
 const NAME = Symbol.for('latchkey.web');
 const FILES = /[\\/]node_modules[\\/]@azure[\\/]functions[\\/]dist[\\/]azure-functions(\.min)?\.js$/;
 
-/** Has the package use them, from when it is loaded. */
+/** Has the package use them, and members that are none of the collector's work. */
 function install() {
   if (process.env.LATCHKEY_NODE_PLAIN === '1') return;
-  Object.defineProperty(globalThis, NAME, { value: { Request: LightRequest, Response: LightResponse } });
+  let loading = false;
+  const standIns = { Request: LightRequest, Response: LightResponse, ...constructors(() => loading) };
+  Object.defineProperty(globalThis, NAME, { value: standIns });
   const compile = Module.prototype._compile;
   Module.prototype._compile = function (content, filename, ...rest) {
-    return compile.call(this, isPackage(filename) ? before + content : content, filename, ...rest);
+    if (!isPackage(filename)) return compile.call(this, content, filename, ...rest);
+    loading = true;
+    try {
+      return compile.call(this, before + content, filename, ...rest);
+    } finally {
+      loading = false;
+    }
   };
 }
 
-const before = `const { Request, Response } = globalThis[Symbol.for('latchkey.web')];`;
+const before = `const { Request, Response, WeakMap, WeakSet } = globalThis[Symbol.for('latchkey.web')];`;
 
 function isPackage(filename) {
   if (!FILES.test(filename)) return false;
