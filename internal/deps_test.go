@@ -190,7 +190,7 @@ var standIns = map[string]string{
 }
 
 // testOnly are for tests wherever they are: conformance suites and helpers.
-var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/engine/enginetest", "internal/trigger/durable/storetest", "internal/state/etcd/etcdtest", "internal/worker/rpc/testworker", "test/azurite"}
+var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keystore/keystoretest", "internal/state/statetest", "internal/engine/enginetest/", "internal/trigger/durable/storetest", "internal/state/etcd/etcdtest", "internal/worker/rpc/testworker", "test/azurite"}
 
 // homes says where a library may be imported; a trailing slash includes what is below.
 var homes = map[string][]string{
@@ -203,6 +203,7 @@ var homes = map[string][]string{
 	"go.etcd.io/":                {"internal/state/", "bench"}, // bench: what the stores can do by themselves
 	"google.golang.org/grpc":     {"internal/state/", "internal/engine/", "internal/worker/"},
 	"github.com/docker/":         {"internal/engine/"},
+	"github.com/moby/":           {"internal/engine/"},
 	"github.com/rogpeppe/":       nil, // for tests and packages of testOnly
 	"github.com/google/go-cmp/":  nil,
 	"github.com/chromedp/":       nil,

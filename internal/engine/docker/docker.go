@@ -1,0 +1,140 @@
+// Package docker owns the engine on the Docker Engine API, which podman's
+// compatible socket speaks too: where a socket is found, how images are pulled,
+// and how a replica becomes containers that share the network of a sidecar.
+//
+// Docker shows the environment of a container, and so secrets in it, to everybody
+// who may use its socket; such people are root on its machine anyway. Labels and
+// command lines carry no secrets, and secret volumes are copied into the container.
+// It does not know order, restarts or probes (see supervise), nor what the sidecar
+// says on localhost.
+package docker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/engine/supervise"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// Config says where the engine is and what its replicas share.
+type Config struct {
+	engine.Config
+	Host    string // such as unix:///run/docker.sock; empty: DOCKER_HOST, else the usual sockets
+	Sidecar Sidecar
+}
+
+// Sidecar is the program that owns the network of each replica and runs as long
+// as it. Its image is made of nothing but the program, and pulled from nowhere.
+type Sidecar struct {
+	Binary  string            // a static program on this machine
+	Args    []string          // what it is called with
+	Folders map[string]string // of the engine's machine, by where the sidecar sees them
+	Memory  int64             // bytes; 0: 64 MiB
+}
+
+// Engine is an engine on Docker or podman. All methods are safe for concurrent use.
+type Engine struct{ *supervise.Engine }
+
+// Open finds the engine and makes sure that it answers. problem.Unavailable with
+// engine.ReasonEngine names the sockets that were tried.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	if cfg.Sidecar.Binary == "" {
+		return nil, problem.New(problem.Internal, "the docker engine needs a program for its sidecars")
+	}
+	var tried []string
+	for _, host := range hosts(cfg.Host, os.Getenv) {
+		cl, err := connect(ctx, host)
+		if err == nil {
+			s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar}
+			return &Engine{Engine: supervise.New(cfg.Config, s)}, nil
+		}
+		tried = append(tried, fmt.Sprintf("%s (%s)", host, why(err)))
+	}
+	return nil, engine.Fail(engine.ReasonEngine, problem.New(problem.Unavailable, "no container engine answers; tried "+strings.Join(tried, ", ")).
+		WithNext("start Docker or podman, or name its socket in DOCKER_HOST; or use the engine \"process\", which runs folders instead of images and isolates nothing"))
+}
+
+// hosts gives where an engine may be, in the order in which to try.
+func hosts(configured string, env func(string) string) []string {
+	if configured != "" {
+		return []string{configured}
+	}
+	if h := env("DOCKER_HOST"); h != "" {
+		return []string{h}
+	}
+	out := []string{"unix:///run/docker.sock"}
+	if home := env("HOME"); home != "" {
+		out = append(out, "unix://"+filepath.Join(home, ".docker/run/docker.sock"))
+	}
+	if dir := env("XDG_RUNTIME_DIR"); dir != "" {
+		out = append(out, "unix://"+filepath.Join(dir, "docker.sock"), "unix://"+filepath.Join(dir, "podman/podman.sock"))
+	}
+	return append(out, "unix:///run/podman/podman.sock")
+}
+
+func connect(ctx context.Context, host string) (*client.Client, error) {
+	cl, err := client.New(client.WithHost(host), client.WithTLSClientConfigFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := cl.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		_ = cl.Close()
+		return nil, err
+	}
+	return cl, nil
+}
+
+// why shortens what the client says.
+func why(err error) string {
+	text := err.Error()
+	for _, known := range [...]string{"no such file or directory", "permission denied", "connection refused"} {
+		if strings.Contains(text, known) {
+			return known
+		}
+	}
+	if strings.Contains(text, "Cannot connect") || strings.Contains(text, "failed to connect") {
+		return "nobody answers"
+	}
+	return text
+}
+
+// site is one installation's view of a Docker engine.
+type site struct {
+	cl           *client.Client
+	host         string
+	installation string
+	sidecar      Sidecar
+
+	mu    sync.Mutex
+	image string // of the sidecar, once it was made
+}
+
+var _ supervise.Runtime = (*site)(nil)
+
+// String names the socket.
+func (s *site) String() string { return "the container engine at " + s.host }
+
+// Close leaves containers as they are.
+func (s *site) Close() error { return s.cl.Close() }
+
+// Sidecar gives the container that has the replica's network.
+func (s *site) Sidecar() *engine.Container {
+	return &engine.Container{Name: sidecarName, Image: sidecarName, Args: s.sidecar.Args, CPU: 1, Memory: cmp.Or(s.sidecar.Memory, defaultMemory)}
+}
+
+const (
+	sidecarName   = "latchkey-sidecar"
+	defaultMemory = 64 << 20
+)
