@@ -19,6 +19,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/engine/output"
 	"github.com/latchkey/latchkey/internal/engine/supervise"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -76,7 +77,7 @@ type container struct {
 	done    chan struct{}
 	exit    engine.Exit
 	killed  bool
-	log     lines
+	log     output.Buffer
 	program Program
 	process Process
 }
@@ -225,7 +226,7 @@ func (m *Machine) run(ctx context.Context, c *container) {
 	c.exit = engine.Exit{Code: code, At: m.clock.Now()}
 	c.cancel()
 	close(c.done)
-	c.log.end()
+	c.log.End()
 }
 
 // files gives what the container sees of secret volumes.
@@ -347,7 +348,7 @@ func (s *site) Logs(ctx context.Context, id string, opts engine.LogOptions, w io
 	if err != nil {
 		return err
 	}
-	return c.log.copy(ctx, opts, w)
+	return c.log.Copy(ctx, opts, w)
 }
 
 // Exec runs the container's program with the command as its arguments: there are

@@ -149,14 +149,26 @@ func (p *replica) live(ctx context.Context) error {
 }
 
 // whole tells whether what was found can go on: containers without their network
-// cannot, nor can a replica of an older spec that was not past its init containers.
+// cannot, nor can a replica of which nothing runs, or one of an older spec that was
+// not past its init containers.
 func (p *replica) whole() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.old && len(p.mains) == 0 {
 		return false
 	}
-	return p.side == nil || len(p.found) == 0 || p.found[p.side.spec.Name].Running
+	if len(p.found) == 0 {
+		return true
+	}
+	if p.side != nil {
+		return p.found[p.side.spec.Name].Running
+	}
+	for _, f := range p.found {
+		if f.Running {
+			return true
+		}
+	}
+	return false
 }
 
 // pull fetches the images that are not there.
