@@ -145,6 +145,7 @@ var beside = map[string][]string{
 	"internal/worker/":       {"internal/funcapp"},
 	"internal/trigger":       {"internal/funcapp", "internal/worker"},                         // values of invocations, as workers take and give them
 	"internal/trigger/":      {"internal/funcapp", "internal/worker", "internal/worker/view"}, // what of a request is data, without its keys
+	"internal/engine/":       {"internal/worker", "internal/worker/child"},                    // process groups that leave nothing behind
 	"internal/instance":      {"internal/funcapp", "internal/route", "internal/worker", "internal/trigger"},
 	"internal/funchost":      {"internal/web"},
 	"internal/funchost/":     {"internal/web"},
