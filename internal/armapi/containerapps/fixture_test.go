@@ -78,7 +78,9 @@ func newFixture(t *testing.T, change ...func(*containerapps.Config)) *fixture {
 	service, err := containerapps.New(cfg)
 	f.must(err)
 	f.api, err = arm.New(arm.Config{
-		Authenticate: func(context.Context, *http.Request) (arm.Caller, error) { return arm.Caller{ObjectID: "me", AppID: "app"}, nil },
+		Authenticate: func(context.Context, *http.Request) (arm.Caller, error) {
+			return arm.Caller{ObjectID: "me", AppID: "app"}, nil
+		},
 		Audit: func(_ context.Context, e arm.AuditEntry) error {
 			f.mu.Lock()
 			defer f.mu.Unlock()

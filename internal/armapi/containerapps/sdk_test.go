@@ -157,6 +157,14 @@ func TestTheGoLibraryManagesContainerApps(t *testing.T) {
 		t.Errorf("the one before the failed one keeps serving: %v, second %s", active, second)
 	}
 
+	f.lookedAtByTheLibrary(ctx, factory, runs, first, second)
+	f.endedByTheLibrary(ctx, factory)
+}
+
+func (f *fixture) lookedAtByTheLibrary(ctx context.Context, factory *sdk.ClientFactory, runs *runs, first, second string) {
+	f.Helper()
+	t, apps, revisions := f.T, factory.NewContainerAppsClient(), factory.NewContainerAppsRevisionsClient()
+	var refused *azcore.ResponseError
 	runs.list = []containerapps.Replica{{Name: second + "-abc", Created: f.clock.Now(), Running: "Running", Main: []containerapps.ReplicaContainer{{Name: "main", Ready: true, Running: "Running"}}}}
 	replicas, err := factory.NewContainerAppsRevisionReplicasClient().ListReplicas(ctx, "rg", "orders", second, nil)
 	f.must(err)
@@ -187,7 +195,6 @@ func TestTheGoLibraryManagesContainerApps(t *testing.T) {
 	f.must(err)
 	_, err = starting.PollUntilDone(ctx, poll)
 	f.must(err)
-	f.endedByTheLibrary(ctx, factory)
 }
 
 func (f *fixture) endedByTheLibrary(ctx context.Context, factory *sdk.ClientFactory) {
