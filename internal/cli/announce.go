@@ -55,7 +55,7 @@ func awaitStart(ctx context.Context, node *server.Node) (instance.Status, error)
 func printStart(w io.Writer, node *server.Node, st instance.Status, list []server.FunctionInfo) {
 	fmt.Fprintf(w, "\n%s: %s at %s\n", visible(node.App()), strings.ToLower(string(st.State)), visible(node.BaseURL()))
 	for _, e := range st.Errors {
-		fmt.Fprintln(w, "  fault: "+sentences(e))
+		printFault(w, e)
 	}
 	for _, f := range list {
 		printFunction(w, f)
@@ -64,6 +64,17 @@ func printStart(w io.Writer, node *server.Node, st instance.Status, list []serve
 		fmt.Fprintf(w, "\n  metrics and health: http://%s/metrics, /healthz, /readyz\n", visible(ops))
 	}
 	fmt.Fprintln(w, "  Press Ctrl-C to stop.")
+}
+
+// printFault shows a fault of the app line by line: some come with a stack.
+func printFault(w io.Writer, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		lead := "         "
+		if i == 0 {
+			lead = "  fault: "
+		}
+		fmt.Fprintln(w, lead+visible(line))
+	}
 }
 
 func printFunction(w io.Writer, f server.FunctionInfo) {

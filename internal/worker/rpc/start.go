@@ -90,7 +90,7 @@ func withStack(err error, r *wire.StatusResult) error {
 	if stack == "" || strings.Contains(err.Error(), stack) {
 		return err
 	}
-	return problem.Wrap(problem.KindOf(err), err.Error(), errors.New(stack))
+	return problem.New(problem.KindOf(err), err.Error()+"\n"+stack).WithNext(problem.NextOf(err))
 }
 
 // descriptions gives the functions as they are checked.

@@ -103,6 +103,20 @@ function advice(error) {
   return `; run "npm install" in the app's folder, after adding ${name} to "dependencies" of package.json if it is not among them`;
 }
 
+const OWN = /^\s*at .*(?:node:|[\\/]dist[\\/]worker\.js:)/;
+const FRAMES = 8;
+
+/**
+ * Where in the app's code an error of loading a file comes from: its stack
+ * without what belongs to Node.js and this worker; '' when nothing is left.
+ */
+function stackOf(file, error) {
+  if (advice(error) || error.stack === error.message) return '';
+  const lines = String(error.stack).split('\n').filter((line) => !OWN.test(line));
+  if (lines.length < 2) return '';
+  return [`${file}: ${lines[0]}`, ...lines.slice(1, 1 + FRAMES)].join('\n');
+}
+
 async function loadEntryPoint(app, directory, file) {
   app.entryPoint = file;
   try {
@@ -138,4 +152,4 @@ function asError(thrown) {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
-module.exports = { loadApp, loadScript, exported, advice, asError };
+module.exports = { loadApp, loadScript, exported, advice, asError, stackOf };

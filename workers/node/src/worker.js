@@ -178,9 +178,16 @@ function failed(thrown) {
 /** The failures of the app's files as one result, or null. */
 function loadFailure(app) {
   if (!app.failures.length) return null;
-  const message = app.failures.map(({ file, error }) =>
-    `${file} could not be loaded: ${error.message.split('\n', 1)[0]}${scripts.advice(error)}`).join('\n');
-  const stackTrace = app.failures.map(({ file, error }) => `${file}: ${error.stack}`).join('\n');
+  const groups = new Map(); // what went wrong -> {files, error}
+  for (const { file, error } of app.failures) {
+    const text = `${error.message.split('\n', 1)[0]}${scripts.advice(error)}`;
+    const group = groups.get(text);
+    if (group) group.files.push(file);
+    else groups.set(text, { files: [file], error });
+  }
+  const all = [...groups];
+  const message = all.map(([text, { files }]) => `${files.join(', ')} could not be loaded: ${text}`).join('\n');
+  const stackTrace = all.map(([, { files, error }]) => scripts.stackOf(files[0], error)).filter(Boolean).join('\n');
   return { status: 0, exception: { source: 'Error', message, stackTrace } };
 }
 
