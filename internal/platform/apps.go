@@ -104,7 +104,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: placeOf(store), Hostname: n.apps.Hosts(a.Name).App, LocalURL: n.localURL(), LocalQuery: localQuery(a.Name), Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.functionsFound(ctx, a, w.Release, n.modelSeen(ctx, a, n.modelLoaded(a.Name, ring))), Denied: n.auditDenial(a),
-		Leases: newTriggerLeases(n.store, a), Memory: triggerMemory{n.store, a.UID}, Orchestrations: statestore.New(n.store, triggersOf(a.UID)+"durable/"), Identities: n.credentialOf(a, "bindings"),
+		Leases: newTriggerLeases(n.store, a), Memory: triggerMemory{n.store, a.UID}, Orchestrations: statestore.New(n.store, triggersOf(a.UID)+"durable/"), Identities: n.credentialOf(a, "bindings"), MaxBody: n.cfg.MaxBody,
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
 }
 

@@ -47,6 +47,11 @@ type Config struct {
 	NewOwnerCredential bool
 
 	MaxPackage int64 // largest package, in bytes; 0 is the default
+	// MaxBody is the largest request body that settings of an app can allow, in bytes;
+	// 0 is the default.
+	MaxBody int64
+	// Orchestrations bounds what the orchestrations of each app take of the state.
+	Orchestrations OrchestrationsConfig
 
 	// CertFile and KeyFile are the management API's own certificate, for the names
 	// in it; others get one of the installation's authority. They are read again
@@ -115,6 +120,15 @@ type WorkersConfig struct {
 	FirstID   uint32 // first of the 65,536 ids of these users; default 2,100,000,000
 }
 
+// OrchestrationsConfig bounds those of one app. Zero values are the defaults.
+type OrchestrationsConfig struct {
+	Most  int64 // number of them, finished ones that were not purged included
+	Bytes int64 // of all of them together
+}
+
+// DefaultMaxBody is the largest request body of an app unless Config says otherwise.
+const DefaultMaxBody = 100 << 20
+
 // EtcdConfig says how etcd is reached.
 type EtcdConfig struct {
 	Endpoints          []string
@@ -150,6 +164,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = io.Discard
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
 	}
 	if c.Grace == 0 {
 		c.Grace = 10 * time.Second

@@ -43,6 +43,7 @@ type File struct {
 	State      State      `json:"state"`
 	Log        Log        `json:"log"`
 	Packages   Limits     `json:"packages"`
+	Apps       Apps       `json:"apps"`
 	Workers    Workers    `json:"workers"`
 	Federation Issuers    `json:"federation"`
 	Tokens     Tokens     `json:"tokens"`
@@ -137,6 +138,13 @@ type Log struct {
 // Limits of packages.
 type Limits struct {
 	MaxBytes int64 `json:"maxBytes"`
+}
+
+// Apps says what each app may use at most.
+type Apps struct {
+	MaxBodyBytes          int64 `json:"maxBodyBytes"` // of a request
+	MaxOrchestrations     int64 `json:"maxOrchestrations"`
+	MaxOrchestrationBytes int64 `json:"maxOrchestrationBytes"` // of all of them together
 }
 
 // Workers says as which users the workers of apps run.
@@ -419,8 +427,23 @@ func check(f File) []string {
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")
 	}
-	return slices.Concat(faults, checkIdentity(f), checkReferences(f.References))
+	return slices.Concat(faults, checkApps(f.Apps), checkIdentity(f), checkReferences(f.References))
 }
+
+func checkApps(a Apps) (faults []string) {
+	for path, n := range map[string]int64{
+		"maxBodyBytes": a.MaxBodyBytes, "maxOrchestrations": a.MaxOrchestrations, "maxOrchestrationBytes": a.MaxOrchestrationBytes,
+	} {
+		if n < 0 || n > maxOfApp {
+			faults = append(faults, fmt.Sprintf("apps.%s: %d is not between 1 and %d", path, n, int64(maxOfApp)))
+		}
+	}
+	slices.Sort(faults)
+	return faults
+}
+
+// maxOfApp keeps sums of what apps use far from overflowing.
+const maxOfApp = 1 << 40
 
 func checkIdentity(f File) (faults []string) {
 	if a := f.Tokens.Algorithm; a != "" && a != "RS256" && a != "ES256" {

@@ -37,15 +37,25 @@ func siteTokens(s Settings, own string, c clock.Clock) *access.Tokens {
 // defaultBody is the largest request body unless the settings say otherwise.
 const defaultBody = 100 << 20
 
-func bodyLimit(s Settings) (int64, error) {
-	const setting = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
-	text := s.Get(setting)
+// bodyLimit gives the largest request body that the app's settings ask for, at most
+// what whoever runs the server allows; 0 allows any.
+func bodyLimit(s Settings, most int64) (limit int64, clamped bool, err error) {
+	if limit, err = wantedBody(s); err == nil && most > 0 && limit > most {
+		return most, s.Get(bodySetting) != "", nil
+	}
+	return limit, false, err
+}
+
+const bodySetting = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
+
+func wantedBody(s Settings) (int64, error) {
+	text := s.Get(bodySetting)
 	if text == "" {
 		return defaultBody, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n <= 0 {
-		return 0, problem.New(problem.Invalid, fmt.Sprintf("setting %s is %q, not a number of bytes", setting, text))
+		return 0, problem.New(problem.Invalid, fmt.Sprintf("setting %s is %q, not a number of bytes", bodySetting, text))
 	}
 	return n, nil
 }

@@ -62,6 +62,9 @@ type Config struct {
 	// Identities gives what gets tokens for the connections of bindings that have no
 	// secret; nil is the identity of this process.
 	Identities func(credential.Request) (credential.Token, error)
+	// MaxBody is the largest request body that the app's settings can allow, in bytes;
+	// 0 is no bound.
+	MaxBody int64
 
 	Clock    clock.Clock
 	Log      *slog.Logger
@@ -85,9 +88,12 @@ type App struct {
 // for a setting that cannot be understood. The caller ends it with Close.
 func New(cfg Config) (*App, error) {
 	a := &App{cfg: cfg}
-	limit, err := bodyLimit(cfg.Settings)
+	limit, clamped, err := bodyLimit(cfg.Settings, cfg.MaxBody)
 	if err != nil {
 		return nil, err
+	}
+	if clamped {
+		cfg.Log.Warn("the setting "+bodySetting+" asks for more than the server allows; request bodies are bounded by the server's limit", "limit", limit)
 	}
 	a.extras = newExtensions(a)
 	a.instance = instance.New(instance.Config{
