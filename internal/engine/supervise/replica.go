@@ -331,6 +331,9 @@ func (p *replica) container(name string) (id string, running bool) {
 	return "", false
 }
 
+// failing tells whether the replica serves nobody and it is known why.
+func (p *replica) failing() bool { s := p.status(); return !s.Ready && s.Reason != "" }
+
 func (p *replica) ready() bool { return p.status().Ready }
 
 func (p *replica) status() engine.Replica {

@@ -136,6 +136,8 @@ func (r *revision) balance() {
 	for _, p := range r.replicas {
 		switch {
 		case p.leaving():
+		case p.digest != r.digest && p.failing():
+			p.end() // it serves nobody and is not wanted
 		case p.digest != r.digest:
 			old = append(old, p)
 		default:
