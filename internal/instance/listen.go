@@ -134,11 +134,16 @@ func (l *listeners) run() {
 	grace, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var work sync.WaitGroup
+	none := true
 	for n := range l.model.Functions {
 		f := &l.model.Functions[n]
 		if s := l.source(f); s != nil && l.on() {
+			none = false
 			work.Go(func() { l.tend(grace, s, f) })
 		}
+	}
+	if none {
+		return // there is nothing to give a grace to
 	}
 	done := make(chan struct{})
 	go func() { work.Wait(); close(done) }()
