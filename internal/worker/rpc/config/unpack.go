@@ -43,30 +43,62 @@ func Unpack(files fs.FS, name, base string) (string, error) {
 	return dir, nil
 }
 
-// prepare makes the folders that workers are in, and takes others' right to write
-// from those that exist.
+// Rights that everyone must have, whatever this process's umask is, to what
+// workers are in and to their files.
+const (
+	passRights fs.FileMode = 0o711
+	dirRights  fs.FileMode = 0o755
+	fileRights fs.FileMode = 0o644
+)
+
+// prepare makes the folders that workers are in. In those that exist it lets others
+// pass through, and takes their right to write.
 func prepare(base, parent string) error {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := makeAbove(filepath.Dir(base)); err != nil {
 		return err
 	}
-	for _, dir := range []string{base, parent} {
-		info, err := os.Lstat(dir)
-		if err == nil && info.Mode().Perm()&othersWrite != 0 {
-			err = os.Chmod(dir, info.Mode().Perm()&^othersWrite)
-		}
-		if err == nil {
-			err = ours(dir, fs.ModeDir)
-		}
-		if err != nil {
+	if err := prepareOne(base, passRights); err != nil {
+		return err
+	}
+	return prepareOne(parent, dirRights)
+}
+
+// makeAbove makes what is missing of the folders above ours.
+func makeAbove(dir string) error {
+	_, err := os.Stat(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeAbove(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	err = os.Mkdir(dir, passRights)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return errors.Join(err, os.Chmod(dir, passRights))
+}
+
+func prepareOne(dir string, rights fs.FileMode) error {
+	if err := os.Mkdir(dir, dirRights); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	want := info.Mode().Perm()&^othersWrite | rights
+	if info.IsDir() && want != info.Mode().Perm() {
+		if err := os.Chmod(dir, want); err != nil {
 			return err
 		}
 	}
-	return nil
+	return ours(dir, fs.ModeDir, rights)
 }
 
-// ours finds out whether a file of a type is this user's, or root's, and nobody
-// else can change it.
-func ours(path string, kind fs.FileMode) error {
+// ours finds out whether a file of a type is this user's, or root's, nobody else
+// can change it, and everyone has the rights to it.
+func ours(path string, kind, rights fs.FileMode) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -79,13 +111,15 @@ func ours(path string, kind fs.FileMode) error {
 		return errors.New(path + " belongs to another user")
 	case info.Mode().Perm()&othersWrite != 0:
 		return errors.New(path + " can be written by other users")
+	case info.Mode().Perm()&rights != rights:
+		return errors.New(path + " cannot be read by other users")
 	}
 	return nil
 }
 
 // sound finds out whether dir holds exactly the files.
 func sound(files fs.FS, name, dir string) error {
-	if err := ours(dir, fs.ModeDir); err != nil {
+	if err := ours(dir, fs.ModeDir, dirRights); err != nil {
 		return err
 	}
 	root := filepath.Join(dir, name)
@@ -94,7 +128,11 @@ func sound(files fs.FS, name, dir string) error {
 			return err
 		}
 		there := filepath.Join(root, filepath.FromSlash(path))
-		if err := ours(there, e.Type()); err != nil {
+		rights := fileRights
+		if e.IsDir() {
+			rights = dirRights
+		}
+		if err := ours(there, e.Type(), rights); err != nil {
 			return err
 		}
 		if e.IsDir() {
@@ -152,10 +190,10 @@ func unpack(files fs.FS, name, dir string) error {
 
 // write writes the files with modes that do not depend on this process's umask.
 func write(files fs.FS, root string) error {
-	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(root), dirRights); err != nil {
 		return err
 	}
-	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+	if err := os.Chmod(filepath.Dir(root), dirRights); err != nil {
 		return err
 	}
 	return fs.WalkDir(files, ".", func(path string, e fs.DirEntry, err error) error {
@@ -164,13 +202,13 @@ func write(files fs.FS, root string) error {
 		}
 		there := filepath.Join(root, filepath.FromSlash(path))
 		if e.IsDir() {
-			return errors.Join(os.Mkdir(there, 0o755), os.Chmod(there, 0o755))
+			return errors.Join(os.Mkdir(there, dirRights), os.Chmod(there, dirRights))
 		}
 		text, err := fs.ReadFile(files, path)
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.WriteFile(there, text, 0o644), os.Chmod(there, 0o644))
+		return errors.Join(os.WriteFile(there, text, fileRights), os.Chmod(there, fileRights))
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -41,6 +42,34 @@ func TestACarriedWorkerIsUnpackedOnce(t *testing.T) {
 	}
 }
 
+// The workers of apps with users of their own are unpacked by a node whose umask
+// leaves others nothing.
+func TestACarriedWorkerCanBeReadByOthersWhateverTheUmask(t *testing.T) {
+	files := fstest.MapFS{"worker.config.json": {Data: []byte(simple + "}")}, "dist/index.js": {Data: []byte("1")}}
+	defer syscall.Umask(syscall.Umask(0o077))
+	above := filepath.Join(t.TempDir(), "above")
+	fresh, closed := filepath.Join(above, "fresh"), filepath.Join(t.TempDir(), "closed")
+	if err := os.MkdirAll(filepath.Join(closed, "workers"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for base, modes := range map[string]map[string]os.FileMode{
+		fresh:  {above: 0o711, fresh: 0o711, filepath.Join(fresh, "workers"): 0o755},
+		closed: {closed: 0o711, filepath.Join(closed, "workers"): 0o755},
+	} {
+		dir, err := config.Unpack(files, "node", base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		modes[dir], modes[filepath.Join(dir, "node")] = 0o755, 0o755
+		modes[filepath.Join(dir, "node/dist")], modes[filepath.Join(dir, "node/dist/index.js")] = 0o755, 0o644
+		for path, mode := range modes {
+			if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != mode {
+				t.Errorf("%s: %v %v, want %v", path, info.Mode(), err, mode)
+			}
+		}
+	}
+}
+
 func TestACarriedWorkerThatCannotBeWritten(t *testing.T) {
 	base := filepath.Join(t.TempDir(), "file")
 	write(t, base, "")
@@ -56,6 +85,8 @@ func TestACarriedWorkerThatWasTamperedWithIsUnpackedAnew(t *testing.T) {
 		"content":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "dist/index.js"), []byte("2"), 0o600) },
 		"mode":      func(dir string) error { return os.Chmod(filepath.Join(dir, "dist/index.js"), 0o666) },
 		"directory": func(dir string) error { return os.Chmod(filepath.Join(dir, "dist"), 0o777) },
+		"unread":    func(dir string) error { return os.Chmod(filepath.Join(dir, "dist/index.js"), 0o600) },
+		"closed":    func(dir string) error { return os.Chmod(filepath.Join(dir, "dist"), 0o700) },
 		"missing":   func(dir string) error { return os.Remove(filepath.Join(dir, "dist/index.js")) },
 		"added": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "dist/package.json"), []byte("{}"), 0o600)
