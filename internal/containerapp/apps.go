@@ -62,6 +62,8 @@ type Spec struct {
 	// Allow is asked with what there is at the moment of the change, its error ends
 	// it. nil allows.
 	Allow func(had App, exists bool) error
+
+	whole bool // the properties are all there is to be
 }
 
 // Get reads an app; problem.NotFound if there is none or it is being deleted.
@@ -103,8 +105,8 @@ func (a *Apps) List(ctx context.Context, scope resource.ID, after state.Key, lim
 
 // Put creates an app or replaces what it is. What replacing leaves alone when the
 // spec does not say it: location, kind, identity, and values of secrets that are
-// named without one. A template that is another one makes a revision. Errors are
-// [Faults] for what cannot be, problem.NotFound without the resource group, and
+// named without one. A template that is another one makes a revision; the same one
+// tries a revision that failed anew. Errors are [Faults] for what cannot be, problem.NotFound without the resource group, and
 // those of Spec.Allow.
 func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app App, created bool, err error) {
 	if err := CheckName(id.Name()); err != nil {
@@ -126,6 +128,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 		if err != nil {
 			return App{}, err
 		}
+		s.whole = true
 		return a.change(ctx, id, by, had, !created, s, next)
 	})
 	return app, created && err == nil, err

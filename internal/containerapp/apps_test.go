@@ -25,7 +25,6 @@ type fixture struct {
 	*containerapp.Apps
 	id, env  resource.ID
 	onDelete func() error
-	number   int
 }
 
 func parse(t *testing.T, text string) resource.ID {

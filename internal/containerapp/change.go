@@ -130,7 +130,7 @@ func (d *draft) apply(ctx context.Context, s Spec, next Properties, exists bool)
 		return err
 	}
 	d.secrets(next.Configuration)
-	if err := d.template(&next, exists); err != nil {
+	if err := d.template(&next, exists, s.whole); err != nil {
 		return err
 	}
 	if err := d.mode(next); err != nil {
@@ -189,9 +189,13 @@ func (d *draft) secrets(c *Configuration) {
 }
 
 // template makes a revision if the template is another one than that of the last.
-func (d *draft) template(next *Properties, exists bool) error {
+// whole says that the client sent all of it.
+func (d *draft) template(next *Properties, exists, whole bool) error {
 	if exists && d.private.Latest != "" && sameTemplate(*d.props.Template, *next.Template) {
 		next.Template.RevisionSuffix = d.props.Template.RevisionSuffix
+		if whole {
+			d.again()
+		}
 		return nil
 	}
 	suffix := next.Template.RevisionSuffix
@@ -211,6 +215,18 @@ func (d *draft) template(next *Properties, exists bool) error {
 	d.private.Latest = name
 	d.touch()
 	return nil
+}
+
+// again tries the latest revision anew if it failed: what it needed can have come
+// since, such as a right of its identity.
+func (d *draft) again() {
+	latest := d.find(d.private.Latest)
+	if latest == nil || !latest.Value.Active || latest.Value.Status.Provisioning != Failed {
+		return
+	}
+	latest.Value.Restarts++
+	latest.Value.Status = Status{Provisioning: InProgress, Running: Processing}
+	d.mark(&latest.Value)
 }
 
 // mode checks that traffic goes to revisions that are there.

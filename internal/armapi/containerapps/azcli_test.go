@@ -206,3 +206,38 @@ func TestAPatchMergesAndListsAreReplaced(t *testing.T) {
 		}
 	}
 }
+
+// az containerapp update sends a PATCH, follows Location while that answers 202, and
+// takes the body of the answer after that.
+func TestTheCommandLineToolFollowsAPatchByItsLocation(t *testing.T) {
+	f := newFixture(t, running(&runs{}))
+	f.environment()
+	w := f.want(201, "PUT", appAt, plain("i:1"))
+	status := w.Header().Get("Azure-AsyncOperation")
+	if got := f.object(200, "GET", status, "")["status"]; got != "InProgress" {
+		t.Errorf("at first: %v", got)
+	}
+	f.report(f.latest(), ready)
+	if got := f.object(200, "GET", status, "")["status"]; got != "Succeeded" {
+		t.Errorf("when it is ready: %v", got)
+	}
+	w = f.want(202, "PATCH", appAt, `{"properties":{"template":{"containers":[{"name":"main","image":"i:2"}]}}}`)
+	location, second := w.Header().Get("Location"), f.latest()
+	w = f.want(202, "GET", location, "")
+	if w.Header().Get("Location") == "" || w.Header().Get("Retry-After") == "" {
+		t.Errorf("while it goes on: %v", w.Header())
+	}
+	f.report(second, ready)
+	if app := f.object(200, "GET", location, ""); at(app, "properties", "latestReadyRevisionName") != second || at(app, "properties", "provisioningState") != "Succeeded" {
+		t.Errorf("after that: %s", text(app))
+	}
+	w = f.want(202, "PATCH", appAt, `{"properties":{"template":{"containers":[{"name":"main","image":"i:3"}]}}}`)
+	location = w.Header().Get("Location")
+	f.want(202, "PATCH", appAt, `{"properties":{"template":{"containers":[{"name":"main","image":"i:4"}]}}}`)
+	f.want(409, "GET", location, "") // it was superseded
+	f.want(200, "DELETE", appAt, "")
+	if got := f.object(200, "GET", status, "")["status"]; got != "Canceled" {
+		t.Errorf("of an app that is gone: %v", got)
+	}
+	f.want(409, "GET", location, "")
+}

@@ -52,20 +52,27 @@ func (api *API) changed(c *arm.Call, a containerapp.App, created, patched bool) 
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	reply, err := api.getApp(c, a)
+	shown, err := api.show(c, a)
 	if err != nil {
-		return reply, err
+		return arm.Reply{}, err
 	}
-	going := api.provisioningState(latest) == "InProgress"
+	reply := arm.OK(shown).WithETag(a.Resource.ETag())
+	state := api.provisioningState(a, latest)
+	going := state == "InProgress"
+	o := operation{a.ID.String(), a.UID, a.Latest, a.Resource.Changed.UTC()}
 	switch {
 	case created:
 		reply.Status = http.StatusCreated
 	case going && patched:
 		reply.Status = http.StatusAccepted
+	case state == "Failed":
+		// The change itself is done. Clients would take what failed before for its
+		// outcome if the first answer said so.
+		o.Revision = ""
+		shown.Properties["provisioningState"] = "InProgress"
 	case !going:
 		return reply, nil
 	}
-	o := operation{a.ID.String(), a.UID, a.Latest, a.Resource.Changed.UTC()}
 	reply.Header = o.headers(c, a.Resource.Location, reply.Status == http.StatusAccepted)
 	return reply, nil
 }
@@ -150,6 +157,9 @@ func (api *API) outcome(c *arm.Call, o operation) (a containerapp.App, state str
 	}
 	if err != nil {
 		return a, "", nil, err
+	}
+	if o.Revision == "" {
+		return a, "Succeeded", nil, nil
 	}
 	r, err := api.cfg.Apps.Revision(c.Context(), id, o.Revision)
 	switch {

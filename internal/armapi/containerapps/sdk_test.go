@@ -145,6 +145,7 @@ func TestTheGoLibraryManagesContainerApps(t *testing.T) {
 	if _, err = failing.PollUntilDone(ctx, poll); !errors.As(err, &refused) || refused.ErrorCode != "ImagePullFailure" {
 		t.Errorf("a revision that fails: %v", err)
 	}
+	f.changedAfterAFailure(ctx, apps)
 	active := map[string]bool{}
 	for pager := revisions.NewListRevisionsPager("rg", "orders", nil); pager.More(); {
 		page, err := pager.NextPage(ctx)
@@ -159,6 +160,30 @@ func TestTheGoLibraryManagesContainerApps(t *testing.T) {
 
 	f.lookedAtByTheLibrary(ctx, factory, runs, first, second)
 	f.endedByTheLibrary(ctx, factory)
+}
+
+// A change that makes no revision is done although the latest revision failed; the
+// same app put again tries that one anew.
+func (f *fixture) changedAfterAFailure(ctx context.Context, apps *sdk.ContainerAppsClient) {
+	f.Helper()
+	failed := f.latest()
+	tagging, err := apps.BeginUpdate(ctx, "rg", "orders", sdk.ContainerApp{Location: to.Ptr("local"), Tags: map[string]*string{"x": to.Ptr("y")}}, nil)
+	f.must(err)
+	tagged, err := tagging.PollUntilDone(ctx, poll)
+	f.must(err)
+	if *tagged.Tags["x"] != "y" || *tagged.Properties.ProvisioningState != sdk.ContainerAppProvisioningStateFailed {
+		f.Errorf("tagged: %+v", tagged.Properties.ProvisioningState)
+	}
+	again, err := apps.BeginCreateOrUpdate(ctx, "rg", "orders", sdkApp("nowhere:1"), nil)
+	f.must(err)
+	if again.Done() || f.latest() != failed {
+		f.Errorf("put again: done %v, revision %s", again.Done(), f.latest())
+	}
+	f.report(failed, containerapp.Status{Provisioning: containerapp.Failed, Running: containerapp.FailedRunning, Code: "ImagePullFailure", Reason: "still none"})
+	var refused *azcore.ResponseError
+	if _, err = again.PollUntilDone(ctx, poll); !errors.As(err, &refused) || refused.ErrorCode != "ImagePullFailure" {
+		f.Errorf("put again: %v", err)
+	}
 }
 
 func (f *fixture) lookedAtByTheLibrary(ctx context.Context, factory *sdk.ClientFactory, runs *runs, first, second string) {

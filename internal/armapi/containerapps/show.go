@@ -63,7 +63,7 @@ func (api *API) show(c *arm.Call, a containerapp.App) (appShown, error) {
 		ready = a.Latest
 	}
 	for name, value := range map[string]any{
-		"provisioningState": api.provisioningState(latest), "runningStatus": running, "latestRevisionName": a.Latest, "latestReadyRevisionName": ready,
+		"provisioningState": api.provisioningState(a, latest), "runningStatus": running, "latestRevisionName": a.Latest, "latestReadyRevisionName": ready,
 		"latestRevisionFqdn": "", "outboundIpAddresses": []string{"127.0.0.1"}, "eventStreamEndpoint": "", "delegatedIdentities": []string{},
 		"customDomainVerificationId": fmt.Sprintf("%X", sha256.Sum256([]byte("latchkey domain verification "+a.ID.Subscription()))),
 	} {
@@ -103,10 +103,11 @@ func (api *API) latest(ctx context.Context, a containerapp.App) (containerapp.Re
 	return r, err
 }
 
-// provisioningState gives an app's state by its latest revision.
-func (api *API) provisioningState(r containerapp.Revision) string {
+// provisioningState gives an app's state by its latest revision. Nothing is awaited
+// of an app that is stopped.
+func (api *API) provisioningState(a containerapp.App, r containerapp.Revision) string {
 	switch {
-	case api.cfg.Runtime == nil || r.Status.Provisioning == containerapp.Provisioned:
+	case api.cfg.Runtime == nil || a.Stopped || r.Status.Provisioning == containerapp.Provisioned:
 		return "Succeeded"
 	case r.Status.Provisioning == containerapp.Failed:
 		return "Failed"
