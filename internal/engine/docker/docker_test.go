@@ -93,6 +93,35 @@ func dockerd(t *testing.T) *daemon {
 	return d
 }
 
+// podman starts podman's compatible service with everything of its own.
+func podman(t *testing.T) *daemon {
+	t.Helper()
+	path, err := exec.LookPath("podman")
+	if err != nil || os.Getuid() != 0 {
+		t.Skip("needs root and podman: install Debian's packages podman and runc")
+	}
+	dir, err := os.MkdirTemp("", "lk-podman")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A test's machine may not let podman raise its limits to podman's defaults.
+	conf := "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n[network]\nfirewall_driver = \"none\"\n"
+	if err := os.WriteFile(dir+"/containers.conf", []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{dir: dir, host: "unix://" + dir + "/podman.sock", command: func(d daemon) *exec.Cmd {
+		cmd := exec.Command(path, "--root", dir+"/root", "--runroot", dir+"/run", "--tmpdir", dir+"/tmp", "system", "service", "--time=0", d.host)
+		cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+dir+"/containers.conf")
+		return cmd
+	}}
+	d.start(t)
+	t.Cleanup(func() {
+		d.stop(syscall.SIGTERM)
+		_ = os.RemoveAll(dir)
+	})
+	return d
+}
+
 // program builds the suite's program, statically.
 func program(t *testing.T) string {
 	t.Helper()
@@ -164,6 +193,10 @@ func kill(t *testing.T, cl *client.Client, id string) {
 
 func TestConformanceOfDocker(t *testing.T) {
 	enginetest.Run(t, backend(t, dockerd(t)))
+}
+
+func TestConformanceOfPodman(t *testing.T) {
+	enginetest.Run(t, backend(t, podman(t)))
 }
 
 func TestNobodyAnswersNamesTheSocketsTried(t *testing.T) {
