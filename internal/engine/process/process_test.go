@@ -1,14 +1,18 @@
 package process_test
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/engine/enginetest"
 	"github.com/latchkey/latchkey/internal/engine/process"
@@ -47,20 +51,62 @@ func TestConformance(t *testing.T) {
 // kill kills the process of a container, found by its mark.
 func kill(t *testing.T, o engine.Object) {
 	t.Helper()
-	paths, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, p := range paths {
-		env, _ := os.ReadFile(p)
-		if !strings.Contains(string(env), "CONTAINER_APP_REPLICA_NAME="+o.Replica+"\x00") {
-			continue
+	for _, name := range marked(o.Replica) {
+		pid, err := strconv.Atoi(name)
+		if err == nil {
+			err = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		var pid int
-		if err := json.Unmarshal([]byte(filepath.Base(filepath.Dir(p))), &pid); err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	t.Fatalf("no process of %+v", o)
+}
+
+func TestWhatLeftItsProcessGroupEndsWithTheReplica(t *testing.T) {
+	if _, err := exec.LookPath("setsid"); err != nil {
+		t.Skip("needs setsid: install Debian's package util-linux")
+	}
+	image := t.TempDir()
+	if err := os.WriteFile(filepath.Join(image, "container.json"), []byte(`{"command":["sh","-c","setsid sleep 1000 & echo started; wait"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := process.Open(process.Config{Folder: t.TempDir(), Config: engine.Config{Installation: "orphans", Clock: clock.Real{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ref := engine.Ref{App: "app", Revision: "rev"}
+	if err := e.Place(t.Context(), engine.Spec{Ref: ref, Replicas: 1, Grace: time.Second, Main: []engine.Container{{Name: "main", Image: image, CPU: 1, Memory: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var st engine.Status
+	left := func() int { return len(marked(st.Replicas[0].Name)) }
+	st, err = engine.Await(ctx, clock.Real{}, e, ref, func(s engine.Status) bool { st = s; return s.Ready == 1 && left() >= 2 })
+	if err != nil {
+		t.Fatal(err, st)
+	}
+	if err := e.Remove(ctx, ref); err != nil {
+		t.Fatal(err)
+	}
+	for left() > 0 {
+		if err := clock.Sleep(ctx, clock.Real{}, 10*time.Millisecond); err != nil {
+			t.Fatalf("%d processes are left", left())
+		}
+	}
+}
+
+// marked gives the processes of a replica.
+func marked(replica string) []string {
+	var out []string
+	paths, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, p := range paths {
+		if env, _ := os.ReadFile(p); strings.Contains(string(env), "CONTAINER_APP_REPLICA_NAME="+replica+"\x00") {
+			out = append(out, filepath.Base(filepath.Dir(p)))
+		}
+	}
+	return out
 }
