@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/state"
+	"github.com/latchkey/latchkey/internal/trigger/durable/instances"
 	"github.com/latchkey/latchkey/internal/trigger/durable/statestore"
 )
 
@@ -104,8 +105,17 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Keys: ring, TokenKey: n.tokenKey(a), SecretsPath: placeOf(store), Hostname: n.apps.Hosts(a.Name).App, LocalURL: n.localURL(), LocalQuery: localQuery(a.Name), Environment: "Production",
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.functionsFound(ctx, a, w.Release, n.modelSeen(ctx, a, n.modelLoaded(a.Name, ring))), Denied: n.auditDenial(a),
-		Leases: newTriggerLeases(n.store, a), Memory: triggerMemory{n.store, a.UID}, Orchestrations: statestore.New(n.store, triggersOf(a.UID)+"durable/"), Identities: n.credentialOf(a, "bindings"), MaxBody: n.cfg.MaxBody,
+		Leases: newTriggerLeases(n.store, a), Memory: triggerMemory{n.store, a.UID}, Orchestrations: n.orchestrations(a), Identities: n.credentialOf(a, "bindings"), MaxBody: n.cfg.MaxBody,
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
+}
+
+// orchestrations is where those of an app are kept.
+func (n *Node) orchestrations(a app.App) *statestore.Store {
+	b := n.cfg.Orchestrations
+	return statestore.New(statestore.Config{
+		Docs: n.store, Prefix: triggersOf(a.UID) + "durable/", Clock: n.cfg.Clock,
+		Budget: instances.Budget{Instances: b.Most, Bytes: b.Bytes},
+	})
 }
 
 // placeOf names where an app's keys are, for the runtime API.

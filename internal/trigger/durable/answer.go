@@ -63,6 +63,14 @@ func (c *call) rewind(id, reason string) {
 	}
 }
 
+// withNext gives an error with the way out of it.
+func withNext(err error) string {
+	if next := problem.NextOf(err); next != "" {
+		return err.Error() + "; " + next
+	}
+	return err.Error()
+}
+
 // refuse answers with an error, without telling what is behind faults of ours.
 func (c *call) refuse(err error) {
 	switch {
@@ -72,8 +80,11 @@ func (c *call) refuse(err error) {
 		c.w.WriteHeader(http.StatusNotFound)
 	case errors.Is(err, problem.Invalid):
 		c.message(http.StatusBadRequest, err.Error())
+	case errors.Is(err, problem.Throttled):
+		c.w.Header().Set("Retry-After", "60")
+		c.message(http.StatusTooManyRequests, withNext(err))
 	case errors.Is(err, problem.TooLarge):
-		c.message(http.StatusRequestEntityTooLarge, err.Error())
+		c.message(http.StatusRequestEntityTooLarge, withNext(err))
 	case errors.Is(err, problem.Exists) || errors.Is(err, problem.Conflict):
 		c.message(http.StatusConflict, err.Error())
 	case errors.Is(err, problem.Unsupported):

@@ -15,9 +15,12 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/funcapp"
+	"github.com/latchkey/latchkey/internal/state/memory"
 	"github.com/latchkey/latchkey/internal/trigger"
 	"github.com/latchkey/latchkey/internal/trigger/durable/engine"
 	"github.com/latchkey/latchkey/internal/trigger/durable/filestore"
+	"github.com/latchkey/latchkey/internal/trigger/durable/instances"
+	"github.com/latchkey/latchkey/internal/trigger/durable/statestore"
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
@@ -52,7 +55,12 @@ type api struct {
 
 func newAPI(t *testing.T) *api {
 	t.Helper()
-	e := engine.New(engine.Config{Store: filestore.New(t.TempDir()), Invoke: invoke{}, Clock: clock.Real{}, Log: slog.New(slog.DiscardHandler)})
+	return newAPIOver(t, filestore.New(t.TempDir()))
+}
+
+func newAPIOver(t *testing.T, store instances.Store) *api {
+	t.Helper()
+	e := engine.New(engine.Config{Store: store, Invoke: invoke{}, Clock: clock.Real{}, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); e.Run(ctx) }()
@@ -304,4 +312,29 @@ func FuzzPathsOfStrangers(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestStartsAboveTheBudgetAreToldToPurge(t *testing.T) {
+	a := newAPIOver(t, statestore.New(statestore.Config{
+		Docs: memory.New(clock.Real{}), Prefix: "/a/", Clock: clock.Real{}, Budget: instances.Budget{Instances: 2, Bytes: 1 << 20},
+	}))
+	for _, id := range []string{"a", "b"} {
+		if r := a.send("POST", "/orchestrators/Waits/"+id, "application/json", ""); r.status != http.StatusAccepted {
+			t.Fatalf("%+v", r)
+		}
+	}
+	r := a.send("POST", "/orchestrators/Waits/c", "application/json", "")
+	if r.status != http.StatusTooManyRequests || r.header.Get("Retry-After") == "" || !strings.Contains(r.body, "limit of 2 instances; purge") {
+		t.Errorf("%+v", r)
+	}
+	if r := a.send("POST", "/instances/a/raiseEvent/go", "application/json", "1"); r.status != http.StatusAccepted {
+		t.Errorf("an event of one in progress: %+v", r)
+	}
+	a.await("a", "Completed")
+	if r := a.send("DELETE", "/instances/a", "", ""); r.status != http.StatusOK {
+		t.Errorf("%+v", r)
+	}
+	if r := a.send("POST", "/orchestrators/Waits/c", "application/json", ""); r.status != http.StatusAccepted {
+		t.Errorf("after a purge: %+v", r)
+	}
 }

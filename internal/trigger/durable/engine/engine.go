@@ -157,23 +157,16 @@ type works struct {
 	all *sync.WaitGroup
 }
 
-// rescan looks at all instances, at first and now and then: other hosts take
-// messages for them too, and not every store tells of that.
+// rescan looks for instances in progress, at first and now and then: other hosts
+// take messages for them too, and not every store tells of that.
 func (w *works) rescan() {
 	for w.ctx.Err() == nil {
-		after, more := "", true
-		for more && w.ctx.Err() == nil {
-			list, next, err := w.cfg.Store.List(w.ctx, after, 100)
-			if err != nil {
-				w.cfg.Log.Warn("orchestrations cannot be listed", "reason", err)
-				break
-			}
-			for _, i := range list {
-				if after = i.ID; !i.Status.Final() {
-					w.nudge(i.ID)
-				}
-			}
-			more = next
+		ids, err := w.cfg.Store.Unfinished(w.ctx)
+		if err != nil && w.ctx.Err() == nil {
+			w.cfg.Log.Warn("orchestrations cannot be listed", "reason", err)
+		}
+		for _, id := range ids {
+			w.nudge(id)
 		}
 		w.pause()
 	}

@@ -22,7 +22,7 @@ func hosts(t *testing.T, a *app) (drives, other *bench) {
 	c := clock.NewManual(time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC))
 	docs, leases := memory.New(c), new(trigger.LocalLeases)
 	host := func() *bench {
-		e := New(Config{Store: statestore.New(docs, "/apps/a/durable/"), Invoke: a, Clock: c, Log: slog.New(slog.DiscardHandler), Leases: leases})
+		e := New(Config{Store: statestore.New(statestore.Config{Docs: docs, Prefix: "/apps/a/durable/", Clock: clock.Real{}}), Invoke: a, Clock: c, Log: slog.New(slog.DiscardHandler), Leases: leases})
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() { defer close(done); e.Run(ctx) }()

@@ -1,5 +1,6 @@
 // Package filestore keeps orchestrations in files of a folder, one each, for one
-// host at a time. It does not know what they mean.
+// host at a time. It does not know what they mean, and sets no budget: the folder
+// belongs to whoever runs the one app.
 package filestore
 
 import (
@@ -22,6 +23,7 @@ import (
 type Store struct {
 	dir   string
 	locks [64]sync.RWMutex // of instances, by their name
+	ended sync.Map         // ids of instances seen to have ended; written with the lock held
 }
 
 var _ instances.Store = (*Store)(nil)
@@ -64,6 +66,9 @@ func (s *Store) Get(_ context.Context, id string) (*instances.Instance, error) {
 	l.RLock()
 	defer l.RUnlock()
 	i, err := s.read(s.path(id))
+	if err == nil {
+		s.seen(id, i)
+	}
 	if err == nil && i == nil {
 		return nil, problem.New(problem.NotFound, "there is no such instance")
 	}
@@ -111,6 +116,7 @@ func (s *Store) Update(ctx context.Context, id string, change instances.Change) 
 	case changed == nil && old == nil:
 		return nil, nil
 	case changed == nil:
+		s.seen(id, nil)
 		return nil, written(atomicfile.Remove(path))
 	}
 	data, err := instances.Encode(changed)
@@ -120,7 +126,45 @@ func (s *Store) Update(ctx context.Context, id string, change instances.Change) 
 	if err := atomicfile.MakeDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	return changed, written(atomicfile.Write(path, data))
+	if err := atomicfile.Write(path, data); err != nil {
+		s.seen(id, nil)
+		return changed, written(err)
+	}
+	s.seen(id, changed)
+	return changed, nil
+}
+
+// seen remembers whether an instance has ended; nil: it is not known. The
+// instance's lock is held.
+func (s *Store) seen(id string, i *instances.Instance) {
+	if i != nil && i.Status.Final() {
+		s.ended.Store(id, nil)
+	} else {
+		s.ended.Delete(id)
+	}
+}
+
+// Unfinished implements [instances.Store].
+func (s *Store) Unfinished(ctx context.Context) ([]string, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, id := range names {
+		if _, ended := s.ended.Load(id); ended {
+			continue
+		}
+		i, err := s.Get(ctx, id)
+		switch {
+		case errors.Is(err, problem.NotFound):
+		case err != nil && !errors.Is(err, problem.Undecryptable):
+			return nil, err
+		case err != nil || !i.Status.Final():
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 func written(err error) error {

@@ -134,11 +134,16 @@ type Store interface {
 	// nil when there is none and gives what is to be kept, nil to delete it. It may
 	// run more than once. Its error is returned and nothing is changed; with
 	// [ErrKeep] what there was is returned without error. problem.TooLarge for an
-	// instance of more than [MaxBytes].
+	// instance of more than [MaxBytes], and the errors of [Budget.Check] where the
+	// store has a budget.
 	Update(ctx context.Context, id string, change Change) (*Instance, error)
 	// List gives up to limit instances after one, in order of their ids; more says
 	// that there are others.
 	List(ctx context.Context, after string, limit int) (list []*Instance, more bool, err error)
+	// Unfinished gives the ids of the instances that have not ended, in order. It reads
+	// no instance again that was seen to have ended. One that cannot be understood is
+	// among them.
+	Unfinished(ctx context.Context) (ids []string, err error)
 }
 
 // Watcher is the optional power of a store that several hosts use to tell of changes
@@ -191,6 +196,15 @@ func Encode(i *Instance) ([]byte, error) {
 			WithNext("start it over with continueAsNew, or pass smaller values")
 	}
 	return data, nil
+}
+
+// Ended reports whether what Encode wrote is an instance that has ended, without
+// reading the rest. It is false for anything else.
+func Ended(data []byte) bool {
+	var i struct {
+		Status Status `json:"status"`
+	}
+	return json.Unmarshal(data, &i) == nil && i.Status.Final()
 }
 
 // Decode reads what Encode wrote; problem.Undecryptable for anything else.

@@ -13,6 +13,7 @@ import (
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(*testing.T) (instances.Store, func() instances.Store) {
 		docs := memory.New(clock.NewManual(time.Unix(0, 0)))
-		return New(docs, "/apps/a/durable/"), func() instances.Store { return New(docs, "/apps/a/durable/") }
+		cfg := Config{Docs: docs, Prefix: "/apps/a/durable/", Clock: clock.NewManual(time.Unix(0, 0))}
+		return New(cfg), func() instances.Store { return New(cfg) }
 	})
 }

@@ -39,6 +39,11 @@ func (w *watch) Apply(e state.Event) {
 	if err != nil {
 		return
 	}
+	if e.Value == nil {
+		w.store.ledger.remove(e.Key, e.Revision)
+	} else {
+		w.store.ledger.put(e.Key, entryOf(e.Document))
+	}
 	i, err := instances.Decode(e.Value)
 	if err != nil { // deleted, or damaged: who looks at it says so
 		i = &instances.Instance{ID: string(id)}

@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) (s instances.Store, again func() 
 		"lists are in order and in pages":           testList,
 		"ids with any character, and long ones":     testIDs,
 		"instances that are too large":              testTooLarge,
+		"those that have not ended":                 testUnfinished,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, again := open(t)
@@ -186,4 +187,29 @@ func testTooLarge(t *testing.T, s instances.Store, _ func() instances.Store) {
 	if !errors.Is(err, problem.TooLarge) {
 		t.Errorf("error %v, want too large", err)
 	}
+}
+
+func testUnfinished(t *testing.T, s instances.Store, again func() instances.Store) {
+	for id, status := range map[string]instances.Status{
+		"a": instances.Running, "b": instances.Completed, "c": instances.Failed, "d": instances.Suspended, "é": instances.Pending, "gone": instances.Running,
+	} {
+		put(t, s, &instances.Instance{ID: id, Status: status})
+	}
+	if _, err := s.Update(t.Context(), "gone", func(*instances.Instance) (*instances.Instance, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	check := func(s instances.Store, want ...string) {
+		t.Helper()
+		if ids, err := s.Unfinished(t.Context()); err != nil || !slices.Equal(ids, want) {
+			t.Errorf("%q, %v; want %q", ids, err, want)
+		}
+	}
+	for range 2 {
+		check(s, "a", "d", "é")
+		check(again(), "a", "d", "é")
+	}
+	put(t, s, &instances.Instance{ID: "a", Status: instances.Terminated})
+	put(t, s, &instances.Instance{ID: "c", Status: instances.Running}) // rewound
+	check(s, "c", "d", "é")
+	check(again(), "c", "d", "é")
 }
