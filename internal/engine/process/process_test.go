@@ -51,17 +51,17 @@ func TestConformance(t *testing.T) {
 // kill kills the process of a container, found by its mark.
 func kill(t *testing.T, o engine.Object) {
 	t.Helper()
-	for _, name := range marked(o.Replica) {
-		pid, err := strconv.Atoi(name)
-		if err == nil {
-			err = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return
+	all := marked(o.Replica)
+	if len(all) == 0 {
+		t.Fatalf("no process of %+v", o)
 	}
-	t.Fatalf("no process of %+v", o)
+	pid, err := strconv.Atoi(all[0])
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestWhatLeftItsProcessGroupEndsWithTheReplica(t *testing.T) {
