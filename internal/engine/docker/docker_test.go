@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,6 +71,26 @@ func (d *daemon) stop(with syscall.Signal) {
 	_ = d.running.Wait()
 }
 
+// end stops the engine and what it left behind: everything that has the test's own
+// folder in its command line.
+func (d *daemon) end() {
+	d.stop(syscall.SIGTERM)
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range paths {
+		line, _ := os.ReadFile(p)
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil && pid != os.Getpid() && bytes.Contains(line, []byte(d.dir+"/")) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	for _, m := range strings.Split(string(mounts), "\n") {
+		if at := strings.Fields(m + " . ."); strings.HasPrefix(at[1], d.dir+"/") {
+			_ = syscall.Unmount(at[1], syscall.MNT_DETACH)
+		}
+	}
+	_ = os.RemoveAll(d.dir)
+}
+
 // dockerd starts Docker's engine with everything of its own.
 func dockerd(t *testing.T) *daemon {
 	t.Helper()
@@ -86,10 +107,7 @@ func dockerd(t *testing.T) *daemon {
 			"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false")
 	}}
 	d.start(t)
-	t.Cleanup(func() {
-		d.stop(syscall.SIGTERM)
-		_ = os.RemoveAll(dir)
-	})
+	t.Cleanup(func() { d.end() })
 	return d
 }
 
@@ -115,10 +133,7 @@ func podman(t *testing.T) *daemon {
 		return cmd
 	}}
 	d.start(t)
-	t.Cleanup(func() {
-		d.stop(syscall.SIGTERM)
-		_ = os.RemoveAll(dir)
-	})
+	t.Cleanup(func() { d.end() })
 	return d
 }
 

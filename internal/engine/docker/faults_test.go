@@ -45,7 +45,9 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, _ = b.Sweep(context.Background(), nil)
+		if err := b.Remove(context.Background(), engine.Ref{App: "app", Revision: "rev"}); err != nil {
+			t.Error(err)
+		}
 		_ = b.Close()
 	})
 	return b
