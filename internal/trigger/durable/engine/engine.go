@@ -29,8 +29,7 @@ type Config struct {
 // Engine runs the orchestrations of one app. Its methods are safe for concurrent
 // use; Run is called once at a time.
 type Engine struct {
-	cfg    Config
-	places chan struct{} // one for each activity at a time
+	cfg Config
 
 	mu      sync.Mutex
 	driving bool
@@ -60,6 +59,7 @@ type flight struct {
 const (
 	turners       = 8
 	maxActivities = 64
+	maxErrands    = 16 // what is written and started for tasks at a time
 	rescanEvery   = 15 * time.Second
 	lease         = "durabletask"
 )
@@ -67,7 +67,7 @@ const (
 // New makes an engine that does not run anything before Run.
 func New(cfg Config) *Engine {
 	return &Engine{
-		cfg: cfg, places: make(chan struct{}, maxActivities), state: map[string]progress{},
+		cfg: cfg, state: map[string]progress{},
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), missed: make(chan struct{}, 1), flying: map[flight]struct{}{},
 	}
 }
@@ -139,7 +139,11 @@ func (e *Engine) drive(ctx context.Context) {
 	e.driving, e.queue, e.state, e.flying = true, nil, map[string]progress{}, map[flight]struct{}{}
 	e.mu.Unlock()
 	var all sync.WaitGroup
-	w := &works{Engine: e, ctx: ctx, all: &all}
+	w := &works{
+		Engine: e, ctx: ctx, all: &all, timers: newTimers(e.cfg.Clock),
+		activities: pool{most: maxActivities, all: &all}, errands: pool{most: maxErrands, all: &all},
+	}
+	all.Go(func() { w.timers.run(ctx) })
 	for range turners {
 		all.Go(w.loop)
 	}
@@ -155,6 +159,9 @@ type works struct {
 	*Engine
 	ctx context.Context
 	all *sync.WaitGroup
+
+	timers              *timers
+	activities, errands pool
 }
 
 // rescan looks for instances in progress, at first and now and then: other hosts

@@ -19,11 +19,36 @@ func (w *works) launch(i *instances.Instance) {
 		if !w.claim(f) {
 			continue
 		}
-		w.all.Go(func() {
-			if !w.do(i, id, &task, f) {
-				w.land(f)
-			}
+		w.begin(i, id, &task, f)
+	}
+}
+
+// begin has a task done when it is its turn, however many there are.
+func (w *works) begin(i *instances.Instance, id int, task *instances.Task, f flight) {
+	switch task.Kind {
+	case instances.Timer:
+		fired := instances.Event{EventType: instances.TimerFired, TimerId: &id, FireAt: &task.FireAt}
+		w.timers.set(f, task.FireAt, func() {
+			w.errands.run(func() { w.finish(f, fired, true) })
 		})
+	case instances.Activity:
+		w.activities.run(func() {
+			v, ok := w.activity(f, task)
+			w.finish(f, v, ok)
+		})
+	case instances.Child:
+		parent := &instances.Parent{ID: i.ID, Task: id}
+		w.errands.run(func() {
+			w.child(f, parent, task)
+			w.land(f)
+		})
+	}
+}
+
+// finish writes the end of a task, if it came to one; else it can be begun again.
+func (w *works) finish(f flight, v instances.Event, ok bool) {
+	if !ok || !w.deliver(f, v) {
+		w.land(f)
 	}
 }
 
@@ -43,6 +68,7 @@ func (w *works) land(f flight) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.flying, f)
+	w.timers.forget(f)
 }
 
 // release lets go of the tasks that a turn has ended.
@@ -54,23 +80,9 @@ func (w *works) release(t *turn) {
 	}
 }
 
-// do does a task and reports whether its end was written.
-func (w *works) do(i *instances.Instance, id int, task *instances.Task, f flight) bool {
-	var v instances.Event
-	ok := false
-	switch task.Kind {
-	case instances.Timer:
-		v, ok = w.timer(id, task)
-	case instances.Activity:
-		v, ok = w.activity(i, id, task)
-	case instances.Child:
-		w.child(i, id, task)
-	}
-	return ok && w.deliver(f, v)
-}
-
 // deliver puts the end of a task into the inbox of the instance that waits for it,
-// again until it is there. It is false when this host stops before.
+// again until it is there. It is false when this host stops before, or the instance
+// cannot be understood.
 func (w *works) deliver(f flight, v instances.Event) bool {
 	for w.ctx.Err() == nil {
 		err := w.post(f, v)
@@ -85,6 +97,10 @@ func (w *works) deliver(f flight, v instances.Event) bool {
 		if err == nil {
 			return true
 		}
+		if errors.Is(err, problem.Undecryptable) {
+			w.later(f.id) // whoever looks at it says so
+			return false
+		}
 		w.cfg.Log.Warn("the end of a task cannot be written; trying again", "instance", f.id, "reason", err)
 		w.sleep()
 	}
@@ -94,16 +110,20 @@ func (w *works) deliver(f flight, v instances.Event) bool {
 // overfull fails an instance that has no room even for the news that a task has
 // failed: it would wait for ever.
 func (w *works) overfull(f flight, reason error) error {
+	var t *turn
 	_, err := w.cfg.Store.Update(w.ctx, f.id, func(old *instances.Instance) (*instances.Instance, error) {
-		if old == nil || old.Status.Final() || f.execution != "" && old.Execution != f.execution {
+		if t = nil; old == nil || old.Status.Final() || f.execution != "" && old.Execution != f.execution {
 			return nil, instances.ErrKeep
 		}
-		t := newTurn(old, w.cfg.Clock.Now().UTC())
+		t = newTurn(old, w.cfg.Clock.Now().UTC())
 		t.tooLarge(reason)
 		t.i.Inbox = nil
 		return t.i, nil
 	})
 	if err == nil {
+		if t != nil {
+			w.release(t)
+		}
 		w.tell()
 		w.nudge(f.id)
 	}
@@ -142,28 +162,16 @@ func (w *works) post(f flight, v instances.Event) error {
 	return err
 }
 
-func (w *works) timer(id int, task *instances.Task) (instances.Event, bool) {
-	timer := w.cfg.Clock.NewTimer(task.FireAt.Sub(w.cfg.Clock.Now()))
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return instances.Event{EventType: instances.TimerFired, TimerId: &id, FireAt: &task.FireAt}, true
-	case <-w.ctx.Done():
-		return instances.Event{}, false
+// activity does one; ok is false when this host stops before.
+func (w *works) activity(f flight, task *instances.Task) (v instances.Event, ok bool) {
+	if w.ctx.Err() != nil { // it waited for its turn
+		return v, false
 	}
-}
-
-func (w *works) activity(i *instances.Instance, id int, task *instances.Task) (instances.Event, bool) {
-	select {
-	case w.places <- struct{}{}:
-		defer func() { <-w.places }()
-	case <-w.ctx.Done():
-		return instances.Event{}, false
-	}
+	id := f.task
 	for {
 		input := unpacked(task.Input)
 		res, err := w.cfg.Invoke.Invoke(w.ctx, task.Name, trigger.Call{
-			Input: input, NoRetry: true, Metadata: map[string]any{"instanceId": i.ID, "data": input},
+			Input: input, NoRetry: true, Metadata: map[string]any{"instanceId": f.id, "data": input},
 		})
 		switch {
 		case w.ctx.Err() != nil:
@@ -199,8 +207,7 @@ func result(res *worker.Result) string {
 
 // child makes sure that an orchestration that another waits for is there, and
 // reports its end if it has ended.
-func (w *works) child(i *instances.Instance, id int, task *instances.Task) {
-	parent := &instances.Parent{ID: i.ID, Task: id}
+func (w *works) child(f flight, parent *instances.Parent, task *instances.Task) {
 	have, err := w.cfg.Store.Get(w.ctx, task.Instance)
 	if errors.Is(err, problem.NotFound) || err == nil && have.Status.Final() && !sameParent(have.Parent, parent) {
 		have, err = w.start(w.ctx, &instances.Instance{
@@ -212,13 +219,13 @@ func (w *works) child(i *instances.Instance, id int, task *instances.Task) {
 		err = problem.New(problem.Exists, "an orchestration instance with ID "+task.Instance+" already exists")
 		fallthrough
 	case errors.Is(err, problem.Invalid) || errors.Is(err, problem.Exists) || errors.Is(err, problem.TooLarge):
-		v := failure(id, "Orchestrator function '"+task.Name+"'", err.Error())
+		v := failure(f.task, "Orchestrator function '"+task.Name+"'", err.Error())
 		v.EventType = instances.ChildFailed
-		w.deliver(flight{i.ID, i.Execution, id}, v)
+		w.deliver(f, v)
 	case err != nil:
-		w.later(i.ID)
+		w.later(f.id)
 	case have.Status.Final():
-		w.deliver(flight{i.ID, i.Execution, id}, ended(have))
+		w.deliver(f, ended(have))
 	default:
 		w.nudge(have.ID)
 	}

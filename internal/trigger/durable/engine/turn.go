@@ -31,16 +31,9 @@ func (w *works) work(id string) {
 	}
 }
 
+// later has an instance looked at again after a while.
 func (w *works) later(id string) {
-	timer := w.cfg.Clock.NewTimer(retryTurn)
-	w.all.Go(func() {
-		defer timer.Stop()
-		select {
-		case <-timer.C():
-			w.nudge(id)
-		case <-w.ctx.Done():
-		}
-	})
+	w.timers.set(flight{id: id}, w.cfg.Clock.Now().Add(retryTurn), func() { w.nudge(id) })
 }
 
 // step does one turn of an instance; more says that there may be another.
