@@ -91,9 +91,21 @@ func (d *daemon) end() {
 	_ = os.RemoveAll(d.dir)
 }
 
+// engineSetting lets the tests start container engines of their own, which takes
+// root, a network of their own and minutes.
+const engineSetting = "LATCHKEY_TEST_DOCKER"
+
+func wanted(t *testing.T) {
+	t.Helper()
+	if os.Getenv(engineSetting) == "" {
+		t.Skip("set " + engineSetting + "=1, or run make test-docker")
+	}
+}
+
 // dockerd starts Docker's engine with everything of its own.
 func dockerd(t *testing.T) *daemon {
 	t.Helper()
+	wanted(t)
 	path, err := exec.LookPath("dockerd")
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("needs root and dockerd: install Debian's package docker.io")
@@ -114,6 +126,7 @@ func dockerd(t *testing.T) *daemon {
 // podman starts podman's compatible service with everything of its own.
 func podman(t *testing.T) *daemon {
 	t.Helper()
+	wanted(t)
 	path, err := exec.LookPath("podman")
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("needs root and podman: install Debian's packages podman and runc")
