@@ -16,7 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/testkit"
 )
 
-const queueFunction = `{"bindings":[{"type":"queueTrigger","direction":"in","name":"msg","queueName":"q"}]}`
+const queueFunction = `{"bindings":[{"type":"queueTrigger","direction":"in","name":"msg","queueName":"items"}]}`
 
 type functionBody struct {
 	Name, Href, Language string
@@ -33,7 +33,7 @@ func TestFunctionsAreListedAndDescribed(t *testing.T) {
 		"background/function.json": queueFunction,
 		"broken/function.json":     `{"bindings":[{"type":"httpTrigger","direction":"sideways","name":"req"}]}`,
 		"off/function.json":        testkit.HTTPFunction("function", ""),
-	}, Settings: map[string]string{"AzureWebJobs.off.Disabled": "true"}})
+	}, Settings: map[string]string{"AzureWebJobs.off.Disabled": "true", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}})
 	var list []functionBody
 	h.Get(t, "/admin/functions", h.Master(t)).WantStatus(t, 200).JSON(t, &list)
 	names := []string{}
@@ -73,7 +73,7 @@ func TestFunctionsOfAnyTriggerAreInvokedThroughTheAPI(t *testing.T) {
 		_, _ = w.Write([]byte("{}"))
 	}), Files: map[string]string{"background/function.json": queueFunction, "off/function.json": queueFunction,
 		"broken/function.json": `{"bindings":[]}`},
-		Settings: map[string]string{"AzureWebJobs.off.Disabled": "true"}})
+		Settings: map[string]string{"AzureWebJobs.off.Disabled": "true", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}})
 	post := func(name, body string) testkit.Answer {
 		return h.Send(t, testkit.Request{Method: "POST", Path: "/admin/functions/" + name, Key: h.Master(t), Body: body})
 	}
@@ -92,7 +92,8 @@ func TestFunctionsOfAnyTriggerAreInvokedThroughTheAPI(t *testing.T) {
 
 func TestInvocationThroughTheAPIIsNotWaitedFor(t *testing.T) {
 	gate := testkit.NewGate(t)
-	h := testkit.Start(t, testkit.App{Handler: gate, Files: map[string]string{"background/function.json": queueFunction}})
+	h := testkit.Start(t, testkit.App{Handler: gate, Files: map[string]string{"background/function.json": queueFunction},
+		Settings: map[string]string{"AzureWebJobsStorage": "UseDevelopmentStorage=true"}})
 	h.Send(t, testkit.Request{Method: "POST", Path: "/admin/functions/background", Key: h.Master(t), Body: `{"input":""}`}).WantStatus(t, 202)
 	gate.Await(t)
 }
