@@ -159,6 +159,10 @@ func (r reading) all(t *testing.T, ops []arm.Operation) {
 	t.Helper()
 	slowest, which := time.Duration(0), ""
 	called := 0
+	probe := r.params.Replace("/subscriptions/{sub}/resourceGroups/{group}/providers/Microsoft.Web/sites/{site}/host/default/systemKeys/probe")
+	if a := r.send(t, request{method: http.MethodPut, path: probe + "?api-version=2023-12-01", body: `{"properties":{"name":"probe"}}`}); outcome(a) != "answered" {
+		t.Errorf("a system key to read: %s", a)
+	}
 	for _, op := range ops {
 		if !isReadOperation(op) || strings.Contains(op.Pattern, "/hostruntime/") { // which is the running host itself
 			continue
@@ -167,7 +171,7 @@ func (r reading) all(t *testing.T, ops []arm.Operation) {
 		if ofGroups.MatchString(path) {
 			path = r.groups.Replace(path)
 		}
-		path = r.params.Replace(path)
+		path = strings.ReplaceAll(r.params.Replace(path), "{key}", keyRead(path))
 		if strings.Contains(path, "{") {
 			t.Errorf("%s %s: the test has no value for a parameter", op.Method, op.Pattern)
 			continue
@@ -186,6 +190,17 @@ func (r reading) all(t *testing.T, ops []arm.Operation) {
 	if called < 100 {
 		t.Errorf("only %d operations read something", called)
 	}
+}
+
+// keyRead names a key that is there, of the kind that a pattern is about.
+func keyRead(pattern string) string {
+	switch {
+	case strings.Contains(pattern, "/masterKey"):
+		return "_master"
+	case strings.Contains(pattern, "/systemKey"):
+		return "probe"
+	}
+	return "default"
 }
 
 // byEnd finds what is kept for the end of a pattern.

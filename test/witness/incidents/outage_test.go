@@ -104,5 +104,5 @@ func (in *installation) readsKeys(t *testing.T) (all string) {
 		}
 		all += body
 	}
-	return all + in.run(t, "", "keys", "list", "--app", "shop", "--show", "--output", "json") + in.key(t, "default")
+	return all + in.run(t, "", "keys", "list", "--app", "shop", "--show") + in.key(t, "default")
 }
