@@ -128,7 +128,11 @@ func TestFaultsOfFormTellNoValues(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := settings.LoadKeysFile(path, false)
-			if err != nil && (strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "cret")) {
+			if err == nil {
+				continue
+			}
+			// The folder's name has digits of chance in it.
+			if said := strings.ReplaceAll(err.Error(), path, ""); strings.Contains(said, "s3") || strings.Contains(said, "cret") {
 				t.Errorf("%q: %v", text, err)
 			}
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -99,10 +100,16 @@ func TestTimersRingInOrderWithOneTimerOfTheClock(t *testing.T) {
 func TestAnOrchestrationThatOutgrowsTheBudgetFailsWithTheLimit(t *testing.T) {
 	a := newApp()
 	a.activities["big"] = func(string) (string, error) { return `"` + strings.Repeat("x", 30_000) + `"`, nil }
-	a.orchestrators["many"] = func(*history) string {
+	a.orchestrators["many"] = func(h *history) string {
 		acts := make([]string, 20)
 		for n := range acts {
 			acts[n] = fmt.Sprintf(`{"actionType":0,"functionName":"big","input":"%d"}`, n)
+			// As the library does: the first activity that fails ends it. Whether one fails, or
+			// the instance itself does, is a matter of which answers come together.
+			if out, ended := h.done(n); ended && strings.HasPrefix(out, "failed") {
+				cause, _ := json.Marshal(out)
+				return "Error: x" + failureMark + `{"isDone":false,"actions":[[` + strings.Join(acts[:n+1], ",") + `]],"error":` + string(cause) + "}"
+			}
 		}
 		return state(false, "null", `{"actionType":12,"compoundActions":[`+strings.Join(acts, ",")+`]}`)
 	}

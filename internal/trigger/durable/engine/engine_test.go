@@ -147,7 +147,7 @@ func (b *bench) await(t *testing.T, id string, want func(*instances.Instance) bo
 			return i
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("instance %s: %+v, %v", id, i, err)
+			t.Fatalf("instance %s: %s %.500s, %v", id, i.Status, i.Output, err)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
