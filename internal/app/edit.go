@@ -3,23 +3,13 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
-	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
-
-// attempts bounds how often a change is made anew because others were faster.
-const attempts = 20
-
-// errStale says that what a change was made from is not what there is now.
-var errStale = errors.New("somebody else changed it first")
 
 // draft is a site with its sections on the way to one write. A section is written
 // together with the site's document, whose serial grows each time: whoever read a
@@ -98,7 +88,7 @@ func (d *draft) ops(by string) ([]state.Op, error) {
 // edit changes an app. change may run more than once; nothing is written when it
 // changes nothing.
 func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(*draft) error) (App, error) {
-	return retry(ctx, id, func() (App, error) {
+	return inventory.Retry(ctx, "app", id, func() (App, error) {
 		app, p, err := a.get(ctx, id)
 		if err != nil {
 			return App{}, err
@@ -114,7 +104,7 @@ func (a *Apps) editOnce(ctx context.Context, app App, p private, by string, chan
 	d := a.newDraft(app.ID)
 	d.base, d.resource, d.private = app.Resource, app.Resource, p
 	if err := change(d); err != nil {
-		return App{}, ownError{err}
+		return App{}, inventory.Final(err)
 	}
 	if !d.dirty {
 		return app, nil
@@ -122,7 +112,7 @@ func (a *Apps) editOnce(ctx context.Context, app App, p private, by string, chan
 	return a.write(ctx, d, by, true)
 }
 
-// write stores a draft; errStale or state.ErrConflict when what it was made from
+// write stores a draft; inventory.ErrStale or state.ErrConflict when what it was made from
 // has changed.
 func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App, error) {
 	d.private.Serial++
@@ -140,7 +130,7 @@ func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App
 	}
 	r, _, err := a.inv.Write(ctx, d.id, by, func(old inventory.Resource, there bool) (inventory.Resource, error) {
 		if there != exists || there && old.Revision != d.base.Revision {
-			return old, errStale
+			return old, inventory.ErrStale
 		}
 		return d.resource, nil
 	}, ops...)
@@ -149,28 +139,3 @@ func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App
 	}
 	return FromResource(r)
 }
-
-// retry runs a change until nobody else was faster, a bounded number of times.
-func retry[T any](ctx context.Context, id resource.ID, once func() (T, error)) (T, error) {
-	var none T
-	for try := range attempts {
-		value, err := once()
-		var own ownError
-		if errors.As(err, &own) {
-			return none, own.error
-		}
-		if !errors.Is(err, errStale) && problem.KindOf(err) != state.ErrConflict {
-			return value, err
-		}
-		wait := time.Duration(rand.Int64N(int64(2*time.Millisecond) << min(try, 6)))
-		if err := clock.Sleep(ctx, clock.Real{}, wait); err != nil {
-			return none, err
-		}
-	}
-	return none, problem.New(problem.Conflict, fmt.Sprintf("others kept changing %q", id.Name())).WithNext("try again")
-}
-
-// ownError marks an error that is not to be retried, whatever its kind.
-type ownError struct{ error }
-
-func (e ownError) Unwrap() error { return e.error }

@@ -110,10 +110,10 @@ func (a *Apps) writePlan(ctx context.Context, id resource.ID, by string, s Spec,
 		return p, false, problem.New(problem.Invalid, fmt.Sprintf("%q is no name of a plan", clip(id.Name()))).
 			WithNext("use 1 to 100 letters, digits, hyphens and underscores")
 	}
-	p, err = retry(ctx, id, func() (Plan, error) {
+	p, err = inventory.Retry(ctx, "service plan", id, func() (Plan, error) {
 		in, err := a.inv.Enter(ctx, id)
 		if err != nil {
-			return Plan{}, ownError{err}
+			return Plan{}, inventory.Final(err)
 		}
 		var r inventory.Resource
 		r, created, err = a.inv.Write(ctx, id, by, func(old inventory.Resource, exists bool) (inventory.Resource, error) {
@@ -238,7 +238,7 @@ func (a *Apps) SitesOf(ctx context.Context, plan resource.ID) ([]App, error) {
 // DeletePlan removes a plan without apps; problem.Conflict, naming them, if it
 // has some, problem.NotFound if there is no such plan.
 func (a *Apps) DeletePlan(ctx context.Context, id resource.ID) error {
-	_, err := retry(ctx, id, func() (any, error) {
+	_, err := inventory.Retry(ctx, "service plan", id, func() (any, error) {
 		joined, err := a.store.Get(ctx, joinKey(id))
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			return nil, err
@@ -251,7 +251,7 @@ func (a *Apps) DeletePlan(ctx context.Context, id resource.ID) error {
 			return nil, err
 		}
 		if len(sites) > 0 {
-			return nil, ownError{inUse(id, sites)}
+			return nil, inventory.Final(inUse(id, sites))
 		}
 		return nil, a.inv.Delete(ctx, id, state.Delete(joinKey(id), joined.Revision))
 	})

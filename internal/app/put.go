@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
@@ -24,7 +25,7 @@ const MaxProperties = 128 << 10
 // problem.Invalid and problem.TooLarge for what cannot be stored, and those of
 // Spec.Allow.
 func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app App, created bool, err error) {
-	app, err = retry(ctx, id, func() (App, error) {
+	app, err = inventory.Retry(ctx, "app", id, func() (App, error) {
 		r, err := a.inv.Get(ctx, id)
 		if created = errors.Is(err, problem.NotFound); created {
 			return a.create(ctx, id, by, s)
@@ -40,7 +41,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 			if err := a.finish(ctx, found.ID); err != nil {
 				return App{}, err
 			}
-			return App{}, errStale
+			return App{}, inventory.ErrStale
 		}
 		return a.editOnce(ctx, found, p, by, func(d *draft) error { return a.apply(ctx, d, s, replace) })
 	})
@@ -66,7 +67,7 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 	}
 	if other, _, err := a.indexed(ctx, id.Name()); err == nil {
 		if other.Equal(id) { // somebody has just made it
-			return App{}, errStale
+			return App{}, inventory.ErrStale
 		}
 		return App{}, taken(id.Name())
 	} else if !errors.Is(err, problem.NotFound) {
@@ -74,7 +75,7 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 	}
 	in, err := a.inv.Enter(ctx, id)
 	if err != nil {
-		return App{}, ownError{err}
+		return App{}, inventory.Final(err)
 	}
 	if s, err = a.withPlan(ctx, id, by, s); err != nil {
 		return App{}, err
@@ -87,7 +88,7 @@ func (a *Apps) create(ctx context.Context, id resource.ID, by string, s Spec) (A
 	}
 	d.restart()
 	if err := a.apply(ctx, d, s, replace); err != nil {
-		return App{}, ownError{err}
+		return App{}, inventory.Final(err)
 	}
 	if err := d.newPassword(ctx); err != nil {
 		return App{}, err

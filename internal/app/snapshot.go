@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -19,7 +20,7 @@ type Snapshot struct {
 // Snapshot reads an app with its settings and configuration, all of one
 // generation. It returns problem.Conflict if they kept changing meanwhile.
 func (a *Apps) Snapshot(ctx context.Context, id resource.ID) (Snapshot, error) {
-	return retry(ctx, id, func() (Snapshot, error) {
+	return inventory.Retry(ctx, "app", id, func() (Snapshot, error) {
 		app, before, err := a.get(ctx, id)
 		if err != nil {
 			return Snapshot{}, err
@@ -30,7 +31,7 @@ func (a *Apps) Snapshot(ctx context.Context, id resource.ID) (Snapshot, error) {
 		}
 		_, after, err := a.get(ctx, id)
 		if err == nil && after != before {
-			err = errStale
+			err = inventory.ErrStale
 		}
 		return s, err
 	})

@@ -112,7 +112,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 	if err := CheckName(id.Name()); err != nil {
 		return App{}, false, err
 	}
-	app, err = retry(ctx, id, func() (App, error) {
+	app, err = inventory.Retry(ctx, "container app", id, func() (App, error) {
 		had, err := a.read(ctx, id)
 		created = errors.Is(err, problem.NotFound)
 		if err != nil && !created {
@@ -122,7 +122,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 			if err := a.finish(ctx, had.ID); err != nil {
 				return App{}, err
 			}
-			return App{}, errStale
+			return App{}, inventory.ErrStale
 		}
 		next, err := parseProperties(s.Properties)
 		if err != nil {
@@ -138,7 +138,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 // lists are replaced as wholes; values of secrets that are named without one stay.
 // problem.NotFound if there is no such app; other errors are those of Put.
 func (a *Apps) Patch(ctx context.Context, id resource.ID, by string, s Spec) (App, error) {
-	return retry(ctx, id, func() (App, error) {
+	return inventory.Retry(ctx, "container app", id, func() (App, error) {
 		had, err := a.Get(ctx, id)
 		if err != nil {
 			return App{}, err

@@ -8,23 +8,15 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/identity/managed"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
-
-// attempts bounds how often a change is made anew because others were faster.
-const attempts = 20
-
-// errStale says that what a change was made from is not what there is now.
-var errStale = errors.New("somebody else changed it first")
 
 // draft is an app with its revisions on the way to one write. Every write of a
 // revision writes the app too, so that the app's document guards all of them.
@@ -65,7 +57,7 @@ func (a *Apps) draftOf(ctx context.Context, had App) (*draft, error) {
 func (a *Apps) change(ctx context.Context, id resource.ID, by string, had App, exists bool, s Spec, next Properties) (App, error) {
 	if s.Allow != nil {
 		if err := s.Allow(had, exists); err != nil {
-			return App{}, ownError{err}
+			return App{}, inventory.Final(err)
 		}
 	}
 	d := &draft{apps: a, id: id, changed: map[string]bool{}, removed: map[string]bool{}}
@@ -78,7 +70,7 @@ func (a *Apps) change(ctx context.Context, id resource.ID, by string, had App, e
 		return App{}, err
 	}
 	if err := d.apply(ctx, s, next, exists); err != nil {
-		return App{}, ownError{err}
+		return App{}, inventory.Final(err)
 	}
 	if !d.dirty {
 		return had, nil
@@ -90,7 +82,7 @@ func (a *Apps) change(ctx context.Context, id resource.ID, by string, had App, e
 func (d *draft) begin(ctx context.Context) error {
 	in, err := d.apps.inv.Enter(ctx, d.id)
 	if err != nil {
-		return ownError{err}
+		return inventory.Final(err)
 	}
 	left, err := d.apps.revisions(d.id).List(ctx) // of one that was deleted, if that was interrupted
 	if err != nil {
@@ -342,7 +334,7 @@ func (d *draft) ops() ([]state.Op, error) {
 // edit changes an app's run state or revisions. change may run more than once;
 // nothing is written when it changes nothing. by "" leaves who changed it last.
 func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(*draft) error) (App, error) {
-	return retry(ctx, id, func() (App, error) {
+	return inventory.Retry(ctx, "container app", id, func() (App, error) {
 		had, err := a.Get(ctx, id)
 		if err != nil {
 			return App{}, err
@@ -355,7 +347,7 @@ func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(
 			return App{}, err
 		}
 		if err := change(d); err != nil {
-			return App{}, ownError{err}
+			return App{}, inventory.Final(err)
 		}
 		if !d.dirty {
 			return had, nil
@@ -364,7 +356,7 @@ func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(
 	})
 }
 
-// write stores a draft; errStale or a conflict when what it was made from has
+// write stores a draft; inventory.ErrStale or a conflict when what it was made from has
 // changed.
 func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App, error) {
 	text, err := json.Marshal(d.private)
@@ -378,7 +370,7 @@ func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App
 	}
 	r, _, err := a.inv.Write(ctx, d.id, by, func(old inventory.Resource, there bool) (inventory.Resource, error) {
 		if there != exists || there && old.Revision != d.base.Revision {
-			return old, errStale
+			return old, inventory.ErrStale
 		}
 		return d.resource, nil
 	}, ops...)
@@ -387,31 +379,6 @@ func (a *Apps) write(ctx context.Context, d *draft, by string, exists bool) (App
 	}
 	return FromResource(r)
 }
-
-// retry runs a change until nobody else was faster, a bounded number of times.
-func retry[T any](ctx context.Context, id resource.ID, once func() (T, error)) (T, error) {
-	var none T
-	for try := range attempts {
-		value, err := once()
-		var own ownError
-		if errors.As(err, &own) {
-			return none, own.error
-		}
-		if !errors.Is(err, errStale) && problem.KindOf(err) != state.ErrConflict {
-			return value, err
-		}
-		wait := time.Duration(rand.Int64N(int64(2*time.Millisecond) << min(try, 6)))
-		if err := clock.Sleep(ctx, clock.Real{}, wait); err != nil {
-			return none, err
-		}
-	}
-	return none, problem.New(problem.Conflict, fmt.Sprintf("others kept changing %q", id.Name())).WithNext("try again")
-}
-
-// ownError marks an error that is not to be retried, whatever its kind.
-type ownError struct{ error }
-
-func (e ownError) Unwrap() error { return e.error }
 
 func sameTags(a, b map[string]string) bool {
 	if len(a) != len(b) {

@@ -83,7 +83,7 @@ func (vs *Vaults) deleteOnce(ctx context.Context, id resource.ID, by string, n n
 	}
 	for _, hook := range vs.onDelete {
 		if err := hook(ctx, v); err != nil {
-			return Deleted{}, own(fmt.Errorf("vault %q is not deleted: %w", v.Name, err))
+			return Deleted{}, inventory.Final(fmt.Errorf("vault %q is not deleted: %w", v.Name, err))
 		}
 	}
 	now := vs.clock.Now().UTC()
@@ -181,12 +181,8 @@ func notDeleted(name string) error {
 
 // Recover undoes Delete, id being what the vault had. problem.NotFound if it is
 // not deleted, is being purged, or its resource group is gone.
-func (vs *Vaults) Recover(ctx context.Context, id resource.ID, by string) (v Vault, err error) {
-	err = retry(ctx, id, func() error {
-		v, err = vs.recoverOnce(ctx, id, by)
-		return err
-	})
-	return v, err
+func (vs *Vaults) Recover(ctx context.Context, id resource.ID, by string) (Vault, error) {
+	return inventory.Retry(ctx, "vault", id, func() (Vault, error) { return vs.recoverOnce(ctx, id, by) })
 }
 
 func (vs *Vaults) recoverOnce(ctx context.Context, id resource.ID, by string) (Vault, error) {
@@ -199,7 +195,7 @@ func (vs *Vaults) recoverOnce(ctx context.Context, id resource.ID, by string) (V
 	}
 	in, err := vs.inv.Enter(ctx, id)
 	if err != nil {
-		return Vault{}, own(err)
+		return Vault{}, inventory.Final(err)
 	}
 	name, err := naming{ID: d.Resource.ID, UID: d.vault.UID}.put(state.Any)
 	if err != nil {
@@ -207,7 +203,7 @@ func (vs *Vaults) recoverOnce(ctx context.Context, id resource.ID, by string) (V
 	}
 	return vs.write(ctx, d.vault.ID, by, func(_ inventory.Resource, exists bool) (inventory.Resource, error) {
 		if exists {
-			return inventory.Resource{}, errStale
+			return inventory.Resource{}, inventory.ErrStale
 		}
 		return d.Resource, nil
 	}, in, name, state.Delete(deletedKey(id.Subscription(), id.Name()), d.revision), state.Delete(closedKey(d.vault.UID), state.Any))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 )
@@ -36,18 +37,18 @@ func (vs *Vaults) makeFree(ctx context.Context, n named) error {
 	id := n.id()
 	d, err := vs.readDeleted(ctx, id.Subscription(), id.Name())
 	if errors.Is(err, problem.NotFound) {
-		return errStale
+		return inventory.ErrStale
 	}
 	if err != nil {
 		return err
 	}
 	if !d.gone(vs.clock.Now()) {
-		return own(problem.Wrap(problem.Conflict, "A vault with the same name already exists in deleted state. You need to either recover or purge existing key vault.", NameDeleted))
+		return inventory.Final(problem.Wrap(problem.Conflict, "A vault with the same name already exists in deleted state. You need to either recover or purge existing key vault.", NameDeleted))
 	}
 	if err := vs.purge(ctx, d); err != nil {
 		return err
 	}
-	return errStale
+	return inventory.ErrStale
 }
 
 // purge marks a vault first, then empties it, then forgets it and its name.

@@ -218,7 +218,7 @@ func (s Spec) allowed(old inventory.Resource) error {
 		err = s.Allow(had)
 	}
 	if err != nil {
-		return own(err)
+		return inventory.Final(err)
 	}
 	return nil
 }

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -60,9 +58,9 @@ func (vs *Vaults) Put(ctx context.Context, id resource.ID, by string, s Spec) (v
 	if err := CheckName(id.Name()); err != nil {
 		return Vault{}, false, err
 	}
-	err = retry(ctx, id, func() (err error) {
+	v, err = inventory.Retry(ctx, "vault", id, func() (v Vault, err error) {
 		v, created, err = vs.putOnce(ctx, id, by, s)
-		return err
+		return v, err
 	})
 	return v, created && err == nil, err
 }
@@ -134,16 +132,17 @@ func (vs *Vaults) ChangePolicies(ctx context.Context, id resource.ID, by string,
 
 // change runs a change of a vault that is there.
 func (vs *Vaults) change(ctx context.Context, id resource.ID, do func(named) error) error {
-	return retry(ctx, id, func() error {
+	_, err := inventory.Retry(ctx, "vault", id, func() (none struct{}, err error) {
 		n, err := vs.named(ctx, id.Name())
 		if err != nil {
-			return err
+			return none, err
 		}
 		if !n.is(id) || n.Deleted {
-			return notFound(id)
+			return none, notFound(id)
 		}
-		return do(n)
+		return none, do(n)
 	})
+	return err
 }
 
 // create makes a vault whose name is free, or stands for nothing as of a revision.
@@ -160,7 +159,7 @@ func (vs *Vaults) create(ctx context.Context, id resource.ID, by string, s Spec,
 	}
 	in, err := vs.inv.Enter(ctx, id)
 	if err != nil {
-		return Vault{}, own(err)
+		return Vault{}, inventory.Final(err)
 	}
 	uid := uuid.NewString()
 	index, err := naming{ID: id.String(), UID: uid}.put(name)
@@ -173,7 +172,7 @@ func (vs *Vaults) create(ctx context.Context, id resource.ID, by string, s Spec,
 	}
 	return vs.write(ctx, id, by, func(_ inventory.Resource, exists bool) (inventory.Resource, error) {
 		if exists {
-			return inventory.Resource{}, errStale
+			return inventory.Resource{}, inventory.ErrStale
 		}
 		return inventory.Resource{Location: s.Location, Tags: s.Tags, Properties: text, Private: private}, nil
 	}, in, index)
@@ -190,7 +189,7 @@ func (vs *Vaults) edit(ctx context.Context, id resource.ID, by string, n named, 
 			return old, notFound(id)
 		}
 		if s.Location != "" && s.Location != old.Location {
-			return old, own(problem.Wrap(problem.Conflict, fmt.Sprintf("vault %q is in %s and cannot be moved to %s", id.Name(), old.Location, s.Location), LocationFixed))
+			return old, inventory.Final(problem.Wrap(problem.Conflict, fmt.Sprintf("vault %q is in %s and cannot be moved to %s", id.Name(), old.Location, s.Location), LocationFixed))
 		}
 		if err := s.allowed(old); err != nil {
 			return old, err
@@ -278,38 +277,6 @@ func taken(name string) error {
 
 func notFound(id resource.ID) error {
 	return problem.Wrap(problem.NotFound, fmt.Sprintf("there is no vault %q", id.Name()), VaultNotFound)
-}
-
-// errStale says that what a step was taken for has changed meanwhile.
-var errStale = problem.New(problem.Conflict, "the vault was changed by somebody else")
-
-// ownError marks a conflict that trying again does not solve.
-type ownError struct{ error }
-
-func (e ownError) Unwrap() error { return e.error }
-
-func own(err error) error { return ownError{err} }
-
-// tries bounds how often a step is taken anew.
-const tries = 20
-
-// retry takes a step until no conflict with somebody else comes in its way.
-func retry(ctx context.Context, id resource.ID, step func() error) error {
-	for try := range tries {
-		err := step()
-		var mine ownError
-		if errors.As(err, &mine) {
-			return mine.error
-		}
-		if !errors.Is(err, state.ErrConflict) {
-			return err
-		}
-		wait := time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6)))
-		if clock.Sleep(ctx, clock.Real{}, wait) != nil {
-			return state.Alive(ctx)
-		}
-	}
-	return problem.New(problem.Conflict, fmt.Sprintf("others kept changing vault %q", id.Name())).WithNext("try again")
 }
 
 // names has what every name stands for. All writes of a vault write its name too,
