@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
-
-// leaseTTL is how long another node waits for one that died while deleting.
-const leaseTTL = 15 * time.Second
 
 // Delete removes an app and everything that belongs to it: it is marked first, so
 // that nobody sees or runs it any more, then come the hooks, then its documents
@@ -35,76 +31,37 @@ func (a *Apps) Delete(ctx context.Context, id resource.ID, by string) error {
 	} else if err != nil {
 		return err
 	}
-	return a.finish(ctx, app.ID)
+	return a.deletion().End(ctx, app.ID)
 }
 
 // DeleteWithin deletes all apps of a resource group, also those whose deletion was
 // begun already: when it returns nil none is left.
 func (a *Apps) DeleteWithin(ctx context.Context, group resource.ID, by string) error {
-	found, _, err := a.inv.List(ctx, SiteType, group, "", 0)
-	if err != nil {
-		return err
-	}
-	for _, r := range found {
-		if err := a.Delete(ctx, r.ResourceID(), by); err != nil && !errors.Is(err, problem.NotFound) {
-			return err
-		}
-	}
-	return nil
+	return a.inv.DeleteWithin(ctx, SiteType, group, func(ctx context.Context, id resource.ID) error { return a.Delete(ctx, id, by) })
 }
 
 // FinishDeletes ends deletions that were interrupted. It tries all of them and
 // gives the errors of those that failed.
-func (a *Apps) FinishDeletes(ctx context.Context) error {
-	found, _, err := a.inv.List(ctx, SiteType, resource.Root, "", 0)
-	if err != nil {
-		return err
+func (a *Apps) FinishDeletes(ctx context.Context) error { return a.deletion().EndAll(ctx) }
+
+func (a *Apps) deletion() inventory.Deletion[App] {
+	return inventory.Deletion[App]{
+		Inventory: a.inv, Type: SiteType, Remove: a.remove,
+		Lease: func(id resource.ID) string { return "delete-app-" + strings.ToLower(id.Name()) },
+		Read: func(r inventory.Resource) (App, bool, error) {
+			app, err := FromResource(r)
+			return app, app.Deleting, err
+		},
 	}
-	var failed []error
-	for _, r := range found {
-		app, err := FromResource(r)
-		if err == nil && app.Deleting {
-			err = a.finish(ctx, app.ID)
-		}
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return errors.Join(failed...)
 }
 
-// finish ends the deletion of a marked app. Only one node does so at a time, and
-// what it finds under the lease is what counts: an app that was created anew in
-// the meantime is left alone.
-func (a *Apps) finish(ctx context.Context, id resource.ID) error {
-	lease, err := a.store.Acquire(ctx, "delete-app-"+strings.ToLower(id.Name()), leaseTTL)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }() // it ends by itself
-	ctx, cancel := state.Held(ctx, lease)                            // else hooks could meet the next app of the name
-	defer cancel()
-	r, err := a.inv.Get(ctx, id)
-	if errors.Is(err, problem.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	app, err := FromResource(r)
-	if err != nil || !app.Deleting {
-		return err
-	}
+// remove runs the hooks and deletes an app's documents, its name last.
+func (a *Apps) remove(ctx context.Context, app App, fence state.Op) error {
 	for _, hook := range a.onDelete {
 		if err := hook(ctx, app); err != nil {
 			return fmt.Errorf("app %q is not deleted completely yet: %w", app.Name, err)
 		}
 	}
-	return a.remove(ctx, app, lease.Fence())
-}
-
-// remove deletes an app's documents, its name last.
-func (a *Apps) remove(ctx context.Context, app App, fence state.Op) error {
 	_, index, err := a.indexed(ctx, app.Name)
 	if err != nil && !errors.Is(err, problem.NotFound) {
 		return err

@@ -38,7 +38,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 			return App{}, err
 		}
 		if found.Deleting {
-			if err := a.finish(ctx, found.ID); err != nil {
+			if err := a.deletion().End(ctx, found.ID); err != nil {
 				return App{}, err
 			}
 			return App{}, inventory.ErrStale

@@ -119,7 +119,7 @@ func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app 
 			return App{}, err
 		}
 		if had.Deleting {
-			if err := a.finish(ctx, had.ID); err != nil {
+			if err := a.deletion().End(ctx, had.ID); err != nil {
 				return App{}, err
 			}
 			return App{}, inventory.ErrStale

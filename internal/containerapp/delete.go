@@ -6,15 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
-
-// leaseTTL is how long another node waits for one that died while deleting.
-const leaseTTL = 15 * time.Second
 
 // Delete removes an app and everything that belongs to it: it is marked first, so
 // that nobody sees or runs it any more, then come the hooks, then its documents.
@@ -33,76 +30,31 @@ func (a *Apps) Delete(ctx context.Context, id resource.ID, by string) error {
 	} else if err != nil {
 		return err
 	}
-	return a.finish(ctx, app.ID)
+	return a.deletion().End(ctx, app.ID)
 }
 
 // DeleteWithin deletes all apps and then all environments of a resource group, also
 // those whose deletion was begun already.
 func (a *Apps) DeleteWithin(ctx context.Context, group resource.ID, by string) error {
-	found, _, err := a.inv.List(ctx, Type, group, "", 0)
-	if err != nil {
+	remove := func(ctx context.Context, id resource.ID) error { return a.Delete(ctx, id, by) }
+	if err := a.inv.DeleteWithin(ctx, Type, group, remove); err != nil {
 		return err
 	}
-	for _, r := range found {
-		if err := a.Delete(ctx, r.ResourceID(), by); err != nil && !errors.Is(err, problem.NotFound) {
-			return err
-		}
-	}
-	found, _, err = a.inv.List(ctx, EnvironmentType, group, "", 0)
-	if err != nil {
-		return err
-	}
-	for _, r := range found {
-		if err := a.DeleteEnvironment(ctx, r.ResourceID()); err != nil && !errors.Is(err, problem.NotFound) {
-			return err
-		}
-	}
-	return nil
+	return a.inv.DeleteWithin(ctx, EnvironmentType, group, a.DeleteEnvironment)
 }
 
 // FinishDeletes ends deletions that were interrupted. It tries all of them and
 // gives the errors of those that failed.
-func (a *Apps) FinishDeletes(ctx context.Context) error {
-	found, _, err := a.inv.List(ctx, Type, resource.Root, "", 0)
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for _, r := range found {
-		app, err := FromResource(r)
-		if err == nil && app.Deleting {
-			err = a.finish(ctx, app.ID)
-		}
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return errors.Join(failed...)
-}
+func (a *Apps) FinishDeletes(ctx context.Context) error { return a.deletion().EndAll(ctx) }
 
-// finish ends the deletion of a marked app. Only one node does so at a time, and
-// what it finds under the lease is what counts.
-func (a *Apps) finish(ctx context.Context, id resource.ID) error {
-	lease, err := a.store.Acquire(ctx, leaseName(id), leaseTTL)
-	if err != nil {
-		return err
+func (a *Apps) deletion() inventory.Deletion[App] {
+	return inventory.Deletion[App]{
+		Inventory: a.inv, Type: Type, Lease: leaseName, Remove: a.remove,
+		Read: func(r inventory.Resource) (App, bool, error) {
+			app, err := FromResource(r)
+			return app, app.Deleting, err
+		},
 	}
-	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }() // it ends by itself
-	ctx, cancel := state.Held(ctx, lease)
-	defer cancel()
-	app, err := a.read(ctx, id)
-	if errors.Is(err, problem.NotFound) {
-		return nil
-	}
-	if err != nil || !app.Deleting {
-		return err
-	}
-	for _, hook := range a.onDelete {
-		if err := hook(ctx, app); err != nil {
-			return fmt.Errorf("container app %q is not deleted completely yet: %w", app.Name, err)
-		}
-	}
-	return a.remove(ctx, app, lease.Fence())
 }
 
 // leaseName is a segment of a key, which an id is not.
@@ -112,6 +64,11 @@ func leaseName(id resource.ID) string {
 }
 
 func (a *Apps) remove(ctx context.Context, app App, fence state.Op) error {
+	for _, hook := range a.onDelete {
+		if err := hook(ctx, app); err != nil {
+			return fmt.Errorf("container app %q is not deleted completely yet: %w", app.Name, err)
+		}
+	}
 	c := a.revisions(app.ID)
 	items, err := c.List(ctx)
 	if err != nil {
