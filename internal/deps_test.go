@@ -84,6 +84,8 @@ var layers = map[string]int{
 	"internal/engine":   runtime,
 	"internal/engine/":  runtime,
 
+	"internal/containerapp/registries": runtime, // by which right engines pull images
+
 	"internal/web":       edges,
 	"internal/web/":      edges,
 	"internal/funchost":  edges,
@@ -164,6 +166,8 @@ var beside = map[string][]string{
 	"internal/testkit":       {"internal/server"},
 	"internal/testkit/":      {"internal/platform"},
 	"bench":                  {"bench/seed"}, // states of many apps are made before they are measured
+
+	"internal/containerapp/registries": {"internal/engine"},
 }
 
 // backends are implementations of contracts: server picks one, nobody else may know it.
@@ -211,6 +215,8 @@ var homes = map[string][]string{
 	"honnef.co/go/":              nil,
 	"github.com/stretchr/":       nil,
 	"github.com/sirupsen/logrus": nil,
+
+	"github.com/google/go-containerregistry/": nil, // registries of tests
 }
 
 // impure are the standard packages that values must not import.
