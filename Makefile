@@ -60,8 +60,8 @@ test-queue: ## Work through 100,000 queue messages with the storage emulator kil
 	LATCHKEY_TEST_QUEUE_MESSAGES=$(or $(MESSAGES),100000) $(GO) test -count=1 -timeout 60m -run NoMessageIsLost -v ./internal/trigger/queue
 
 .PHONY: test-workers
-test-workers: ## Kill a language worker's process every second under load (KILLS=30 times per way to talk)
-	LATCHKEY_TEST_WORKER_KILLS=$(or $(KILLS),30) $(GO) test -race -count=1 -timeout 20m -run KilledAgainAndAgain -v ./internal/worker/rpc
+test-workers: ## Kill a language worker's process every second under load (KILLS=30 times; the second half needs Node.js)
+	LATCHKEY_TEST_WORKER_KILLS=$(or $(KILLS),30) $(GO) test -race -count=1 -timeout 20m -run KilledAgainAndAgain -v ./internal/worker/rpc ./test/nodeapp
 
 .PHONY: test-terraform
 test-terraform: ## Test with Terraform: LATCHKEY_TEST_AZURERM=<the azurerm provider's program>
