@@ -43,9 +43,11 @@ var layers = map[string]int{
 	"internal/template/": values,
 
 	"internal/atomicfile": contracts,
+	"internal/cloudfault": contracts,
 	"internal/state":      contracts,
 	"internal/state/":     contracts,
 	"internal/keystore":   contracts,
+	"internal/kubeapi":    contracts,
 	"internal/keystore/":  contracts,
 	"internal/seal":       contracts,
 	"internal/seal/":      contracts,
@@ -127,7 +129,7 @@ var beside = map[string][]string{
 
 	"internal/accesskey":     {"azfkey"},           // the key format is public, the vocabulary is ours
 	"internal/keyinfo":       {"internal/keyring"}, // keys in use, as they are shown
-	"internal/keystore/":     {"internal/atomicfile", "internal/seal"},
+	"internal/keystore/":     {"internal/atomicfile", "internal/seal", "internal/kubeapi"},
 	"internal/seal/":         {"internal/atomicfile"},
 	"internal/state/":        {"internal/atomicfile", "internal/seal"},
 	"internal/reference":     {"internal/app", "internal/inventory", "internal/identity"},
@@ -177,7 +179,7 @@ var backends = []string{
 	"internal/state/memory", "internal/state/bolt", "internal/state/etcd",
 	"internal/seal/dataprotection", "internal/seal/keyset",
 	"internal/identity/entra", "internal/reference/keyvault", // the real cloud
-	"internal/engine/memory", "internal/engine/process", "internal/engine/docker",
+	"internal/engine/memory", "internal/engine/process", "internal/engine/docker", "internal/engine/kubernetes",
 }
 
 // assemblers may know backends: who picks them, and the seeder of benchmarks, which
@@ -203,7 +205,7 @@ var homes = map[string][]string{
 	"github.com/spf13/":          {"internal/cli"},
 	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity", "internal/identity/"},
 	"github.com/tink-crypto/":    {"internal/seal/"},
-	"github.com/Azure/":          {"internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "examples/", "internal/identity/entra", "internal/reference/keyvault", "internal/trigger/queue/account"},
+	"github.com/Azure/":          {"internal/cloudfault", "internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "examples/", "internal/identity/entra", "internal/reference/keyvault", "internal/trigger/queue/account"},
 	"k8s.io/":                    {"internal/keystore/", "internal/state/", "internal/engine/"},
 	"go.etcd.io/":                {"internal/state/", "bench"}, // bench: what the stores can do by themselves
 	"google.golang.org/grpc":     {"internal/state/", "internal/engine/", "internal/worker/"},

@@ -16,8 +16,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/cloudfault"
 	"github.com/latchkey/latchkey/internal/keystore"
-	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 

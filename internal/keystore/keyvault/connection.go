@@ -12,8 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
+	"github.com/latchkey/latchkey/internal/cloudfault"
 	"github.com/latchkey/latchkey/internal/keystore"
-	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 

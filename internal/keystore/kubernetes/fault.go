@@ -2,19 +2,16 @@ package kubernetes
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -23,60 +20,16 @@ const (
 	maxWait  = 10 * time.Second // that the server may ask for; more is a refusal
 )
 
-// status is an answer of the API server that is no success.
-type status struct {
-	HTTP    int           `json:"-"`
-	Wait    time.Duration `json:"-"` // before the next try, as the server asks for; 0 for none
-	Kind    string        `json:"kind"`
-	Code    int           `json:"code"`
-	Reason  string        `json:"reason"`
-	Details struct {
-		Name   string `json:"name"`
-		Kind   string `json:"kind"`
-		Causes []struct {
-			Field string `json:"field"`
-		} `json:"causes"`
-	} `json:"details"`
-}
-
-// Error gives the answer without the server's message, which may quote what was
-// sent.
-func (s *status) Error() string {
-	if s.Reason == "" {
-		return strconv.Itoa(s.HTTP)
-	}
-	return fmt.Sprintf("%d (%s)", s.HTTP, s.Reason)
-}
-
-func readStatus(resp *http.Response) *status {
-	s := &status{}
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if json.Unmarshal(data, s) != nil || s.Kind != "Status" {
-		s = &status{}
-	}
-	s.HTTP = resp.StatusCode
-	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
-		s.Wait = time.Duration(n) * time.Second
-	}
-	return s
-}
-
-// missing reports whether the server said that there is no such object, in words
-// that only an API server has: a 404 may come from anywhere.
-func (s *status) missing(name string) bool {
-	return s.HTTP == http.StatusNotFound && s.Reason == "NotFound" && s.Details.Name == name
-}
-
 // try makes a call, again after faults that pass. unsure says that a try without
 // a clear answer went before the last one or was it.
 func (o *object) try(ctx context.Context, r request) (got apiObject, unsure bool, err error) {
 	for n := 0; ; n++ {
 		got, err = o.client.object(ctx, r)
-		if !passing(err) || ctx.Err() != nil {
+		if !kubeapi.Passing(err) || ctx.Err() != nil {
 			return got, unsure || ctx.Err() != nil, err
 		}
 		wait := o.cfg.Retry<<n/2 + rand.N(o.cfg.Retry<<n)
-		var answer *status
+		var answer *kubeapi.Status
 		if !errors.As(err, &answer) || answer.HTTP != http.StatusTooManyRequests {
 			unsure = true
 		}
@@ -87,25 +40,6 @@ func (o *object) try(ctx context.Context, r request) (got apiObject, unsure bool
 			return got, unsure, err
 		}
 	}
-}
-
-// passing reports whether trying again may help.
-func passing(err error) bool {
-	var answer *status
-	switch {
-	case err == nil, problem.KindOf(err) != problem.Internal:
-		return false
-	case !errors.As(err, &answer):
-		return true
-	case answer.Wait > 0:
-		return true
-	}
-	switch answer.HTTP {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
 }
 
 // errRaced says that somebody else wrote first.
@@ -120,7 +54,7 @@ func (o *object) fault(ctx context.Context, verb string, err error) error {
 	if dead := keystore.Alive(ctx); dead != nil {
 		return dead
 	}
-	var answer *status
+	var answer *kubeapi.Status
 	if errors.As(err, &answer) {
 		return o.answered(verb, answer)
 	}
@@ -135,7 +69,7 @@ func (o *object) fault(ctx context.Context, verb string, err error) error {
 		WithNext("see whether the API server can be reached from here; keys that were read before stay in force")
 }
 
-func (o *object) answered(verb string, s *status) error {
+func (o *object) answered(verb string, s *kubeapi.Status) error {
 	write := verb == "create" || verb == "patch"
 	refuse := func(kind problem.Kind, next string) error {
 		return problem.New(kind, fmt.Sprintf("%s: the API server answers %s", o, s)).WithNext(next)
@@ -145,7 +79,7 @@ func (o *object) answered(verb string, s *status) error {
 		grant += fmt.Sprintf(", resourceNames %q", o.cfg.Name)
 	}
 	switch {
-	case s.HTTP == http.StatusConflict, write && s.missing(o.cfg.Name):
+	case s.HTTP == http.StatusConflict, write && s.Missing(o.cfg.Name):
 		return errRaced
 	case s.HTTP == http.StatusUnauthorized:
 		return refuse(problem.Denied, "see whether the token of the service account is valid for this cluster")
@@ -153,7 +87,7 @@ func (o *object) answered(verb string, s *status) error {
 		return refuse(keystore.ErrReadOnly, grant+"; if it has that, see the quota of the namespace and its admission rules")
 	case s.HTTP == http.StatusForbidden:
 		return refuse(problem.Denied, grant)
-	case s.HTTP == http.StatusUnprocessableEntity && s.touches("data"):
+	case s.HTTP == http.StatusUnprocessableEntity && s.Touches("data"):
 		return refuse(keystore.ErrReadOnly, "the object is immutable: make a new one with the keys and name it in "+NameSetting)
 	case s.HTTP == http.StatusBadRequest, s.HTTP == http.StatusUnprocessableEntity, s.HTTP == http.StatusRequestEntityTooLarge:
 		return refuse(keystore.ErrInvalid, "the API server does not take this content; see its audit log for the reason")
@@ -162,14 +96,4 @@ func (o *object) answered(verb string, s *status) error {
 	default:
 		return refuse(keystore.ErrUnavailable, "keys that were read before stay in force")
 	}
-}
-
-// touches reports whether the server objects to a change of a field.
-func (s *status) touches(field string) bool {
-	for _, c := range s.Details.Causes {
-		if c.Field == field || strings.HasPrefix(c.Field, field+".") {
-			return true
-		}
-	}
-	return false
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -120,7 +121,7 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 }
 
 func checkName(kind Kind, name string) error {
-	if kind != Secret && kind != ConfigMap || !isSubdomain(name) {
+	if kind != Secret && kind != ConfigMap || !kubeapi.IsSubdomain(name) {
 		return problem.New(problem.Invalid, "setting "+NameSetting+" does not name a Secret or ConfigMap").
 			WithNext("set it to secrets/{name} or configmaps/{name}, with the name in lower case as Kubernetes has it")
 	}

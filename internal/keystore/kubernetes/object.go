@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -29,7 +30,7 @@ type object struct {
 }
 
 func newObject(cfg Config) (*object, error) {
-	if err := cfg.Access.check(); err != nil {
+	if err := cfg.Access.Check(); err != nil {
 		return nil, err
 	}
 	ns := cfg.Access.Namespace
@@ -37,7 +38,7 @@ func newObject(cfg Config) (*object, error) {
 		ns = "(the pod's namespace)"
 	}
 	return &object{
-		cfg: cfg, client: &client{cfg: cfg}, reads: newReads(), turn: make(chan struct{}, 1),
+		cfg: cfg, client: &client{cfg: cfg, Client: kubeapi.New(cfg.Access, cfg.Transport)}, reads: newReads(), turn: make(chan struct{}, 1),
 		where: fmt.Sprintf("kubernetes %s %s/%s/%s", cfg.Access.Server, ns, cfg.Kind, cfg.Name),
 	}, nil
 }
@@ -54,8 +55,8 @@ type state struct {
 // get reads the object. An object that is not there has no keys.
 func (o *object) get(ctx context.Context) (state, error) {
 	got, _, err := o.try(ctx, request{method: http.MethodGet, named: true})
-	var answer *status
-	if errors.As(err, &answer) && answer.missing(o.cfg.Name) {
+	var answer *kubeapi.Status
+	if errors.As(err, &answer) && answer.Missing(o.cfg.Name) {
 		return o.state(apiObject{}), nil
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -37,9 +38,9 @@ func (s *Store) Probe(ctx context.Context) []keystore.Permission {
 // may asks whether a verb is permitted on the object. It returns problem.Unsupported
 // when that is not said.
 func (o *object) may(ctx context.Context, verb string) error {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, kubeapi.Patience)
 	defer cancel()
-	ns, err := o.client.namespace()
+	ns, err := o.client.Namespace()
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (o *object) may(ctx context.Context, verb string) error {
 			Allowed bool `json:"allowed"`
 		} `json:"status"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxSmall)).Decode(&answer); err != nil || answer.Status == nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil || answer.Status == nil {
 		return problem.New(problem.Unsupported, "the API server does not say what is permitted")
 	}
 	if answer.Status.Allowed {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -31,14 +32,7 @@ func Parse(setting func(name string) string) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if file := setting("KUBECONFIG"); file != "" {
-		cfg.Access, err = fromKubeconfig(file)
-	} else {
-		cfg.Access, err = inCluster(setting, serviceAccount)
-	}
-	if err == nil {
-		err = cfg.Access.check()
-	}
+	cfg.Access, err = kubeapi.Find(setting)
 	return cfg, err
 }
 
@@ -56,24 +50,4 @@ func parseName(text string) (Config, error) {
 		cfg.Kind, cfg.Name = Kind(strings.ToLower(kind)), name
 	}
 	return cfg, checkName(cfg.Kind, cfg.Name)
-}
-
-// isSubdomain reports whether Kubernetes takes a name for an object.
-func isSubdomain(name string) bool {
-	if len(name) > 253 {
-		return false
-	}
-	for part := range strings.SplitSeq(name, ".") {
-		if !isLabel(part) {
-			return false
-		}
-	}
-	return true
-}
-
-// isLabel reports whether Kubernetes takes a name for a namespace. Parts of other
-// names follow the same rule, but for their length, which is that of the whole.
-func isLabel(part string) bool {
-	return part != "" && strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
-		!strings.HasPrefix(part, "-") && !strings.HasSuffix(part, "-")
 }

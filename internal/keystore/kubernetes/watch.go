@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -77,7 +78,7 @@ func (w *watch) connect(ctx context.Context) (io.ReadCloser, error) {
 		query.Set("resourceVersion", w.version)
 	}
 	resp, err := w.object.client.send(ctx, request{method: http.MethodGet, query: query})
-	var answer *status
+	var answer *kubeapi.Status
 	if errors.As(err, &answer) && answer.HTTP == http.StatusGone {
 		return nil, errExpired
 	}

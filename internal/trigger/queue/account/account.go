@@ -16,6 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/trigger/queue/message"
 	"github.com/latchkey/latchkey/internal/trigger/storage"
@@ -73,7 +74,7 @@ func Open(cfg Config) (*Account, error) {
 	case cfg.Credential == nil:
 		return nil, problem.New(problem.Invalid, "there is no identity for the storage account of setting "+cfg.Account.Setting)
 	default:
-		a.client, err = azqueue.NewServiceClient(cfg.Account.ServiceURL+"/", tokens{cfg.Credential}, a.options())
+		a.client, err = azqueue.NewServiceClient(cfg.Account.ServiceURL+"/", cloudfault.Marked(cfg.Credential), a.options())
 	}
 	if err != nil { // its text may hold the connection string
 		return nil, problem.New(problem.Invalid, "the address of the storage account cannot be used").WithNext("correct setting " + cfg.Account.Setting)

@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/cloudfault"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -59,7 +58,7 @@ func (a *Account) try(ctx context.Context, tries int, do func(context.Context) e
 		}
 		unsure = unsure || !throttled(err)
 		wait := a.cfg.Retry<<n/2 + rand.N(a.cfg.Retry<<n)
-		asked := retryAfter(err, a.cfg.Clock.Now())
+		asked := cloudfault.RetryAfter(err, a.cfg.Clock.Now())
 		if n+1 >= tries || asked > maxWait {
 			if asked > 0 {
 				err = &Busy{After: asked, err: err}
@@ -80,21 +79,10 @@ func once(ctx context.Context, do func(context.Context) error) error {
 
 // passing reports whether trying again may help.
 func passing(err error) bool {
-	var answer *azcore.ResponseError
-	switch {
-	case err == nil, errors.Is(err, errNoService), errors.Is(err, problem.Denied):
+	if errors.Is(err, errNoService) || errors.Is(err, problem.Denied) {
 		return false
-	case !errors.As(err, &answer):
-		return true
-	case answer.StatusCode == http.StatusConflict: // a queue of this name is being deleted
-		return queueerror.HasCode(err, queueerror.QueueBeingDeleted)
 	}
-	switch answer.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return cloudfault.Passing(err) || queueerror.HasCode(err, queueerror.QueueBeingDeleted) // of this name, for some time
 }
 
 // throttled reports whether the service said that it did nothing.
@@ -107,27 +95,6 @@ func noQueue(err error) bool { return queueerror.HasCode(err, queueerror.QueueNo
 func exists(err error) bool  { return queueerror.HasCode(err, queueerror.QueueAlreadyExists) }
 func gone(err error) bool {
 	return queueerror.HasCode(err, queueerror.MessageNotFound, queueerror.PopReceiptMismatch)
-}
-
-// retryAfter gives the wait the service asks for, 0 for none.
-func retryAfter(err error, now time.Time) time.Duration {
-	var answer *azcore.ResponseError
-	if !errors.As(err, &answer) || answer.RawResponse == nil {
-		return 0
-	}
-	h := answer.RawResponse.Header
-	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
-		if n, err := strconv.ParseUint(h.Get(name), 10, 31); err == nil {
-			return time.Duration(n) * time.Millisecond
-		}
-	}
-	if n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
 }
 
 // action is what was tried, with the permission it takes.
@@ -160,9 +127,9 @@ func (q *Queue) fault(ctx context.Context, a action, err error) error {
 	case gone(err):
 		return ErrLost
 	case errors.Is(err, problem.Denied): // the credential's own word: there is no such identity
-		return problem.Wrap(problem.Denied, q.cannot(a), safe(err)).WithNext(problem.NextOf(err))
+		return problem.Wrap(problem.Denied, q.cannot(a), cloudfault.Cause(err)).WithNext(problem.NextOf(err))
 	case !errors.As(err, &answer):
-		return problem.Wrap(problem.Unavailable, q.cannot(a), safe(err)).WithNext("see whether the storage account can be reached from here")
+		return problem.Wrap(problem.Unavailable, q.cannot(a), cloudfault.Cause(err)).WithNext("see whether the storage account can be reached from here")
 	}
 	return q.answered(a, answer, err)
 }
@@ -220,41 +187,4 @@ func (a *Account) permission(what action) string {
 		return "see the account's network rules, and whether it allows access by account key"
 	}
 	return "give the identity of " + a.cfg.Account.Setting + " the role " + what.role + ", and see the account's network rules"
-}
-
-// tokens marks the errors of a credential, whose texts may be long.
-type tokens struct{ azcore.TokenCredential }
-
-type tokenError struct{ err error }
-
-func (t tokens) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	got, err := t.TokenCredential.GetToken(ctx, o)
-	if err != nil {
-		return got, tokenError{err}
-	}
-	return got, nil
-}
-
-func (e tokenError) Error() string {
-	first, _, _ := strings.Cut(e.err.Error(), "\n")
-	return "no token: " + first[:min(len(first), 200)]
-}
-
-func (e tokenError) Unwrap() error { return e.err }
-
-// safe gives the part of a transport's error that cannot hold a signature: not
-// the URL.
-func safe(err error) error {
-	var token tokenError
-	if errors.As(err, &token) {
-		return errors.New(token.Error())
-	}
-	var withURL *url.Error
-	for errors.As(err, &withURL) {
-		err = withURL.Err
-	}
-	if strings.Contains(err.Error(), "sig=") {
-		return errors.New("the request failed")
-	}
-	return err
 }

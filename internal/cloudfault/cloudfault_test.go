@@ -13,7 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
-	"github.com/latchkey/latchkey/internal/keystore/cloudfault"
+	"github.com/latchkey/latchkey/internal/cloudfault"
 )
 
 func answer(status int, header ...string) error {

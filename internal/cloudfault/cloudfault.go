@@ -1,5 +1,5 @@
-// Package cloudfault owns what the failures of a cloud's service say to one who keeps
-// keys there: whether trying again may help, when, and what of an error's text can be
+// Package cloudfault owns what the failures of a cloud's service say to its clients:
+// whether trying again may help, when, and what of an error's text can be
 // shown. It does not know which service it is, nor what was asked of it.
 package cloudfault
 
