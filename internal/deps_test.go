@@ -129,7 +129,7 @@ var beside = map[string][]string{
 
 	"internal/accesskey":     {"azfkey"},           // the key format is public, the vocabulary is ours
 	"internal/keyinfo":       {"internal/keyring"}, // keys in use, as they are shown
-	"internal/keystore/":     {"internal/atomicfile", "internal/seal", "internal/kubeapi"},
+	"internal/keystore/":     {"internal/atomicfile", "internal/cloudfault", "internal/kubeapi", "internal/seal"},
 	"internal/seal/":         {"internal/atomicfile"},
 	"internal/state/":        {"internal/atomicfile", "internal/seal"},
 	"internal/reference":     {"internal/app", "internal/inventory", "internal/identity"},
