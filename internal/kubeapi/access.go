@@ -1,4 +1,4 @@
-package kubernetes
+package kubeapi
 
 import (
 	"encoding/base64"
@@ -37,11 +37,11 @@ type Access struct {
 	CertFile, KeyFile string
 }
 
-// serviceAccount is where a pod has its account.
-const serviceAccount = "/run/secrets/kubernetes.io/serviceaccount"
+// ServiceAccount is where a pod has its account.
+const ServiceAccount = "/run/secrets/kubernetes.io/serviceaccount"
 
-// inCluster gives a pod's access, with the account in a folder.
-func inCluster(setting func(string) string, account string) (Access, error) {
+// InCluster gives a pod's access, with the account in a folder.
+func InCluster(setting func(string) string, account string) (Access, error) {
 	host, port := setting("KUBERNETES_SERVICE_HOST"), setting("KUBERNETES_SERVICE_PORT_HTTPS")
 	if port == "" {
 		port = setting("KUBERNETES_SERVICE_PORT")
@@ -56,6 +56,22 @@ func inCluster(setting func(string) string, account string) (Access, error) {
 		CAFile:        filepath.Join(account, "ca.crt"),
 		TokenFile:     filepath.Join(account, "token"),
 	}, nil
+}
+
+// Find gives the access of KUBECONFIG's current context if that is set, else that of
+// the pod. It returns problem.Invalid, naming the setting, for what is wrong, and
+// problem.Unsupported for ways to log in that are not there.
+func Find(setting func(string) string) (Access, error) {
+	a, err := Access{}, error(nil)
+	if file := setting("KUBECONFIG"); file != "" {
+		a, err = FromKubeconfig(file)
+	} else {
+		a, err = InCluster(setting, ServiceAccount)
+	}
+	if err == nil {
+		err = a.Check()
+	}
+	return a, err
 }
 
 // kubeconfig is what is used of a kubeconfig file. Names are as in the file.
@@ -100,9 +116,9 @@ type user struct {
 	Provider  any    `json:"auth-provider"`
 }
 
-// fromKubeconfig gives the access of a kubeconfig file's current context. Errors
+// FromKubeconfig gives the access of a kubeconfig file's current context. Errors
 // name no content of the file but names.
-func fromKubeconfig(path string) (Access, error) {
+func FromKubeconfig(path string) (Access, error) {
 	if strings.ContainsRune(path, filepath.ListSeparator) {
 		return Access{}, problem.New(problem.Unsupported, "KUBECONFIG names several files").WithNext("name one file that has all that is needed")
 	}
@@ -187,18 +203,38 @@ func access(c cluster, u user) (Access, error) {
 	return a, nil
 }
 
-// check refuses what cannot work or would send a token in clear.
-func (a Access) check() error {
+// Check refuses what cannot work or would send a token in clear.
+func (a Access) Check() error {
 	u, err := url.Parse(a.Server)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && u.Scheme != "http":
 		return problem.New(problem.Invalid, "the address of the API server is not an https address")
 	case u.Scheme == "http" && !local(u.Hostname()):
 		return problem.New(problem.Invalid, "the address of the API server must be https").WithNext("http is for servers on this machine only")
-	case a.NamespaceFile == "" && !isLabel(a.Namespace):
+	case a.NamespaceFile == "" && !IsLabel(a.Namespace):
 		return problem.New(problem.Invalid, fmt.Sprintf("%q is no name of a namespace", a.Namespace))
 	}
 	return nil
+}
+
+// IsSubdomain reports whether Kubernetes takes a name for an object.
+func IsSubdomain(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for part := range strings.SplitSeq(name, ".") {
+		if !IsLabel(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// IsLabel reports whether Kubernetes takes a name for a namespace. Parts of other
+// names follow the same rule, but for their length, which is that of the whole.
+func IsLabel(part string) bool {
+	return part != "" && strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		!strings.HasPrefix(part, "-") && !strings.HasSuffix(part, "-")
 }
 
 func local(host string) bool {
