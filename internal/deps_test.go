@@ -102,6 +102,8 @@ var layers = map[string]int{
 	"internal/portal":    edges,
 	"internal/trust/":    edges, // the proxy for clients that resolve no names of apps
 
+	"internal/containerstream": edges, // logs and consoles of container apps
+
 	"internal/server":    assembly,
 	"internal/server/":   assembly,
 	"internal/platform":  assembly,
@@ -211,6 +213,7 @@ var homes = map[string][]string{
 	"google.golang.org/grpc":     {"internal/state/", "internal/engine/", "internal/worker/"},
 	"github.com/docker/":         {"internal/engine/"},
 	"github.com/moby/":           {"internal/engine/"},
+	"github.com/gorilla/":        {"internal/containerstream", "internal/cli/containerapps"},
 	"github.com/rogpeppe/":       nil, // for tests and packages of testOnly
 	"github.com/google/go-cmp/":  nil,
 	"github.com/chromedp/":       nil,
