@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type door struct {
 	address string
 	port    int
 	user    *uint32 // who may connect; nil when that cannot be asked
+	lookUp  func(local, remote netip.AddrPort) (uid uint32, found bool)
 	warn    func(string)
 	others  sync.Once // says that other users tried
 	served  sync.WaitGroup
@@ -54,7 +56,7 @@ func openDoor(as *child.Credential, warn func(string)) (*door, error) {
 		return nil, problem.Wrap(problem.Unavailable, "no free port on "+loopback+" for language workers", err)
 	}
 	d := &door{
-		address: l.Addr().String(), port: l.Addr().(*net.TCPAddr).Port, warn: warn, user: userOf(as),
+		address: l.Addr().String(), port: l.Addr().(*net.TCPAddr).Port, warn: warn, user: userOf(as), lookUp: lookUpOf(l.Addr()),
 		expected: map[*channel]struct{}{}, conns: map[string]*guarded{},
 	}
 	d.server = grpc.NewServer(

@@ -43,12 +43,26 @@ func (d *door) knownUser(conn net.Conn) bool {
 	if !ok || !also {
 		return false
 	}
+	uid, found := d.lookUp(theirs, ours)
+	return found && uid == *d.user
+}
+
+// tables looks a connection up where the kernel cannot be asked for it.
+func tables(local, remote netip.AddrPort) (uint32, bool) {
 	for _, table := range socketTables {
-		if uid, found := socketUser(table, theirs, ours); found {
-			return uid == *d.user
+		if uid, found := socketUser(table, local, remote); found {
+			return uid, true
 		}
 	}
-	return false
+	return 0, false
+}
+
+// lookUpOf gives the way to find out whose the connections to a listener are.
+func lookUpOf(listener net.Addr) func(local, remote netip.AddrPort) (uint32, bool) {
+	if at, ok := addressOf(listener); ok && canAsk(at) {
+		return askUser
+	}
+	return tables
 }
 
 func addressOf(a net.Addr) (netip.AddrPort, bool) {

@@ -105,6 +105,69 @@ func TestOtherUsersNeitherComeInNorTakePlaces(t *testing.T) {
 	}
 }
 
+func TestTheKernelKnowsWhoseAConnectionIs(t *testing.T) {
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(at, func(t *testing.T) {
+			l, err := net.Listen("tcp", at)
+			if err != nil {
+				t.Skip(err)
+			}
+			defer l.Close()
+			listener, _ := addressOf(l.Addr())
+			if !canAsk(listener) {
+				t.Skip("this kernel does not answer for single sockets")
+			}
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			local, _ := addressOf(conn.LocalAddr())
+			for name, look := range map[string]func(local, remote netip.AddrPort) (uint32, bool){"kernel": askUser, "tables": tables} {
+				if uid, ok := look(local, listener); !ok || uid != uint32(os.Getuid()) {
+					t.Errorf("%s: user %d, %v", name, uid, ok)
+				}
+				// Where there is no connection the listener is found, which says nothing.
+				for _, none := range [][2]netip.AddrPort{{listener, netip.AddrPortFrom(local.Addr(), 1)}, {local, netip.AddrPortFrom(local.Addr(), 1)}} {
+					if uid, ok := look(none[0], none[1]); ok {
+						t.Errorf("%s: found user %d of %v, which is no connection", name, uid, none)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestAConnectionThatItsProcessClosedIsNobodys(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, _ := addressOf(conn.LocalAddr())
+	listener, _ := addressOf(l.Addr())
+	_ = conn.Close()
+	if uid, ok := lookUpOf(l.Addr())(local, listener); ok {
+		t.Errorf("found user %d of a closed connection", uid)
+	}
+}
+
+func TestAnswersOfOtherShapesAreNone(t *testing.T) {
+	a := netip.MustParseAddrPort("127.0.0.1:1")
+	for _, b := range [][]byte{nil, make([]byte, 16), make([]byte, 200), diagQuestion(a, a)} {
+		if s, ok := readDiag(b); ok {
+			t.Errorf("%d bytes are read as %v", len(b), s)
+		}
+	}
+	if _, ok := askKernel(a, netip.MustParseAddrPort("[::1]:1")); ok {
+		t.Error("addresses of two kinds have a connection")
+	}
+}
+
 func (d *door) has(address string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
