@@ -75,16 +75,19 @@ var layers = map[string]int{
 	"internal/scan":          services,
 	"internal/trust":         services,
 
-	"internal/funcapp":  runtime,
-	"internal/route":    runtime,
-	"internal/worker":   runtime,
-	"internal/worker/":  runtime,
-	"workers/":          runtime, // built workers, which the binary carries
-	"internal/trigger":  runtime,
-	"internal/trigger/": runtime,
-	"internal/instance": runtime,
-	"internal/engine":   runtime,
-	"internal/engine/":  runtime,
+	"internal/funcapp":             runtime,
+	"internal/route":               runtime,
+	"internal/worker":              runtime,
+	"internal/worker/":             runtime,
+	"workers/":                     runtime, // built workers, which the binary carries
+	"internal/trigger":             runtime,
+	"internal/trigger/":            runtime,
+	"internal/instance":            runtime,
+	"internal/engine":              runtime,
+	"internal/containerapp/runner": runtime,
+	"internal/engine/":             runtime,
+	"internal/scale":               runtime,
+	"internal/scale/":              runtime,
 
 	"internal/containerapp/registries": runtime, // by which right engines pull images
 
@@ -129,47 +132,50 @@ var layers = map[string]int{
 var beside = map[string][]string{
 	"internal/keystore/controlplane": {"internal/state"}, // keys live in the control plane's state
 
-	"internal/accesskey":     {"azfkey"},           // the key format is public, the vocabulary is ours
-	"internal/keyinfo":       {"internal/keyring"}, // keys in use, as they are shown
-	"internal/keystore/":     {"internal/atomicfile", "internal/cloudfault", "internal/kubeapi", "internal/seal"},
-	"internal/seal/":         {"internal/atomicfile"},
-	"internal/state/":        {"internal/atomicfile", "internal/seal"},
-	"internal/reference":     {"internal/app", "internal/inventory", "internal/identity"},
-	"internal/reference/":    {"internal/identity"},
-	"internal/vault":         {"internal/inventory"},
-	"internal/vault/":        {"internal/inventory"},
-	"internal/authz":         {"internal/resource"},
-	"internal/keyseed":       {"internal/keyring"}, // declared keys are made in a keyring
-	"internal/identity":      {"internal/token", "internal/inventory"},
-	"internal/identity/":     {"internal/token", "internal/inventory"},
-	"internal/rbac":          {"internal/inventory"},
-	"internal/app":           {"internal/inventory", "internal/release"},
-	"internal/containerapp":  {"internal/inventory", "internal/identity/managed"},
-	"internal/containerapp/": {"internal/identity"}, // rules are about the identities an app has
-	"internal/route":         {"internal/funcapp"},
-	"internal/worker":        {"internal/funcapp"}, // workers are told functions as the app's files describe them
-	"internal/worker/":       {"internal/funcapp"},
-	"internal/trigger":       {"internal/funcapp", "internal/worker"},                         // values of invocations, as workers take and give them
-	"internal/trigger/":      {"internal/funcapp", "internal/worker", "internal/worker/view"}, // what of a request is data, without its keys
-	"internal/engine/":       {"internal/worker", "internal/worker/child"},                    // process groups that leave nothing behind
-	"internal/instance":      {"internal/funcapp", "internal/route", "internal/worker", "internal/trigger"},
-	"internal/funchost":      {"internal/web"},
-	"internal/funchost/":     {"internal/web"},
-	"internal/armapi":        {"internal/web"},
-	"internal/armapi/":       {"internal/web"},
-	"internal/scmapi":        {"internal/web"},
-	"internal/vaultapi":      {"internal/web"},
-	"internal/tokenapi":      {"internal/web"},
-	"internal/tokenapi/":     {"internal/web"},
-	"internal/portal":        {"internal/web", "internal/armapi"},
-	"internal/server":        {"internal/platform/settings"}, // latchkey.yaml is one file, read in one way
-	"internal/cli":           {"internal/server", "internal/platform", "internal/platform/settings"},
-	"internal/cli/":          {"internal/server"}, // functions are listed the same way, wherever they are
-	"internal/platform":      {"internal/server", "internal/server/hosted", "internal/server/stores"},
-	"internal/platform/":     {"internal/server", "internal/server/hosted"},
-	"internal/testkit":       {"internal/server"},
-	"internal/testkit/":      {"internal/platform"},
-	"bench":                  {"bench/seed"}, // states of many apps are made before they are measured
+	"internal/accesskey":           {"azfkey"},           // the key format is public, the vocabulary is ours
+	"internal/keyinfo":             {"internal/keyring"}, // keys in use, as they are shown
+	"internal/keystore/":           {"internal/atomicfile", "internal/cloudfault", "internal/kubeapi", "internal/seal"},
+	"internal/seal/":               {"internal/atomicfile"},
+	"internal/state/":              {"internal/atomicfile", "internal/seal"},
+	"internal/reference":           {"internal/app", "internal/inventory", "internal/identity"},
+	"internal/reference/":          {"internal/identity"},
+	"internal/vault":               {"internal/inventory"},
+	"internal/vault/":              {"internal/inventory"},
+	"internal/authz":               {"internal/resource"},
+	"internal/keyseed":             {"internal/keyring"}, // declared keys are made in a keyring
+	"internal/identity":            {"internal/token", "internal/inventory"},
+	"internal/identity/":           {"internal/token", "internal/inventory"},
+	"internal/rbac":                {"internal/inventory"},
+	"internal/app":                 {"internal/inventory", "internal/release"},
+	"internal/containerapp":        {"internal/inventory", "internal/identity/managed"},
+	"internal/containerapp/":       {"internal/identity"}, // rules are about the identities an app has
+	"internal/route":               {"internal/funcapp"},
+	"internal/worker":              {"internal/funcapp"}, // workers are told functions as the app's files describe them
+	"internal/worker/":             {"internal/funcapp"},
+	"internal/trigger":             {"internal/funcapp", "internal/worker"},                         // values of invocations, as workers take and give them
+	"internal/trigger/":            {"internal/funcapp", "internal/worker", "internal/worker/view"}, // what of a request is data, without its keys
+	"internal/containerapp/runner": {"internal/engine"},                                             // what runs apps calls it
+	"internal/engine/":             {"internal/worker", "internal/worker/child"},                    // process groups that leave nothing behind
+	"internal/scale":               {"internal/engine"},
+	"internal/scale/":              {"internal/engine", "internal/trigger/schedule", "internal/trigger/storage", "internal/trigger/queue/account"}, // times and queues are those of triggers
+	"internal/instance":            {"internal/funcapp", "internal/route", "internal/worker", "internal/trigger"},
+	"internal/funchost":            {"internal/web"},
+	"internal/funchost/":           {"internal/web"},
+	"internal/armapi":              {"internal/web"},
+	"internal/armapi/":             {"internal/web"},
+	"internal/scmapi":              {"internal/web"},
+	"internal/vaultapi":            {"internal/web"},
+	"internal/tokenapi":            {"internal/web"},
+	"internal/tokenapi/":           {"internal/web"},
+	"internal/portal":              {"internal/web", "internal/armapi"},
+	"internal/server":              {"internal/platform/settings"}, // latchkey.yaml is one file, read in one way
+	"internal/cli":                 {"internal/server", "internal/platform", "internal/platform/settings"},
+	"internal/cli/":                {"internal/server"}, // functions are listed the same way, wherever they are
+	"internal/platform":            {"internal/server", "internal/server/hosted", "internal/server/stores"},
+	"internal/platform/":           {"internal/server", "internal/server/hosted"},
+	"internal/testkit":             {"internal/server"},
+	"internal/testkit/":            {"internal/platform"},
+	"bench":                        {"bench/seed"}, // states of many apps are made before they are measured
 
 	"internal/containerapp/registries": {"internal/engine"},
 }
