@@ -76,16 +76,35 @@ func (a *Apps) RestartRevision(ctx context.Context, id resource.ID, by, name str
 // already. problem.NotFound if there is no such revision.
 func (a *Apps) Report(ctx context.Context, id resource.ID, name string, s Status) (App, error) {
 	return a.onRevision(ctx, id, "", name, func(d *draft, r *Revision) error {
-		ready := s.Provisioning == Provisioned && strings.EqualFold(r.Name, d.private.Latest) && d.private.LatestReady != r.Name
-		if r.Status == s && !ready {
-			return nil
+		d.report(r, s)
+		return nil
+	})
+}
+
+func (d *draft) report(r *Revision, s Status) {
+	ready := s.Provisioning == Provisioned && strings.EqualFold(r.Name, d.private.Latest) && d.private.LatestReady != r.Name
+	if r.Status == s && !ready {
+		return
+	}
+	r.Status = s
+	d.changed[strings.ToLower(r.Name)], d.dirty = true, true
+	if ready {
+		d.private.LatestReady = r.Name
+	}
+	d.settle()
+}
+
+// ReportOf is [Apps.Report] of what somebody saw of a revision: nothing is written if
+// it was restarted, activated or ended since. problem.NotFound if that life of the app
+// is over.
+func (a *Apps) ReportOf(ctx context.Context, app App, seen Revision, s Status) (App, error) {
+	return a.onRevision(ctx, app.ID, "", seen.Name, func(d *draft, r *Revision) error {
+		if d.private.UID != app.UID {
+			return noRevision(app.ID, seen.Name)
 		}
-		r.Status = s
-		d.changed[strings.ToLower(r.Name)], d.dirty = true, true
-		if ready {
-			d.private.LatestReady = r.Name
+		if r.Restarts == seen.Restarts && r.Active == seen.Active {
+			d.report(r, s)
 		}
-		d.settle()
 		return nil
 	})
 }
