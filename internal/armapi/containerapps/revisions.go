@@ -138,7 +138,7 @@ func (api *API) listReplicas(c *arm.Call, a containerapp.App) (arm.Reply, error)
 	list, err := api.replicas(c, a)
 	shown := make([]below, len(list))
 	for i, one := range list {
-		shown[i] = replica(a, c.Params["revision"], one)
+		shown[i] = replica(c, a, one)
 	}
 	return arm.OK(map[string]any{"value": shown}), err
 }
@@ -147,7 +147,7 @@ func (api *API) getReplica(c *arm.Call, a containerapp.App) (arm.Reply, error) {
 	list, err := api.replicas(c, a)
 	for _, one := range list {
 		if strings.EqualFold(one.Name, c.Params["replica"]) {
-			return arm.OK(replica(a, c.Params["revision"], one)), nil
+			return arm.OK(replica(c, a, one)), nil
 		}
 	}
 	if err == nil {
@@ -168,19 +168,27 @@ func (api *API) replicas(c *arm.Call, a containerapp.App) ([]Replica, error) {
 	return list, err
 }
 
-func replica(a containerapp.App, revision string, r Replica) below {
+func replica(c *arm.Call, a containerapp.App, r Replica) below {
+	revision := c.Params["revision"]
+	at := streamsOf(c, a) + "/revisions/" + revision + "/replicas/" + r.Name + "/containers/"
 	return below{
 		a.ID.Child("", "revisions", revision).Child("", "replicas", r.Name).String(), r.Name, containerapp.Type + "/revisions/replicas",
 		map[string]any{"createdTime": r.Created.UTC().Format(time.RFC3339), "runningState": r.Running, "runningStateDetails": r.Details,
-			"containers": containers(r.Main), "initContainers": containers(r.Init)},
+			"containers": containers(at, r.Main), "initContainers": containers(at, r.Init)},
 	}
 }
 
-func containers(list []ReplicaContainer) []map[string]any {
+// streamsOf gives where the streams of an app begin: on our own host.
+func streamsOf(c *arm.Call, a containerapp.App) string {
+	return c.BaseURL + "/subscriptions/" + a.ID.Subscription() + "/resourceGroups/" + a.ID.Group() + "/containerApps/" + a.Name
+}
+
+func containers(at string, list []ReplicaContainer) []map[string]any {
 	shown := []map[string]any{}
 	for _, c := range list {
 		shown = append(shown, map[string]any{"name": c.Name, "containerId": c.ID, "ready": c.Ready, "started": c.Started,
-			"restartCount": c.Restarts, "runningState": c.Running, "runningStateDetails": c.Details})
+			"restartCount": c.Restarts, "runningState": c.Running, "runningStateDetails": c.Details,
+			"logStreamEndpoint": at + c.Name + "/logstream", "execEndpoint": at + c.Name + "/exec"})
 	}
 	return shown
 }

@@ -64,7 +64,7 @@ func (api *API) show(c *arm.Call, a containerapp.App) (appShown, error) {
 	}
 	for name, value := range map[string]any{
 		"provisioningState": api.provisioningState(a, latest), "runningStatus": running, "latestRevisionName": a.Latest, "latestReadyRevisionName": ready,
-		"latestRevisionFqdn": "", "outboundIpAddresses": []string{"127.0.0.1"}, "eventStreamEndpoint": "", "delegatedIdentities": []string{},
+		"latestRevisionFqdn": "", "outboundIpAddresses": []string{"127.0.0.1"}, "eventStreamEndpoint": streamsOf(c, a) + "/eventstream", "delegatedIdentities": []string{},
 		"customDomainVerificationId": fmt.Sprintf("%X", sha256.Sum256([]byte("latchkey domain verification "+a.ID.Subscription()))),
 	} {
 		properties[name] = value
