@@ -2,15 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/cli/manage"
+	"github.com/latchkey/latchkey/internal/clock"
 )
 
 func newClock(env *Env) *cobra.Command {
@@ -45,7 +43,7 @@ func newClockAdvance(env *Env) *cobra.Command {
 		Example: "  latchkey clock advance 5d\n  latchkey clock advance 1h30m",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			by, err := parseDays(args[0])
+			by, err := clock.ParseSpan(args[0])
 			if err != nil {
 				return usageError{err}
 			}
@@ -111,24 +109,4 @@ func faultsLine(f manage.DrillFaults) string {
 		return "none"
 	}
 	return strings.Join(list, ", ")
-}
-
-// parseDays reads a duration, in which d stands for days.
-func parseDays(text string) (time.Duration, error) {
-	days, rest, has := strings.Cut(text, "d")
-	if !has {
-		days, rest = "0", text
-	}
-	if rest == "" {
-		rest = "0s"
-	}
-	n, err := strconv.ParseUint(days, 10, 12)
-	d, bad := time.ParseDuration(rest)
-	if err != nil || bad != nil || d < 0 {
-		return 0, fmt.Errorf("%.40q is no duration such as 5d, 36h or 1d12h", text)
-	}
-	if d += time.Duration(n) * 24 * time.Hour; d <= 0 {
-		return 0, errors.New("the duration must be more than nothing")
-	}
-	return d, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -117,7 +118,7 @@ func endTime(at, in string, now time.Time) (time.Time, error) {
 	case at != "" && in != "":
 		return time.Time{}, usageError{errors.New("--at and --in exclude each other")}
 	case in != "":
-		d, err := parseDays(in)
+		d, err := clock.ParseSpan(in)
 		if err != nil {
 			return time.Time{}, usageError{fmt.Errorf("--in: %w", err)}
 		}

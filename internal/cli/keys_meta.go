@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -110,7 +111,7 @@ func maybeDays(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	return parseDays(text)
+	return clock.ParseSpan(text)
 }
 
 func readBurst(text string) (int, error) {
@@ -138,7 +139,7 @@ func metaTime(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if _, err := parseDays(text); err == nil {
+	if _, err := clock.ParseSpan(text); err == nil {
 		return endTime("", text, time.Now())
 	}
 	t, err := endTime(text, "", time.Now())
@@ -154,7 +155,7 @@ func readRate(text string) (accesskey.Rate, error) {
 	}
 	number, per, _ := strings.Cut(text, "/")
 	n, err := strconv.Atoi(number)
-	d, bad := parseDays(per)
+	d, bad := clock.ParseSpan(per)
 	if err != nil || bad != nil || n <= 0 {
 		return accesskey.Rate{}, errors.New("use a number and a duration, such as 10/1m")
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -39,7 +40,7 @@ func newKeysRotate(env *Env) *cobra.Command {
 }
 
 func rotateKey(ctx context.Context, env *Env, f *keyFlags, overlap, name, dir string) error {
-	d, err := parseDays(overlap)
+	d, err := clock.ParseSpan(overlap)
 	if err != nil {
 		return usageError{problem.Wrap(problem.Invalid, "--overlap", err).
 			WithNext("latchkey keys renew replaces a value at once")}

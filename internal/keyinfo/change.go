@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -113,28 +113,10 @@ func readSpan(at func(*accesskey.Meta) *time.Duration) func(json.RawMessage) (Ch
 		text, err := as[string](raw, "a duration such as 12h or 90d")
 		var d time.Duration
 		if err == nil && text != "" {
-			d, err = ParseSpan(text)
+			d, err = clock.ParseSpan(text)
 		}
 		return func(m *accesskey.Meta) { *at(m) = d }, err
 	}
-}
-
-// ParseSpan reads a duration with days, such as 90d, 1d12h or 2160h0m0s. It must
-// be more than nothing.
-func ParseSpan(text string) (time.Duration, error) {
-	days, rest, has := strings.Cut(text, "d")
-	if !has {
-		days, rest = "0", text
-	}
-	if rest == "" {
-		rest = "0s"
-	}
-	n, err := strconv.ParseUint(days, 10, 14)
-	d, bad := time.ParseDuration(rest)
-	if err != nil || bad != nil || d < 0 || d+time.Duration(n)*24*time.Hour <= 0 {
-		return 0, problem.New(problem.Invalid, fmt.Sprintf("%q is no duration such as 5d, 36h or 1d12h", clip(text)))
-	}
-	return d + time.Duration(n)*24*time.Hour, nil
 }
 
 func readSwitch(raw json.RawMessage) (Change, error) {
@@ -184,7 +166,7 @@ func readRate(raw json.RawMessage) (Change, error) {
 	v, err := as[Rate](raw, `of the form {"n": 10, "per": "1m", "burst": 5}`)
 	r := accesskey.Rate{N: v.N, Burst: v.Burst}
 	if err == nil && !isNull(raw) {
-		if r.Per, err = ParseSpan(v.Per); err != nil {
+		if r.Per, err = clock.ParseSpan(v.Per); err != nil {
 			return nil, named("rate.per", err)
 		}
 		if r.N < 1 {

@@ -2,10 +2,10 @@ package keyring
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -31,13 +31,7 @@ func ParseGoneKept(text string) (kept time.Duration, keep bool, err error) {
 	case keepGone:
 		return 0, true, nil
 	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n uint64
-		n, err = strconv.ParseUint(days, 10, 12)
-		kept = time.Duration(n) * 24 * time.Hour
-	} else {
-		kept, err = time.ParseDuration(text)
-	}
+	kept, err = clock.ParseSpan(text)
 	if err != nil || kept < goneKeptLeast || kept > goneKeptMost {
 		return 0, false, problem.New(problem.Invalid, fmt.Sprintf("%s is %.40q", GoneKeptSetting, text)).
 			WithNext("set it to a time from 1h to 3650d, such as 30d, or to " + keepGone)

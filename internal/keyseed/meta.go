@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/clock"
 )
 
 // change is one member of metadata brought to what is declared.
@@ -113,26 +114,9 @@ func durationOf(set func(*accesskey.Meta, time.Duration)) func(string) (change, 
 		if text == "" {
 			return func(m *accesskey.Meta) { set(m, 0) }, nil
 		}
-		d, err := readDuration(text)
+		d, err := clock.ParseSpan(text)
 		return func(m *accesskey.Meta) { set(m, d) }, err
 	}
-}
-
-// readDuration reads 36h, 90d or 1d12h.
-func readDuration(text string) (time.Duration, error) {
-	days, rest, has := strings.Cut(text, "d")
-	if !has {
-		days, rest = "0", text
-	}
-	if rest == "" {
-		rest = "0s"
-	}
-	n, err := strconv.ParseUint(days, 10, 12)
-	d, bad := time.ParseDuration(rest)
-	if d += time.Duration(n) * 24 * time.Hour; err != nil || bad != nil || d <= 0 {
-		return 0, fmt.Errorf("%q is no duration such as 90d, 36h or 1d12h", clip(text))
-	}
-	return d, nil
 }
 
 func readNetworks(text string) (change, error) {
@@ -146,7 +130,7 @@ func readRate(text string) (change, error) {
 	}
 	number, per, _ := strings.Cut(text, "/")
 	n, err := strconv.Atoi(number)
-	d, bad := readDuration(per)
+	d, bad := clock.ParseSpan(per)
 	if err != nil || bad != nil || n <= 0 {
 		return nil, fmt.Errorf("%q is no number and duration such as 10/1m", clip(text))
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -26,9 +24,6 @@ const declaredEvery = 15 * time.Second
 // declaredSecret is how long the value of a reference counts before its vault is
 // asked again.
 const declaredSecret = 5 * time.Minute
-
-// maxValueFile is more than the longest value of a key, in bytes.
-const maxValueFile = 16 << 10
 
 // declared are the keys that the configuration declares apps to have. It is used by
 // one goroutine.
@@ -140,7 +135,7 @@ func (d *declared) entries() ([]keyseed.Entry, error) {
 // app makes the keys of one app.
 func (d *declared) app(ctx context.Context, name string, a app.App, entries []keyseed.Entry) error {
 	keys, faults := keyseed.Resolve(ctx, entries, keyseed.Place{Path: "keys of " + a.Name}, keyseed.Sources{
-		Env: d.variable, File: readValueFile,
+		Env: d.variable, File: keyseed.ReadFile,
 		Reference: func(ctx context.Context, text string) (string, error) { return d.secret(ctx, a, text) },
 	})
 	if was := d.applied[name]; was.uid == a.UID && was.done && len(faults) == 0 && keyseed.Equal(was.keys, keys) {
@@ -197,20 +192,6 @@ func (d *declared) variable(name string) string {
 		}
 	}
 	return ""
-}
-
-// readValueFile reads a file that may be a link, as mounted secrets are.
-func readValueFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxValueFile+1))
-	if err == nil && len(text) > maxValueFile {
-		err = problem.New(problem.TooLarge, fmt.Sprintf("the file has more than %d bytes", maxValueFile))
-	}
-	return text, err
 }
 
 // secret reads what a reference names, as the identity that reads the references

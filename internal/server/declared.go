@@ -3,9 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,29 +85,12 @@ func (d *declarations) resolve(ctx context.Context, k configuration.Keys, s sett
 		return nil
 	}
 	k.Entries = slices.DeleteFunc(k.Entries, func(e keyseed.Entry) bool { return e.App != "" && !strings.EqualFold(e.App, app) })
-	keys, faults := keyseed.Resolve(ctx, k.Entries, keyseed.Place{Path: k.File + ": keys"}, keyseed.Sources{Env: s.Get, File: readValueFile})
+	keys, faults := keyseed.Resolve(ctx, k.Entries, keyseed.Place{Path: k.File + ": keys"}, keyseed.Sources{Env: s.Get, File: keyseed.ReadFile})
 	for _, err := range faults {
 		d.faults = append(d.faults, funcapp.Fault{Message: err.Error(), Next: problem.NextOf(err)})
 	}
 	d.keys = append(d.keys, keys...)
 	return keys
-}
-
-// maxValueFile is more than the longest value, in bytes.
-const maxValueFile = 16 << 10
-
-// readValueFile reads a file that may be a link, as mounted secrets are.
-func readValueFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxValueFile+1))
-	if err == nil && len(text) > maxValueFile {
-		err = problem.New(problem.TooLarge, fmt.Sprintf("the file has more than %d bytes", maxValueFile))
-	}
-	return text, err
 }
 
 // CheckDeclared gives what is wrong with the declared keys of the app in cfg.Dir,

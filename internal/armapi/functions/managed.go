@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyinfo"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -166,7 +167,7 @@ func overlapOf(c *arm.Call) (time.Duration, error) {
 		if name != "overlap" || json.Unmarshal(raw, &text) != nil {
 			return 0, keyinfo.Invalid("overlap", "is the only member here, and a duration such as 12h or 7d", "leave the body out for a day")
 		}
-		if d, err = keyinfo.ParseSpan(text); err != nil {
+		if d, err = clock.ParseSpan(text); err != nil {
 			return 0, keyinfo.Invalid("overlap", err.Error(), "to replace the value at once, PUT the key without a value")
 		}
 	}
