@@ -32,18 +32,7 @@ func newKeysList(env *Env) *cobra.Command {
 
 // listKeys shows what can be read, and then says what could not.
 func listKeys(ctx context.Context, env *Env, f keyFlags, all bool, dir string) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	o, err := f.owner(ctx, env, dir)
-	if err != nil {
-		return err
-	}
-	sections, err := f.sections(ctx, o)
-	if err != nil {
-		return err
-	}
-	keys, err := o.openKeys(ctx)
+	keys, sections, err := f.openSections(ctx, env, dir)
 	if err != nil {
 		return err
 	}
@@ -57,6 +46,24 @@ func listKeys(ctx context.Context, env *Env, f keyFlags, all bool, dir string) e
 		fmt.Fprintln(env.Stderr, "the values are hidden: reading them takes another permission than reading the app")
 	}
 	return errors.Join(printKeys(env, f.out, list), unread)
+}
+
+// openSections opens the keys of the app that is meant, and tells which the flags
+// choose.
+func (f *keyFlags) openSections(ctx context.Context, env *Env, dir string) (keyBook, []keyring.Section, error) {
+	if err := f.check(); err != nil {
+		return nil, nil, err
+	}
+	o, err := f.owner(ctx, env, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	sections, err := f.sections(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := o.openKeys(ctx)
+	return keys, sections, err
 }
 
 // sections gives the keys the flags choose: without any, all there are.

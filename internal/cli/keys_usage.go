@@ -46,18 +46,7 @@ func newKeysUsage(env *Env) *cobra.Command {
 }
 
 func showUsage(ctx context.Context, env *Env, f *keyFlags, dir string) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	o, err := f.owner(ctx, env, dir)
-	if err != nil {
-		return err
-	}
-	sections, err := f.sections(ctx, o)
-	if err != nil {
-		return err
-	}
-	keys, err := o.openKeys(ctx)
+	keys, sections, err := f.openSections(ctx, env, dir)
 	if err != nil {
 		return err
 	}

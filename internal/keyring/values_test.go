@@ -26,9 +26,10 @@ func TestHowValuesAreKeptIsSaidExactly(t *testing.T) {
 	}
 }
 
-func TestValuesKeptBeforeStayUntilTheyArePutAgain(t *testing.T) {
+// opener opens keys that are all in one store, which keeps hashes only or values.
+func opener(t *testing.T) func(hashOnly bool) *keyring.Ring {
 	store := memory.New()
-	open := func(hashOnly bool) *keyring.Ring {
+	return func(hashOnly bool) *keyring.Ring {
 		t.Helper()
 		r, err := keyring.New(keyring.Config{Store: store, HashOnly: hashOnly})
 		if err != nil {
@@ -37,6 +38,10 @@ func TestValuesKeptBeforeStayUntilTheyArePutAgain(t *testing.T) {
 		t.Cleanup(r.Close)
 		return r
 	}
+}
+
+func TestValuesKeptBeforeStayUntilTheyArePutAgain(t *testing.T) {
+	open := opener(t)
 	before, _, err := open(false).Renew(t.Context(), keyring.HostKeys(), "k")
 	if err != nil {
 		t.Fatal(err)
@@ -67,16 +72,7 @@ func TestValuesKeptBeforeStayUntilTheyArePutAgain(t *testing.T) {
 // TestAValueThatIsPutAgainIsHashed: by whoever hands it on, and not by a
 // configuration that has named it all along.
 func TestAValueThatIsPutAgainIsHashed(t *testing.T) {
-	store := memory.New()
-	open := func(hashOnly bool) *keyring.Ring {
-		t.Helper()
-		r, err := keyring.New(keyring.Config{Store: store, HashOnly: hashOnly})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(r.Close)
-		return r
-	}
+	open := opener(t)
 	before, _, err := open(false).Renew(t.Context(), keyring.HostKeys(), "k")
 	if err != nil {
 		t.Fatal(err)
