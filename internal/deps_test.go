@@ -44,6 +44,7 @@ var layers = map[string]int{
 
 	"internal/atomicfile": contracts,
 	"internal/cloudfault": contracts,
+	"internal/egress":     contracts,
 	"internal/state":      contracts,
 	"internal/state/":     contracts,
 	"internal/keystore":   contracts,
@@ -95,6 +96,8 @@ var layers = map[string]int{
 	"internal/web/":      edges,
 	"internal/funchost":  edges,
 	"internal/funchost/": edges,
+	"internal/ingress":   edges,
+	"internal/ingress/":  edges,
 	"internal/armapi":    edges,
 	"internal/armapi/":   edges,
 	"internal/scmapi":    edges,
