@@ -6,32 +6,30 @@ import (
 	"github.com/latchkey/latchkey/internal/scale/decide"
 )
 
-// load is what was in flight lately.
-type load struct {
-	looks []look // of the last interval and the one before it, oldest first
-}
+// looks are what there was to do lately: of the last interval, and the last one
+// before it, the oldest first.
+type looks []look
 
 type look struct {
-	at       time.Time
-	inFlight int
-	requests uint64
+	at time.Time
+	Load
 }
 
 // add takes a look.
-func (l *load) add(now time.Time, inFlight int, requests uint64) {
-	keep := l.looks
+func (l *looks) add(now time.Time, load Load) {
+	keep := *l
 	for len(keep) > 1 && now.Sub(keep[1].at) >= decide.Interval {
 		keep = keep[1:]
 	}
-	l.looks = append(l.looks[:copy(l.looks, keep)], look{now, inFlight, requests})
+	*l = append((*l)[:copy(*l, keep)], look{now, load})
 }
 
 // mean gives how much was in flight over the last interval.
-func (l *load) mean(now time.Time) float64 {
+func (l looks) mean(now time.Time) float64 {
 	sum, n := 0, 0
-	for _, k := range l.looks {
+	for _, k := range l {
 		if now.Sub(k.at) < decide.Interval {
-			sum, n = sum+k.inFlight, n+1
+			sum, n = sum+k.InFlight, n+1
 		}
 	}
 	if n == 0 {
@@ -41,13 +39,10 @@ func (l *load) mean(now time.Time) float64 {
 }
 
 // rate gives how many requests came in each second of the last interval.
-func (l *load) rate(now time.Time) float64 {
-	if len(l.looks) < 2 {
+func (l looks) rate() float64 {
+	if len(l) < 2 {
 		return 0
 	}
-	first, last := l.looks[0], l.looks[len(l.looks)-1]
-	if last.requests < first.requests { // it was counted anew
-		return 0
-	}
-	return float64(last.requests-first.requests) / decide.Interval.Seconds()
+	came := l[len(l)-1].Total - l[0].Total
+	return float64(max(came, 0)) / decide.Interval.Seconds()
 }

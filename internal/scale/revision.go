@@ -30,7 +30,7 @@ type revision struct {
 	is      Revision
 	rules   []rules.Rule
 	state   *decide.State
-	load    load
+	load    looks
 	read    map[string]reading // by name of the rule
 	due     time.Time          // of the next decision
 	seen    []Rule             // what the last decision saw
@@ -217,7 +217,7 @@ func plain(err error) string {
 func (r *revision) counts() bool {
 	for _, rule := range r.rules {
 		if (rule.Kind == rules.HTTP || rule.Kind == rules.TCP) && rule.Fault == "" {
-			return r.s.cfg.Sources.InFlight != nil
+			return r.s.cfg.Sources.Load != nil
 		}
 	}
 	return false
@@ -232,14 +232,10 @@ func (r *revision) sample(now time.Time) bool {
 	if !wanted {
 		return false
 	}
-	from, requests := r.s.cfg.Sources, uint64(0)
-	if from.Requests != nil {
-		requests = from.Requests(ref)
-	}
-	inFlight := from.InFlight(ref)
+	load := r.s.cfg.Sources.Load(ref)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.load.add(now, inFlight, requests)
+	r.load.add(now, load)
 	return true
 }
 
@@ -269,12 +265,12 @@ func (r *revision) ask(rule rules.Rule, now time.Time) (decide.Vote, Rule) {
 		}
 	case rule.Remote():
 		vote = r.remote(rule, &says)
-	case r.s.cfg.Sources.InFlight == nil:
+	case r.s.cfg.Sources.Load == nil:
 		vote, says.Error = decide.Vote{Unread: true}, "requests are not counted here"
 	default:
 		says.Read, says.Value = now, r.load.mean(now)
 		if rule.Kind == rules.HTTP {
-			says.Value = max(says.Value, r.load.rate(now))
+			says.Value = max(says.Value, r.load.rate())
 		}
 		vote = decide.Total(says.Value, rule.Target, rule.Activation)
 	}

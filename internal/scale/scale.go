@@ -35,16 +35,18 @@ type Config struct {
 // Sources are what rules measure. One that is nil makes the rules that need it
 // unreadable, which never makes fewer replicas.
 type Sources struct {
-	// InFlight counts requests, or connections of a tcp ingress, that a revision
-	// works on or that wait for it. It must be cheap.
-	InFlight func(engine.Ref) int
-	// Requests counts the requests of a revision since whenever; it only grows. It
-	// must be cheap; nil: what is in flight has to do.
-	Requests func(engine.Ref) uint64
+	// Load tells what a revision's ingress has to do. It must be cheap.
+	Load func(engine.Ref) Load
 	// Usage tells what the replicas of a revision have used.
 	Usage func(context.Context, engine.Ref) ([]engine.Usage, error)
 	// Queue tells about how many messages a storage queue has.
 	Queue func(context.Context, Queue) (int64, error)
+}
+
+// Load is what the ingress of a revision has to do.
+type Load struct {
+	InFlight int   // requests, or connections of a tcp ingress, that are worked on or wait
+	Total    int64 // how many have come since whenever; only grows
 }
 
 // Queue is a storage queue and whose right opens it.
