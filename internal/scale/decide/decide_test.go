@@ -148,7 +148,7 @@ func TestVotesOfRules(t *testing.T) {
 
 // TestWhateverHappensTheLimitsHold makes random lives of revisions.
 func TestWhateverHappensTheLimitsHold(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range uint64(600) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		limits := decide.Limits{Min: rnd.IntN(4), Max: 4 + rnd.IntN(40), Cooldown: time.Duration(rnd.IntN(600)) * time.Second, NeverZero: rnd.IntN(4) == 0}
 		ready := rnd.IntN(2) == 0
