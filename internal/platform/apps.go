@@ -3,10 +3,12 @@ package platform
 import (
 	"context"
 	"maps"
+	"net/http"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/egress"
 	"github.com/latchkey/latchkey/internal/funchost"
 	"github.com/latchkey/latchkey/internal/instance"
 	"github.com/latchkey/latchkey/internal/inventory"
@@ -19,6 +21,7 @@ import (
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/trigger/durable/instances"
 	"github.com/latchkey/latchkey/internal/trigger/durable/statestore"
+	"github.com/latchkey/latchkey/internal/trigger/queue/account"
 )
 
 // openApps makes the fleet. What an earlier process left is cleared beside it:
@@ -106,7 +109,15 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 		Grace: n.cfg.Grace, Version: n.cfg.Version, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name),
 		Requests: n.requests, Stats: stats, OnModel: n.functionsFound(ctx, a, w.Release, n.modelSeen(ctx, a, n.modelLoaded(a.Name, ring))), Denied: n.auditDenial(a),
 		Leases: newTriggerLeases(n.store, a), Memory: triggerMemory{n.store, a.UID}, Orchestrations: n.orchestrations(a), Identities: n.credentialOf(a, "bindings"), MaxBody: n.cfg.MaxBody,
+		Outbound: n.outbound(),
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
+}
+
+// outbound sends the requests of an app's bindings. They go where the app's settings
+// say, with the node's place in the network: not to the node itself, nor to what
+// trusts it.
+func (n *Node) outbound() http.RoundTripper {
+	return egress.Rule{Private: true, Allow: n.cfg.AppNetworks}.Transport(account.MaxIdle)
 }
 
 // orchestrations is where those of an app are kept.

@@ -59,6 +59,9 @@ type Config struct {
 	CertFile, KeyFile string
 	// IssuerNetworks are private networks in which federated issuers may be.
 	IssuerNetworks []netip.Prefix
+	// AppNetworks are networks of the node and its surroundings in which storage
+	// accounts of apps' bindings may be; public and private ones are reached anyway.
+	AppNetworks []netip.Prefix
 
 	// TokenAlgorithm is what new signing keys are made for: "RS256" (default) or "ES256".
 	TokenAlgorithm string

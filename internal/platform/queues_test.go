@@ -7,8 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,7 +73,7 @@ func TestQueuesAreReadAsTheAppsOwnIdentity(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, "{}")
 	})
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platform.Config{AppNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	upstream := platformtest.Upstream(t, handler)
 	p.CreateApp(t, "orders", upstream)
 	setSettings(t, p, "orders", map[string]string{testkit.UpstreamSetting: upstream, "FUNCTIONS_WORKER_RUNTIME": "custom",
@@ -90,8 +93,13 @@ func TestQueuesAreReadAsTheAppsOwnIdentity(t *testing.T) {
 		defer service.mu.Unlock()
 		return service.deleted
 	})
-	if body := <-ran; !strings.Contains(body, "hello") {
-		t.Error(body)
+	select {
+	case body := <-ran:
+		if !strings.Contains(body, "hello") {
+			t.Error(body)
+		}
+	default: // it is deleted after its run
+		t.Error("the function did not run")
 	}
 	service.mu.Lock()
 	defer service.mu.Unlock()
@@ -103,5 +111,35 @@ func TestQueuesAreReadAsTheAppsOwnIdentity(t *testing.T) {
 	}
 	if strings.Contains(p.Log.String(), service.token) {
 		t.Error("a token is in the log")
+	}
+}
+
+// TestBindingsDoNotLeadToTheNodeItself: what an app's settings call a storage account
+// is reached from the node, with the node's place in the network.
+func TestBindingsDoNotLeadToTheNodeItself(t *testing.T) {
+	var asked atomic.Int64
+	inner := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(inner.Close)
+	_, port, _ := strings.Cut(strings.TrimPrefix(inner.URL, "http://"), ":")
+	p := platformtest.Start(t, platform.Config{})
+	upstream := platformtest.Upstream(t, http.NotFoundHandler())
+	const key = ";AccountName=a;AccountKey=a2V5;QueueEndpoint="
+	for name, connection := range map[string]string{
+		"address": key[1:] + inner.URL + "/a", "named": key[1:] + "http://localhost:" + port + "/a",
+		"emulator": "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1",
+	} {
+		p.CreateApp(t, name, upstream)
+		setSettings(t, p, name, map[string]string{testkit.UpstreamSetting: upstream, "FUNCTIONS_WORKER_RUNTIME": "custom", "Store": connection})
+		p.Deploy(t, name, platformtest.Package(t, nil, map[string]string{
+			"work/function.json": `{"bindings": [{"type": "queueTrigger", "name": "item", "direction": "in", "queueName": "orders", "connection": "Store"}]}`,
+		}))
+		platformtest.Until(t, "the refusal is in the log of "+name, func() bool {
+			return slices.ContainsFunc(strings.Split(p.Log.String(), "\n"), func(line string) bool {
+				return strings.Contains(line, "not public and not allowed") && strings.Contains(line, "app="+name)
+			})
+		})
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("a service of the node was asked %d times", n)
 	}
 }

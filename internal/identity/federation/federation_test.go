@@ -232,22 +232,6 @@ func TestAddressesThatAreNotPublicAreNotReached(t *testing.T) {
 	if i.asked.Load() != 0 {
 		t.Error("it was reached")
 	}
-	for address, want := range map[string]bool{
-		"8.8.8.8": true, "2606:4700::1": true,
-		"127.0.0.1": false, "10.1.2.3": false, "172.16.0.1": false, "192.168.0.1": false, "169.254.169.254": false,
-		"168.63.129.16": false, "100.100.100.200": false, "0.0.0.0": false, "255.255.255.255": false, "224.0.0.1": false,
-		"::1": false, "::": false, "fe80::1": false, "fd00:ec2::254": false, "ff02::1": false,
-		"64:ff9b::a9fe:a9fe": false, "2002:7f00:1::": false, "::ffff:127.0.0.1": false, "::ffff:8.8.8.8": true,
-	} {
-		err := Config{}.guard("tcp", netip.AddrPortFrom(netip.MustParseAddr(address), 443).String(), nil)
-		if (err == nil) != want {
-			t.Errorf("%s: %v", address, err)
-		}
-	}
-	some := Config{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-	if some.guard("tcp", "10.1.2.3:443", nil) != nil || some.guard("tcp", "192.168.0.1:443", nil) == nil {
-		t.Error("allowed networks are not told apart")
-	}
 }
 
 func TestWaitingEndsWithTheCaller(t *testing.T) {

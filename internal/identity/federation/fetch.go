@@ -10,14 +10,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/latchkey/latchkey/internal/egress"
 	"github.com/latchkey/latchkey/internal/identity"
 )
 
@@ -30,7 +29,7 @@ const (
 // newClient makes a client that speaks HTTPS only, goes where it is allowed to,
 // without a proxy, which would go anywhere, and follows redirects within a host.
 func newClient(cfg Config) *http.Client {
-	dialer := &net.Dialer{Timeout: fetchTimeout, Control: cfg.guard}
+	dialer := &net.Dialer{Timeout: fetchTimeout, Control: egress.Rule{Allow: cfg.Allow}.Control}
 	return &http.Client{
 		Timeout: fetchTimeout,
 		Transport: &http.Transport{
@@ -49,42 +48,6 @@ func newClient(cfg Config) *http.Client {
 			return nil
 		},
 	}
-}
-
-// guard refuses addresses just before they are connected to, whatever name led
-// there.
-func (c Config) guard(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	if ip := ap.Addr().Unmap().WithZone(""); !c.mayReach(ip) {
-		return fmt.Errorf("address %s is not public and not allowed", ip)
-	}
-	return nil
-}
-
-// special are networks that are not public although netip does not say so: shared
-// address space, benchmarks, the addresses of translated and tunnelled IPv4, and
-// the metadata services of some clouds.
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("168.63.129.16/32"),
-	netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32"),
-}
-
-func (c Config) mayReach(ip netip.Addr) bool {
-	for _, p := range c.Allow {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	for _, p := range special {
-		if p.Contains(ip) {
-			return false
-		}
-	}
-	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast()
 }
 
 // fetch reads an issuer's discovery document and keys.

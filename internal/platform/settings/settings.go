@@ -45,6 +45,7 @@ type File struct {
 	Packages   Limits     `json:"packages"`
 	Apps       Apps       `json:"apps"`
 	Workers    Workers    `json:"workers"`
+	Containers Containers `json:"containers"`
 	Federation Issuers    `json:"federation"`
 	Tokens     Tokens     `json:"tokens"`
 	Identity   Identity   `json:"identity"`
@@ -145,6 +146,8 @@ type Apps struct {
 	MaxBodyBytes          int64 `json:"maxBodyBytes"` // of a request
 	MaxOrchestrations     int64 `json:"maxOrchestrations"`
 	MaxOrchestrationBytes int64 `json:"maxOrchestrationBytes"` // of all of them together
+	// Networks are those of the node and its surroundings that bindings may reach.
+	Networks []string `json:"networks"`
 }
 
 // Workers says as which users the workers of apps run.
@@ -152,6 +155,15 @@ type Workers struct {
 	Isolation string `json:"isolation"` // auto, off or required
 	FirstID   int64  `json:"firstId"`   // of the ids for their users
 }
+
+// Containers says how container apps run.
+type Containers struct {
+	Engine string `json:"engine"` // one of Engines
+	Host   string `json:"host"`   // of the Docker Engine API, such as unix:///run/docker.sock
+}
+
+// Engines are those that container apps can run on.
+var Engines = []string{"auto", "docker", "process", "none"}
 
 // notOurs are variables with the prefix that are no settings of this file.
 var notOurs = []string{"LATCHKEY_KEK", "LATCHKEY_TRUST_FRONT_END"}
@@ -413,16 +425,15 @@ func check(f File) []string {
 			faults = append(faults, name+": is served without TLS; put a proxy with TLS in front")
 		}
 	}
-	for i, n := range f.Federation.Networks {
-		if _, err := netip.ParsePrefix(n); err != nil {
-			faults = append(faults, fmt.Sprintf("federation.networks[%d]: %q is no network such as 10.0.0.0/8", i, n))
-		}
-	}
+	faults = append(faults, checkNetworks("federation.networks", f.Federation.Networks)...)
 	if i := f.Workers.Isolation; i != "" && i != "auto" && i != "off" && i != "required" {
 		faults = append(faults, fmt.Sprintf("workers.isolation: %q is none of auto, off, required", i))
 	}
 	if id := f.Workers.FirstID; id != 0 && (id < 1000 || id > maxFirstID) {
 		faults = append(faults, fmt.Sprintf("workers.firstId: %d is not between 1000 and %d", id, int64(maxFirstID)))
+	}
+	if e := f.Containers.Engine; e != "" && !slices.Contains(Engines, e) {
+		faults = append(faults, fmt.Sprintf("containers.engine: %q is none of %s", e, strings.Join(Engines, ", ")))
 	}
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")
@@ -439,6 +450,15 @@ func checkApps(a Apps) (faults []string) {
 		}
 	}
 	slices.Sort(faults)
+	return append(faults, checkNetworks("apps.networks", a.Networks)...)
+}
+
+func checkNetworks(name string, networks []string) (faults []string) {
+	for i, n := range networks {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			faults = append(faults, fmt.Sprintf("%s[%d]: %q is no network such as 10.0.0.0/8", name, i, n))
+		}
+	}
 	return faults
 }
 

@@ -62,6 +62,8 @@ type Config struct {
 	// Identities gives what gets tokens for the connections of bindings that have no
 	// secret; nil is the identity of this process.
 	Identities func(credential.Request) (credential.Token, error)
+	// Outbound sends the requests of bindings; nil: they go anywhere.
+	Outbound http.RoundTripper
 	// MaxBody is the largest request body that the app's settings can allow, in bytes;
 	// 0 is no bound.
 	MaxBody int64

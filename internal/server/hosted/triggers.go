@@ -62,7 +62,7 @@ func checkBindings(m *instance.Model, s Settings) {
 
 func (a *App) triggers() instance.Triggers {
 	return instance.Triggers{
-		Kinds: kinds(queue.Config{Credential: a.cfg.Identities}, a.extras.events), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
+		Kinds: kinds(queue.Config{Credential: a.cfg.Identities, Transport: a.cfg.Outbound}, a.extras.events), App: a.cfg.Name, HostID: a.cfg.HostID, Leases: a.cfg.Leases, Memory: a.cfg.Memory,
 		Metrics: func(function string) trigger.Metrics { return a.cfg.Stats.Trigger(function) },
 		Begun:   func(function string) { a.cfg.Stats.Trigger(function).Begin() },
 		Done:    a.ran,

@@ -22,10 +22,11 @@ import (
 	"github.com/latchkey/latchkey/internal/trigger/storage"
 )
 
-const (
-	connections  = 64 // kept for reuse
-	defaultRetry = 250 * time.Millisecond
-)
+// MaxIdle is how many connections are kept for reuse: enough for what listeners do
+// at a time.
+const MaxIdle = 64
+
+const defaultRetry = 250 * time.Millisecond
 
 // Config says which account and how it is reached.
 type Config struct {
@@ -50,7 +51,7 @@ type Account struct {
 // and keeps enough connections for what listeners do at a time.
 func NewTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost = connections
+	t.MaxIdleConnsPerHost = MaxIdle
 	return t
 }
 
