@@ -92,6 +92,10 @@ func (c *Client) Credential() Credential {
 	return cred
 }
 
+// Transport gives how hosts of the installation are reached, for streams with
+// tokens of their own. It must not be changed.
+func (c *Client) Transport() *http.Transport { return c.http.Transport.(*http.Transport) }
+
 // SignIn gets a token, or keeps one that is good for a while. It returns
 // problem.Unauthenticated if the credential is not accepted.
 func (c *Client) SignIn(ctx context.Context) error {

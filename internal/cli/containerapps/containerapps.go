@@ -1,0 +1,569 @@
+// Package containerapps owns what the commands about container apps do through the
+// management API: finding apps and environments, changing what an app is the way
+// other clients do (read it, change it, put it back), waiting for what comes of
+// it, and reading its streams. It does not know commands, flags or how results are
+// shown, and has no rules of its own about what the API accepts.
+package containerapps
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/armclient"
+	"github.com/latchkey/latchkey/internal/containerapp"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/resource"
+)
+
+const (
+	version = "?api-version=2025-07-01"
+	// putTries bounds how often a change is made anew because others change the
+	// same app.
+	putTries = 20
+)
+
+// Client calls the management API about container apps.
+type Client struct {
+	arm *armclient.Client
+	sub string
+}
+
+// New makes a client for a subscription.
+func New(arm *armclient.Client, subscriptionID string) *Client { return &Client{arm, subscriptionID} }
+
+// App is a container app as the API shows it.
+type App struct {
+	ID         string            `json:"id"`
+	Name       string            `json:"name"`
+	Kind       string            `json:"kind,omitempty"`
+	Location   string            `json:"location"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Identity   *Identity         `json:"identity,omitempty"`
+	Properties Properties        `json:"properties"`
+
+	// Group is the resource group, FQDN the host name with the port, "" without
+	// ingress, and Shown the whole document.
+	Group string          `json:"-"`
+	FQDN  string          `json:"-"`
+	Shown json.RawMessage `json:"-"`
+
+	etag string
+}
+
+// URL gives where the app answers; "" without ingress.
+func (a App) URL() string {
+	if a.FQDN == "" {
+		return ""
+	}
+	return "https://" + a.FQDN
+}
+
+// Properties are those that can be set, and what the API tells.
+type Properties struct {
+	containerapp.Properties
+	State       string `json:"provisioningState,omitempty"`
+	Running     string `json:"runningStatus,omitempty"`
+	Latest      string `json:"latestRevisionName,omitempty"`
+	LatestReady string `json:"latestReadyRevisionName,omitempty"`
+	Events      string `json:"eventStreamEndpoint,omitempty"`
+	Errors      string `json:"deploymentErrors,omitempty"`
+}
+
+// Identity is which identities an app has.
+type Identity struct {
+	Type        string                  `json:"type"`
+	PrincipalID string                  `json:"principalId,omitempty"`
+	TenantID    string                  `json:"tenantId,omitempty"`
+	Users       map[string]UserIdentity `json:"userAssignedIdentities,omitempty"`
+}
+
+// UserIdentity is an identity that was assigned.
+type UserIdentity struct {
+	PrincipalID string `json:"principalId,omitempty"`
+	ClientID    string `json:"clientId,omitempty"`
+}
+
+// Environment is where apps are.
+type Environment struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Location   string `json:"location"`
+	Properties struct {
+		State  string `json:"provisioningState"`
+		Domain string `json:"defaultDomain"`
+	} `json:"properties"`
+
+	Group string          `json:"-"`
+	Shown json.RawMessage `json:"-"`
+}
+
+// GroupPath gives the id of a resource group.
+func (c *Client) GroupPath(group string) string {
+	return resource.Group(c.sub, group).String()
+}
+
+// AppID gives the id of an app.
+func (c *Client) AppID(group, name string) string {
+	return c.GroupPath(group) + "/providers/" + containerapp.Type + "/" + name
+}
+
+// EnvironmentID gives the id of an environment.
+func (c *Client) EnvironmentID(group, name string) string {
+	return c.GroupPath(group) + "/providers/" + containerapp.EnvironmentType + "/" + name
+}
+
+// Apps lists the apps there are, or those of a group, by name.
+func (c *Client) Apps(ctx context.Context, group string) ([]App, error) {
+	raw, err := c.list(ctx, group, containerapp.Type)
+	if err != nil {
+		return nil, err
+	}
+	apps := make([]App, len(raw))
+	for i, text := range raw {
+		if apps[i], err = readApp(text); err != nil {
+			return nil, err
+		}
+	}
+	sort.Slice(apps, func(i, j int) bool { return strings.ToLower(apps[i].Name) < strings.ToLower(apps[j].Name) })
+	return apps, nil
+}
+
+// App finds an app by its name, in a group if one is said, or by its whole id.
+// problem.NotFound says which apps there are.
+func (c *Client) App(ctx context.Context, name, group string) (App, error) {
+	if strings.HasPrefix(name, "/") {
+		return c.get(ctx, name)
+	}
+	if group != "" {
+		a, err := c.get(ctx, c.AppID(group, name))
+		if errors.Is(err, problem.NotFound) {
+			err = problem.New(problem.NotFound, fmt.Sprintf("there is no container app %.100q in group %.100q", name, group)).WithNext("latchkey containerapp list shows which there are")
+		}
+		return a, err
+	}
+	apps, err := c.Apps(ctx, "")
+	if errors.Is(err, problem.Denied) {
+		return App{}, problem.Wrap(problem.Denied, "container apps cannot be found by name without the right to list them", err).WithNext("say --resource-group, or name the app by its whole id")
+	}
+	if err != nil {
+		return App{}, err
+	}
+	var found, names []string
+	for _, a := range apps {
+		if names = append(names, a.Name); strings.EqualFold(a.Name, name) {
+			found = append(found, a.ID)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return c.get(ctx, found[0])
+	case len(found) > 1:
+		return App{}, problem.New(problem.Invalid, fmt.Sprintf("there are %d container apps %.100q", len(found), name)).WithNext("say which with --resource-group")
+	case len(names) == 0:
+		return App{}, problem.New(problem.NotFound, fmt.Sprintf("there is no container app %.100q", name)).WithNext("there are none; latchkey containerapp up makes one")
+	}
+	return App{}, problem.New(problem.NotFound, fmt.Sprintf("there is no container app %.100q", name)).WithNext("the container apps there are: " + strings.Join(names, ", "))
+}
+
+// get reads an app by its id.
+func (c *Client) get(ctx context.Context, id string) (App, error) {
+	var raw json.RawMessage
+	answer, err := c.arm.Exchange(ctx, armclient.Request{Method: http.MethodGet, Path: path(id)}, nil, &raw)
+	if err != nil {
+		return App{}, err
+	}
+	a, err := readApp(raw)
+	a.etag = answer.ETag
+	return a, err
+}
+
+func readApp(raw json.RawMessage) (App, error) {
+	a := App{Shown: raw}
+	var more struct {
+		Properties struct {
+			Configuration struct {
+				Ingress *struct {
+					FQDN string `json:"fqdn"`
+				} `json:"ingress"`
+			} `json:"configuration"`
+		} `json:"properties"`
+	}
+	if err := errors.Join(json.Unmarshal(raw, &a), json.Unmarshal(raw, &more)); err != nil {
+		return a, problem.Wrap(problem.Unavailable, "what the API says of the container app cannot be understood", err)
+	}
+	if id, err := resource.Parse(a.ID); err == nil {
+		a.Group = id.Group()
+	}
+	if g := more.Properties.Configuration.Ingress; g != nil {
+		a.FQDN = g.FQDN
+	}
+	if a.Properties.Configuration == nil {
+		a.Properties.Configuration = &containerapp.Configuration{}
+	}
+	if a.Properties.Template == nil {
+		a.Properties.Template = &containerapp.Template{}
+	}
+	return a, nil
+}
+
+// sent is what is put of an app.
+type sent struct {
+	Kind       string                  `json:"kind,omitempty"`
+	Location   string                  `json:"location"`
+	Tags       map[string]string       `json:"tags,omitempty"`
+	Identity   *Identity               `json:"identity,omitempty"`
+	Properties containerapp.Properties `json:"properties"`
+}
+
+// Create makes an app. problem.Exists if there is one of that name.
+func (c *Client) Create(ctx context.Context, group, name string, a App) (App, error) {
+	now, err := c.put(ctx, c.AppID(group, name), a, armclient.Request{IfAbsent: true})
+	if errors.Is(err, errChanged) {
+		return now, problem.New(problem.Exists, fmt.Sprintf("there is a container app %q in group %s already", name, group)).
+			WithNext("choose another name, or change that one with latchkey containerapp update")
+	}
+	return now, err
+}
+
+// errChanged says that an app is not any more what it was when it was read.
+var errChanged = errors.New("the container app was changed by somebody else")
+
+// Change reads an app, lets it be changed and puts it back, with what secrets it
+// has: their values are kept by the API and need not be read. change may run more
+// than once.
+func (c *Client) Change(ctx context.Context, id string, change func(a *App) error) (App, error) {
+	for range putTries {
+		a, err := c.get(ctx, id)
+		if err == nil {
+			err = change(&a)
+		}
+		if err != nil {
+			return a, err
+		}
+		if a, err = c.put(ctx, id, a, armclient.Request{IfMatch: a.etag}); !errors.Is(err, errChanged) {
+			return a, err
+		}
+	}
+	return App{}, problem.New(problem.Conflict, "the container app was changed by others all the time").WithNext("try again")
+}
+
+func (c *Client) put(ctx context.Context, id string, a App, r armclient.Request) (App, error) {
+	var raw json.RawMessage
+	r.Method, r.Path = http.MethodPut, path(id)
+	answer, err := c.arm.Exchange(ctx, r, sent{a.Kind, a.Location, a.Tags, bare(a.Identity), a.Properties.Properties}, &raw)
+	if answer.Status == http.StatusPreconditionFailed {
+		return a, errChanged
+	}
+	if err != nil {
+		return a, err
+	}
+	return readApp(raw)
+}
+
+// bare leaves out what the API says of identities and does not want to be told.
+func bare(i *Identity) *Identity {
+	if i == nil {
+		return nil
+	}
+	b := &Identity{Type: i.Type}
+	for id := range i.Users {
+		if b.Users == nil {
+			b.Users = map[string]UserIdentity{}
+		}
+		b.Users[id] = UserIdentity{}
+	}
+	return b
+}
+
+// Act starts or stops an app; action is that word.
+func (c *Client) Act(ctx context.Context, a App, action string) error {
+	return c.arm.Do(ctx, http.MethodPost, path(a.ID+"/"+action), nil, nil)
+}
+
+// Delete deletes an app.
+func (c *Client) Delete(ctx context.Context, a App) error {
+	return c.arm.Do(ctx, http.MethodDelete, path(a.ID), nil, nil)
+}
+
+// Await waits until the change that was made last is done and gives the app as it
+// is then. tell is told of each step. A revision that failed is problem.Conflict
+// with the reason.
+func (c *Client) Await(ctx context.Context, id string, tell func(step string)) (App, error) {
+	const period = 200 * time.Millisecond
+	last := ""
+	for {
+		a, err := c.get(ctx, id)
+		if err != nil {
+			return a, err
+		}
+		step := "revision " + a.Properties.Latest + ": " + strings.ToLower(a.Properties.State)
+		if r, err := c.Revision(ctx, a, a.Properties.Latest); err == nil && a.Properties.State == "InProgress" {
+			if step = "revision " + r.Name + ": " + strings.ToLower(r.Properties.Running); r.Properties.Details != "" {
+				step += ": " + r.Properties.Details
+			}
+		}
+		switch a.Properties.State {
+		case "Succeeded":
+			return a, nil
+		case "Failed", "Canceled":
+			return a, failed(a)
+		}
+		if step != last {
+			tell(step)
+			last = step
+		}
+		select {
+		case <-ctx.Done():
+			return a, ctx.Err()
+		case <-time.After(period):
+		}
+	}
+}
+
+func failed(a App) error {
+	text := "revision " + a.Properties.Latest + " failed"
+	if a.Properties.Errors != "" {
+		text += ": " + a.Properties.Errors
+	}
+	next := "latchkey containerapp logs show " + a.Name + " --revision " + a.Properties.Latest
+	if ready := a.Properties.LatestReady; ready != "" && ready != a.Properties.Latest {
+		next = "revision " + ready + " goes on serving; see " + next
+	}
+	return problem.New(problem.Conflict, text).WithNext(next)
+}
+
+// Revision is a revision as the API shows it.
+type Revision struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Properties struct {
+		Created  time.Time             `json:"createdTime"`
+		FQDN     string                `json:"fqdn"`
+		Active   bool                  `json:"active"`
+		Replicas int                   `json:"replicas"`
+		Weight   int                   `json:"trafficWeight"`
+		Labels   []string              `json:"labels"`
+		Health   string                `json:"healthState"`
+		State    string                `json:"provisioningState"`
+		Running  string                `json:"runningState"`
+		Details  string                `json:"runningStateDetails"`
+		Template containerapp.Template `json:"template"`
+	} `json:"properties"`
+
+	Shown json.RawMessage `json:"-"`
+}
+
+// Revisions lists the revisions of an app, the oldest first.
+func (c *Client) Revisions(ctx context.Context, a App) ([]Revision, error) {
+	raw, err := armclient.List[json.RawMessage](ctx, c.arm, path(a.ID+"/revisions"))
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Revision, len(raw))
+	for i, text := range raw {
+		if err := json.Unmarshal(text, &list[i]); err != nil {
+			return nil, err
+		}
+		list[i].Shown = text
+	}
+	return list, nil
+}
+
+// Revision reads one revision.
+func (c *Client) Revision(ctx context.Context, a App, name string) (Revision, error) {
+	var raw json.RawMessage
+	if err := c.arm.Do(ctx, http.MethodGet, path(a.ID+"/revisions/"+name), nil, &raw); err != nil {
+		if errors.Is(err, problem.NotFound) {
+			err = problem.New(problem.NotFound, fmt.Sprintf("%s has no revision %.100q", a.Name, name)).WithNext("latchkey containerapp revision list " + a.Name)
+		}
+		return Revision{}, err
+	}
+	r := Revision{Shown: raw}
+	return r, json.Unmarshal(raw, &r)
+}
+
+// ActOnRevision activates, deactivates or restarts a revision; action is that word.
+func (c *Client) ActOnRevision(ctx context.Context, a App, name, action string) error {
+	if _, err := c.Revision(ctx, a, name); err != nil {
+		return err
+	}
+	return c.arm.Do(ctx, http.MethodPost, path(a.ID+"/revisions/"+name+"/"+action), nil, nil)
+}
+
+// Replica is a running copy of a revision.
+type Replica struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Properties struct {
+		Created    time.Time   `json:"createdTime"`
+		Running    string      `json:"runningState"`
+		Details    string      `json:"runningStateDetails"`
+		Containers []Container `json:"containers"`
+		Init       []Container `json:"initContainers"`
+	} `json:"properties"`
+
+	Shown json.RawMessage `json:"-"`
+}
+
+// Container is a container of a replica.
+type Container struct {
+	Name     string `json:"name"`
+	Ready    bool   `json:"ready"`
+	Started  bool   `json:"started"`
+	Restarts int    `json:"restartCount"`
+	Running  string `json:"runningState"`
+	Details  string `json:"runningStateDetails"`
+	Logs     string `json:"logStreamEndpoint"`
+	Exec     string `json:"execEndpoint"`
+}
+
+// Replicas lists the replicas of a revision.
+func (c *Client) Replicas(ctx context.Context, a App, revision string) ([]Replica, error) {
+	raw, err := armclient.List[json.RawMessage](ctx, c.arm, path(a.ID+"/revisions/"+revision+"/replicas"))
+	if errors.Is(err, problem.NotFound) {
+		_, err = c.Revision(ctx, a, revision)
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Replica, len(raw))
+	for i, text := range raw {
+		if err := json.Unmarshal(text, &list[i]); err != nil {
+			return nil, err
+		}
+		list[i].Shown = text
+	}
+	return list, nil
+}
+
+// Secret is a secret with its value, if it has one of its own.
+type Secret struct {
+	Name        string  `json:"name"`
+	Value       *string `json:"value,omitempty"`
+	KeyVaultURL string  `json:"keyVaultUrl,omitempty"`
+	Identity    string  `json:"identity,omitempty"`
+}
+
+// Secrets reads the secrets of an app with their values.
+func (c *Client) Secrets(ctx context.Context, a App) ([]Secret, error) {
+	var answer struct {
+		Value []Secret `json:"value"`
+	}
+	return answer.Value, c.arm.Do(ctx, http.MethodPost, path(a.ID+"/listSecrets"), nil, &answer)
+}
+
+// Environments lists the environments there are, or those of a group, by name.
+func (c *Client) Environments(ctx context.Context, group string) ([]Environment, error) {
+	raw, err := c.list(ctx, group, containerapp.EnvironmentType)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Environment, len(raw))
+	for i, text := range raw {
+		if list[i], err = readEnvironment(text); err != nil {
+			return nil, err
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return strings.ToLower(list[i].Name) < strings.ToLower(list[j].Name) })
+	return list, nil
+}
+
+func readEnvironment(raw json.RawMessage) (Environment, error) {
+	e := Environment{Shown: raw}
+	err := json.Unmarshal(raw, &e)
+	if id, wrong := resource.Parse(e.ID); wrong == nil {
+		e.Group = id.Group()
+	}
+	return e, err
+}
+
+// Environment finds an environment by its name, in a group if one is said, or by
+// its whole id. problem.NotFound says which there are.
+func (c *Client) Environment(ctx context.Context, name, group string) (Environment, error) {
+	if strings.HasPrefix(name, "/") {
+		var raw json.RawMessage
+		if err := c.arm.Do(ctx, http.MethodGet, path(name), nil, &raw); err != nil {
+			return Environment{}, err
+		}
+		return readEnvironment(raw)
+	}
+	all, err := c.Environments(ctx, group)
+	if err != nil {
+		return Environment{}, err
+	}
+	names := []string{}
+	all = slices.DeleteFunc(all, func(e Environment) bool {
+		names = append(names, e.Name)
+		return !strings.EqualFold(e.Name, name)
+	})
+	missing := problem.New(problem.NotFound, fmt.Sprintf("there is no environment %.100q", name))
+	switch {
+	case len(all) == 1:
+		return all[0], nil
+	case len(all) > 1:
+		return Environment{}, problem.New(problem.Invalid, fmt.Sprintf("there are %d environments %.100q", len(all), name)).WithNext("name the environment by its whole id")
+	case len(names) == 0:
+		return Environment{}, missing.WithNext("there are none; latchkey containerapp env create makes one")
+	}
+	return Environment{}, missing.WithNext("the environments there are: " + strings.Join(names, ", "))
+}
+
+// CreateEnvironment makes an environment in a group, which is made if it is
+// missing; problem.Exists if there is one.
+func (c *Client) CreateEnvironment(ctx context.Context, group, name, location string, tags map[string]string) (Environment, error) {
+	if err := c.EnsureGroup(ctx, group, location); err != nil {
+		return Environment{}, err
+	}
+	body := map[string]any{"location": location, "tags": tags, "properties": map[string]any{
+		"workloadProfiles": []any{map[string]any{"name": "Consumption", "workloadProfileType": "Consumption"}},
+	}}
+	var raw json.RawMessage
+	answer, err := c.arm.Exchange(ctx, armclient.Request{Method: http.MethodPut, Path: path(c.EnvironmentID(group, name)), IfAbsent: true}, body, &raw)
+	if answer.Status == http.StatusPreconditionFailed {
+		err = problem.New(problem.Exists, fmt.Sprintf("there is an environment %q in group %s already", name, group))
+	}
+	if err != nil {
+		return Environment{}, err
+	}
+	return readEnvironment(raw)
+}
+
+// DeleteEnvironment deletes an environment without apps.
+func (c *Client) DeleteEnvironment(ctx context.Context, e Environment) error {
+	return c.arm.Do(ctx, http.MethodDelete, path(e.ID), nil, nil)
+}
+
+// EnsureGroup makes a resource group unless it is there.
+func (c *Client) EnsureGroup(ctx context.Context, name, location string) error {
+	at := path(c.GroupPath(name))
+	err := c.arm.Do(ctx, http.MethodGet, at, nil, nil)
+	if errors.Is(err, problem.NotFound) {
+		err = c.arm.Do(ctx, http.MethodPut, at, map[string]any{"location": location}, nil)
+	}
+	return err
+}
+
+func (c *Client) list(ctx context.Context, group, typ string) ([]json.RawMessage, error) {
+	at := "/subscriptions/" + c.sub
+	if group != "" {
+		at = c.GroupPath(group)
+	}
+	return armclient.List[json.RawMessage](ctx, c.arm, path(at+"/providers/"+typ))
+}
+
+// path makes a resource id the path of a call.
+func path(id string) string {
+	parts := strings.Split(id, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/") + version
+}
