@@ -38,7 +38,7 @@ func (v *visit) deliver() (again bool) {
 	on := v.on
 	defer on.release()
 	a := answer{ResponseWriter: v.w, visit: v}
-	a.keep.start(v.r.Context(), v.in.cfg.Timeout)
+	a.keep.start(v.ctx, v.in.cfg.Timeout)
 	defer a.keep.end()
 	if err := v.keepBody(); err != nil {
 		panic(http.ErrAbortHandler) // the client ended in the middle of its request
@@ -47,14 +47,14 @@ func (v *visit) deliver() (again bool) {
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &movingBody{ReadCloser: r.Body, keep: &a.keep}
 	}
-	err := v.send(&a, r, on.target(v.at.app.Port))
+	err := v.send(&a, r, on.target(v.at.port))
 	if err == nil {
 		return false
 	}
 	if a.wrote || a.hijacked {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	if refused(err) && v.r.Context().Err() == nil && !a.keep.fired.Load() {
+	if refused(err) && v.ctx.Err() == nil && !a.keep.fired.Load() {
 		v.on, v.tried = nil, append(v.tried, on)
 		v.rewind()
 		return true
@@ -93,7 +93,7 @@ func (v *visit) broken(a *answer, err error) {
 	switch {
 	case a.keep.fired.Load():
 		plain(v.w, http.StatusGatewayTimeout, "stream timeout")
-	case v.r.Context().Err() != nil, errors.Is(err, worker.ErrClientGone):
+	case v.ctx.Err() != nil, errors.Is(err, worker.ErrClientGone):
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &tooLarge), problem.KindOf(err) == problem.TooLarge:
 		plain(v.w, http.StatusRequestEntityTooLarge, "The request is too large.")

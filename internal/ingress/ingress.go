@@ -11,6 +11,7 @@ package ingress
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -41,6 +42,9 @@ type Config struct {
 	// a request to a host name can be made by TLS. Apps that allow nothing else
 	// redirect there; nil: they are served without.
 	HTTPS func(host string) string
+	// Listen opens a port for apps that take connections of any protocol, for
+	// callers inside and outside alike. nil: there are none.
+	Listen func(ctx context.Context, port int) (net.Listener, error)
 	// Timeout is how long nothing may move before a request is given up, and how
 	// long one waits for a replica. 0: DefaultTimeout.
 	Timeout time.Duration
@@ -58,7 +62,7 @@ const (
 	Auto  Transport = "auto" // HTTP/1.1
 	HTTP  Transport = "http" // HTTP/1.1
 	HTTP2 Transport = "http2"
-	TCP   Transport = "tcp" // no HTTP: see ServeTCP
+	TCP   Transport = "tcp" // no HTTP: see App.Ports
 )
 
 // App is an app as its callers meet it. Names compare without case.
@@ -72,12 +76,20 @@ type App struct {
 	Sticky        bool     // a client stays with a replica
 	Port          int      // of the replicas; 0: the lowest one there is
 	Transport     Transport
-	TLS           bool // replicas are spoken to by TLS; their certificate is not checked
+	Ports         []TCPPort // where connections of any protocol are taken, besides HTTP or instead of it
+	TLS           bool      // replicas are spoken to by TLS; their certificate is not checked
 	Traffic       []Share
 	Revisions     []Revision // the active ones; none is an app that answers nobody
 	// Policy says who may come in. An app with Closed set lets nobody in.
 	Policy *policy.Policy
 	Closed bool
+}
+
+// TCPPort is a port at which an app takes connections of any protocol.
+type TCPPort struct {
+	Exposed  int // where it is reached; of two apps with the same one, that with the lower id gets it
+	Target   int // of the replicas
+	External bool
 }
 
 // Share is a share of an app's requests. That of a revision that is not active goes
@@ -119,7 +131,9 @@ type Ingress struct {
 
 	mu        sync.Mutex
 	sites     map[string]*site
-	revisions sync.Map // of engine.Ref.Key to *revision
+	revisions sync.Map                   // of engine.Ref.Key to *revision
+	ports     map[int]context.CancelFunc // those that are served
+	serving   sync.WaitGroup             // of ports
 }
 
 // New makes an ingress. Close ends it.
@@ -130,17 +144,20 @@ func New(cfg Config) *Ingress {
 	if cfg.Queue <= 0 {
 		cfg.Queue = DefaultQueue
 	}
-	in := &Ingress{cfg: cfg, sites: map[string]*site{}}
+	in := &Ingress{cfg: cfg, sites: map[string]*site{}, ports: map[int]context.CancelFunc{}}
 	in.ctx, in.stop = context.WithCancel(context.Background())
 	in.other = newForwarder()
 	in.table.Store(&table{})
 	return in
 }
 
-// Close ends what requests do not end by themselves: connections of other
+// Close ends what requests do not end by themselves: ports, connections of other
 // protocols, and idle ones to replicas. Call it when no request is served any more.
 func (in *Ingress) Close() {
+	in.mu.Lock()
 	in.stop()
+	in.mu.Unlock()
+	in.serving.Wait()
 	in.other.close()
 	in.revisions.Range(func(_, v any) bool {
 		v.(*revision).set(nil)
@@ -161,7 +178,7 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request) bool {
 	if !ok {
 		return false
 	}
-	v := visit{in: in, at: at, w: w, r: r}
+	v := visit{in: in, at: at, ctx: r.Context(), w: w, r: r}
 	v.serve()
 	return true
 }

@@ -12,15 +12,18 @@ import (
 // table has all host names. It never changes; a change of an app makes another.
 type table struct {
 	hosts map[string]*route
+	ports map[int]*route  // exposed ones
 	apps  map[string]*app // by lower-case id
 }
 
 // route is where the requests to one host name go.
 type route struct {
-	host   string
-	app    *app
-	fixed  *share // the only revision; nil: by weights
-	inside bool   // for callers inside only
+	host    string // "": a port
+	exposed int
+	app     *app
+	port    int    // of the replicas
+	fixed   *share // the only revision; nil: by weights
+	inside  bool   // for callers inside only
 }
 
 // app is an app that is served.
@@ -91,6 +94,16 @@ func (t *table) find(host string) (*route, bool) {
 	return at, ok
 }
 
+// again gives what became of a route of an earlier table.
+func (t *table) again(had *route) (*route, bool) {
+	if had.host == "" {
+		at, ok := t.ports[had.exposed]
+		return at, ok && at.app.site == had.app.site
+	}
+	at, ok := t.hosts[had.host]
+	return at, ok && at.app.site == had.app.site
+}
+
 // hostName gives the name in a Host field: lower case, without port and the dot
 // that ends a full name. ok is false for what is no name.
 func hostName(host string) (name string, ok bool) {
@@ -140,7 +153,7 @@ func (in *Ingress) Put(a App) {
 	}
 	apps[key] = compiled
 	in.prune(key, compiled)
-	in.table.Store(newTable(apps))
+	in.show(newTable(apps))
 	in.mu.Unlock()
 	s.tell()
 }
@@ -155,12 +168,18 @@ func (in *Ingress) Forget(id string) {
 		delete(apps, key)
 		delete(in.sites, key)
 		in.prune(key, nil)
-		in.table.Store(newTable(apps))
+		in.show(newTable(apps))
 	}
 	in.mu.Unlock()
 	if known {
 		s.tell()
 	}
+}
+
+// show makes a table the one that is used; in.mu is held.
+func (in *Ingress) show(t *table) {
+	in.table.Store(t)
+	in.open(t)
 }
 
 // Replicas tells which replicas of a revision can take requests. What is not in the
@@ -231,15 +250,20 @@ func (in *Ingress) compile(a App, s *site) *app {
 // newTable gives the table of apps. Of two that claim a host name the one gets it
 // whose own it is, then the one with the lower id.
 func newTable(apps map[string]*app) *table {
-	t := &table{hosts: map[string]*route{}, apps: apps}
+	t := &table{hosts: map[string]*route{}, ports: map[int]*route{}, apps: apps}
 	ids := slices.Sorted(maps.Keys(apps))
 	for _, id := range ids {
 		apps[id].ownHosts(t.claim)
+		for _, p := range apps[id].Ports {
+			if _, taken := t.ports[p.Exposed]; !taken {
+				t.ports[p.Exposed] = &route{exposed: p.Exposed, app: apps[id], port: p.Target, inside: !p.External}
+			}
+		}
 	}
 	for _, id := range ids {
 		for _, host := range apps[id].CustomDomains {
 			if name, ok := hostName(host); ok && apps[id].External && apps[id].Transport != TCP {
-				t.claim(&route{host: name, app: apps[id]})
+				t.claim(&route{host: name, app: apps[id], port: apps[id].Port})
 			}
 		}
 	}
@@ -273,7 +297,7 @@ func (a *app) ownHosts(claim func(*route)) {
 func (a *app) hostsOf(name string, fixed *share, claim func(*route)) {
 	name, domain := strings.ToLower(name), strings.ToLower(a.Domain)
 	if a.External {
-		claim(&route{host: name + "." + domain, app: a, fixed: fixed})
+		claim(&route{host: name + "." + domain, app: a, port: a.Port, fixed: fixed})
 	}
-	claim(&route{host: name + ".internal." + domain, app: a, fixed: fixed, inside: true})
+	claim(&route{host: name + ".internal." + domain, app: a, port: a.Port, fixed: fixed, inside: true})
 }

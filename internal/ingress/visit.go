@@ -14,7 +14,8 @@ import (
 type visit struct {
 	in    *Ingress
 	at    *route
-	w     http.ResponseWriter
+	ctx   context.Context     // ends with the client
+	w     http.ResponseWriter // nil for a connection that is no HTTP
 	r     *http.Request
 	to    *share   // the revision it is for
 	on    *replica // nil while it waits
@@ -66,7 +67,7 @@ func (v *visit) admit() bool {
 	switch {
 	case a.Closed:
 		denied(v.w, "This app's ingress settings cannot be understood, so nobody is let in.")
-	case (v.at.inside || !a.External) && !v.in.isInside(caller):
+	case v.at.inside && !v.in.isInside(caller):
 		unknown(v.w)
 	case len(a.Revisions) == 0:
 		unknown(v.w)
@@ -125,7 +126,7 @@ func (v *visit) first() *share {
 	}
 	if v.token != "" {
 		for _, s := range v.at.app.shares {
-			if v.on = s.revision.pickToken(v.at.app.Port, v.token, nil); v.on != nil {
+			if v.on = s.revision.pickToken(v.at.port, v.token, nil); v.on != nil {
 				return s
 			}
 		}
@@ -157,7 +158,7 @@ func (v *visit) board() error {
 
 // seat takes a replica if one is ready.
 func (v *visit) seat() bool {
-	rev, port := v.to.revision, v.at.app.Port
+	rev, port := v.to.revision, v.at.port
 	if v.token != "" {
 		v.on = rev.pickToken(port, v.token, v.tried)
 	}
@@ -169,7 +170,7 @@ func (v *visit) seat() bool {
 
 // follow takes up what has changed of the app.
 func (v *visit) follow() error {
-	at, ok := v.in.table.Load().hosts[v.at.host]
+	at, ok := v.in.table.Load().again(v.at)
 	switch {
 	case ok && at == v.at:
 		return nil
@@ -247,8 +248,8 @@ func (v *visit) wait(news <-chan struct{}) error {
 	case <-news:
 	case <-timer.C():
 		v.tried = nil
-	case <-v.r.Context().Done():
-		return context.Cause(v.r.Context())
+	case <-v.ctx.Done():
+		return context.Cause(v.ctx)
 	case <-v.in.ctx.Done():
 		return errGone
 	}
@@ -272,7 +273,7 @@ func (v *visit) leave() {
 
 // fail answers a request that got no replica.
 func (v *visit) fail(err error) {
-	if v.r.Context().Err() != nil {
+	if v.ctx.Err() != nil {
 		panic(http.ErrAbortHandler) // nobody is there to be told
 	}
 	refuse(v.w, err)
