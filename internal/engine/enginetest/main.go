@@ -50,8 +50,8 @@ func OfProcess() World {
 		}}
 }
 
-// Main is the program: "serve", "wait", "exit N", "fail-first N" (it fails while
-// START is below N), "say TEXT".
+// Main is the program: "serve", "wait", "burn" (it computes without end), "exit N",
+// "fail-first N" (it fails while START is below N), "say TEXT".
 func Main(ctx context.Context, w World) int {
 	args := append(w.Args, "", "")
 	number, _ := strconv.Atoi(args[1])
@@ -60,6 +60,9 @@ func Main(ctx context.Context, w World) int {
 		return serve(ctx, w)
 	case "exit":
 		return number
+	case "burn":
+		for ctx.Err() == nil {
+		}
 	case "say":
 		fmt.Fprintln(w.Stdout, args[1])
 	case "fail-first":

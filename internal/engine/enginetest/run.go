@@ -55,6 +55,7 @@ func Run(t *testing.T, b Backend) {
 		"installations do not see each other":                                strangers,
 		"an image that is not there says so and is tried again":              missingImage,
 		"a port that is used says so":                                        portTaken,
+		"what containers use is told":                                        measures,
 	} {
 		t.Run(name, func(t *testing.T) { test(newBench(t, b)) })
 	}
