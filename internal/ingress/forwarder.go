@@ -64,7 +64,7 @@ func (f forwarder) send(a *answer, r *http.Request, v *visit, addr string, upgra
 		Transport: transport, FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = to.Scheme, to.Host
-			p.Out.Host = p.In.Host
+			p.Out.Host, p.Out.URL.RawQuery = p.In.Host, p.In.URL.RawQuery // nobody here reads the query
 			for _, name := range dropped {
 				p.Out.Header.Del(name)
 			}
