@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/authorization"
+	"github.com/latchkey/latchkey/internal/armapi/containerapps"
 	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/keyvault"
 	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
@@ -51,6 +52,10 @@ func (n *Node) newAPI() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	contained, err := n.newContainerApps()
+	if err != nil {
+		return nil, err
+	}
 	store, err := n.newStorage()
 	if err != nil {
 		return nil, err
@@ -63,7 +68,7 @@ func (n *Node) newAPI() (http.Handler, error) {
 		LoginURL: n.loginURL,
 	}, slices.Concat(base.Operations(), assignments.Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
 		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations(),
-		vaults.Operations(), owned.Operations())...)
+		vaults.Operations(), owned.Operations(), contained.Operations())...)
 	return directory.Graph(api), err
 }
 
@@ -91,6 +96,9 @@ func (n *Node) newResources() (*resources.Service, error) {
 func (n *Node) deleteTree(ctx context.Context, group resource.ID) error {
 	for _, delete := range []func(context.Context, resource.ID) error{
 		func(ctx context.Context, group resource.ID) error { return n.apps.DeleteWithin(ctx, group, "") },
+		func(ctx context.Context, group resource.ID) error {
+			return n.containers.apps.DeleteWithin(ctx, group, "")
+		},
 		func(ctx context.Context, group resource.ID) error { return n.vaults.DeleteWithin(ctx, group, "") },
 		n.identities.DeleteWithin,
 	} {
@@ -107,7 +115,7 @@ func providers() []arm.Provider {
 	own := []arm.Provider{
 		sites.Provider(),
 		{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
-		storage.Provider(), keyvault.Provider(), managedidentity.Provider(),
+		storage.Provider(), keyvault.Provider(), managedidentity.Provider(), containerapps.Provider(),
 	}
 	return slices.Concat(own, authorization.Providers(), directory.Providers())
 }

@@ -37,8 +37,9 @@ type Config struct {
 	Management string // host:port of the management API, over TLS
 	Metrics    string // host:port of metrics and health; "" is none
 
-	State   StateConfig
-	Workers WorkersConfig
+	State      StateConfig
+	Workers    WorkersConfig
+	Containers ContainersConfig
 	// KEK is the key-encryption key, base64; "" is the file in DataDir.
 	KEK string
 	// Environ is the process environment, of which workers get the harmless part.
@@ -153,6 +154,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Functions, DefaultFunctions)
 	setDefault(&c.Management, DefaultManagement)
 	setDefault(&c.State.Kind, "bolt")
+	setDefault(&c.Containers.Engine, EngineAuto)
 	setDefault(&c.State.Path, filepath.Join(dir, "state.db"))
 	if c.Node == "" {
 		if c.Node, err = os.Hostname(); err != nil {

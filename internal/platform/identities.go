@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/containerapp"
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/identity/entra"
 	"github.com/latchkey/latchkey/internal/identity/groups"
@@ -22,6 +23,7 @@ func (n *Node) openIdentities() (err error) {
 	n.beside(n.groups.Run)
 	n.identities, err = managed.New(managed.Config{
 		Inventory: n.inventory, Directory: n.directory, TenantID: n.install.TenantID, OnDelete: n.forgetPrincipal,
+		Holders: []string{app.SiteType, containerapp.Type},
 	})
 	if err != nil {
 		return err

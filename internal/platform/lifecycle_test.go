@@ -14,7 +14,10 @@ import (
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	containerMain()
+	testkit.Main(m)
+}
 
 // saying answers every request with a text.
 func saying(text string) http.Handler {

@@ -82,6 +82,7 @@ type Node struct {
 	rings      *rings
 	keyAlerts  *keyAlerts // nil: nobody is told
 	fleet      *fleet.Fleet
+	containers containers
 	statuses   *statuses
 	proxy      string           // for workers; "" where names are resolved without
 	drill      *drill.Drill     // nil outside of drill mode
@@ -112,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}()
 	for _, step := range []func(context.Context) error{
 		n.openLogs, n.openFolder, n.openPorts, n.openProxy, n.openState, n.openWorkers, n.openSeal, n.openDrill, n.openInstallation, n.openSiteKey, n.openAuthority,
-		n.openServices, n.openOwner, n.openApps, n.openManagement, n.openDeclared, n.openHealth,
+		n.openServices, n.openOwner, n.openContainers, n.openApps, n.openManagement, n.openDeclared, n.openHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

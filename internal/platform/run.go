@@ -22,6 +22,10 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		n.runContainers(apps)
+		return nil
+	})
+	group.Go(func() error {
 		<-failed.Done()
 		n.fleet.Drain() // nothing new is started while requests end
 		return nil

@@ -72,6 +72,9 @@ func (n *Node) upkeep(ctx context.Context) {
 	if err := n.apps.FinishDeletes(ctx); err != nil && ctx.Err() == nil {
 		n.log.Error("apps whose deletion was interrupted are still there", "reason", err)
 	}
+	if err := n.containers.apps.FinishDeletes(ctx); err != nil && ctx.Err() == nil {
+		n.log.Error("container apps whose deletion was interrupted are still there", "reason", err)
+	}
 	if err := n.identities.EnsureAll(ctx); err != nil && ctx.Err() == nil {
 		n.log.Error("apps are without the identity that they are to have", "reason", err, "next", "latchkey identity assign APP")
 	}
@@ -95,7 +98,7 @@ func (n *Node) upkeepOnce(ctx context.Context) {
 	held, cancel := state.Held(ctx, lease)
 	defer cancel()
 	for what, do := range map[string]func(context.Context) error{
-		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes, "identities": n.identities.FinishDeletes,
+		"releases": n.releases.Collect, "deletions": n.apps.FinishDeletes, "container app deletions": n.containers.apps.FinishDeletes, "identities": n.identities.FinishDeletes,
 		"missing identities": n.identities.EnsureAll,
 		"vaults":             n.vaults.PurgeExpired, "secrets": n.secrets.PurgeExpired,
 		"seals": n.reseal, "notes of keys": n.sweepKeyNotes,

@@ -56,6 +56,9 @@ func Start(t testing.TB, cfg platform.Config) *Platform {
 	if cfg.Workers.Isolation == "" {
 		cfg.Workers.Isolation = "off" // other users cannot get to a test's folders, nor to its program
 	}
+	if cfg.Containers.Engine == "" {
+		cfg.Containers.Engine = platform.EngineNone
+	}
 	if cfg.Log == nil {
 		cfg.Log = p.Log
 	}

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/platform"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// Bounds of a sidecar: connections at a time, and how long it waits for the node.
+const (
+	sidecarConns = 64
+	sidecarDial  = 10 * time.Second
+)
+
+// newSidecar makes the command that runs in each replica of a container app: it
+// passes on to the node what containers send to their identity endpoint. It reads
+// nothing of it.
+func newSidecar(_ *Env) *cobra.Command {
+	return &cobra.Command{
+		Use: platform.SidecarCommand, Short: "Pass requests for tokens on to the node (runs in containers)", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := net.Listen("tcp", platform.SidecarAddress)
+			if err != nil {
+				return problem.Wrap(problem.Unavailable, "the identity endpoint cannot be served at "+platform.SidecarAddress, err)
+			}
+			return passOn(cmd.Context(), l, platform.SidecarSocket)
+		},
+	}
+}
+
+// passOn connects whoever comes to l with the socket at path, until ctx ends.
+func passOn(ctx context.Context, l net.Listener, path string) error {
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	var work sync.WaitGroup
+	defer work.Wait()
+	places := make(chan struct{}, sidecarConns)
+	for {
+		places <- struct{}{}
+		c, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return problem.Wrap(problem.Unavailable, "the identity endpoint ended", err)
+		}
+		work.Go(func() {
+			join(ctx, c, path)
+			<-places
+		})
+	}
+}
+
+// join copies both ways until one side ends.
+func join(ctx context.Context, c net.Conn, path string) {
+	defer c.Close()
+	dial, cancel := context.WithTimeout(ctx, sidecarDial)
+	defer cancel()
+	node, err := (&net.Dialer{}).DialContext(dial, "unix", path)
+	if err != nil {
+		return // the client tries again; the node is away
+	}
+	defer node.Close()
+	defer context.AfterFunc(ctx, func() { _, _ = c.Close(), node.Close() })()
+	done := make(chan struct{}, 2)
+	for _, way := range [][2]net.Conn{{node, c}, {c, node}} {
+		go func() {
+			_, _ = io.Copy(way[0], way[1])
+			if half, ok := way[0].(interface{ CloseWrite() error }); ok {
+				_ = half.CloseWrite()
+			}
+			done <- struct{}{}
+		}()
+	}
+	<-done
+	<-done
+}

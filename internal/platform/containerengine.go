@@ -1,0 +1,54 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/engine/docker"
+	"github.com/latchkey/latchkey/internal/engine/process"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// openEngine opens the engine that the settings choose. problem.Unsupported says that
+// trying again is of no use.
+func (n *Node) openEngine(ctx context.Context, changed func(engine.Ref)) (engine.Engine, error) {
+	if n.containers.noURL != nil {
+		return nil, n.containers.noURL
+	}
+	cfg := engine.Config{
+		Installation: n.installationLabel(), Identity: n.containers.endpoint, Changed: changed, Clock: n.outside(), Log: n.log,
+	}
+	switch n.cfg.Containers.Engine {
+	case EngineProcess:
+		return n.openProcessEngine(cfg)
+	case EngineDocker, EngineAuto:
+		return n.openDockerEngine(ctx, cfg)
+	case EngineNone:
+		return nil, problem.New(problem.Unsupported, "container apps do not run here: containers.engine is none").
+			WithNext("set containers.engine to docker, or to process, which runs folders instead of images and isolates nothing, and start Latchkey again")
+	}
+	return nil, problem.New(problem.Unsupported, fmt.Sprintf("container apps cannot run on the engine %q", n.cfg.Containers.Engine))
+}
+
+func (n *Node) openProcessEngine(cfg engine.Config) (engine.Engine, error) {
+	n.log.Warn("container apps run as processes of this user, which isolates nothing: use it for development only", "setting", "containers.engine")
+	return process.Open(process.Config{Config: cfg, Folder: n.path("processes")})
+}
+
+func (n *Node) openDockerEngine(ctx context.Context, cfg engine.Config) (engine.Engine, error) {
+	program := n.cfg.Containers.Sidecar
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return nil, problem.Wrap(problem.Internal, "where this program is cannot be found out", err)
+		}
+	}
+	return docker.Open(ctx, docker.Config{Config: cfg, Host: n.cfg.Containers.Host, Sidecar: docker.Sidecar{
+		Binary: program, Args: []string{SidecarCommand}, Folders: map[string]string{sidecarFolder: n.path(identityFolder)},
+	}})
+}
+
+// SidecarCommand is the command of Latchkey that sidecars run.
+const SidecarCommand = "container-sidecar"
