@@ -233,9 +233,7 @@ func (c *check) rule(at string, r ScaleRule) {
 	if k := r.Custom; k != nil {
 		kinds++
 		c.scaler(at+".custom", who, k.Identity, k.Auth)
-		if k.Type == "" {
-			c.field(at+".custom.type", "", "there must be one")
-		}
+		c.custom(at+".custom", *k)
 	}
 	if kinds != 1 {
 		c.field(at, r.Name, "it must have exactly one of http, tcp, azureQueue and custom")
