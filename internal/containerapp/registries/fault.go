@@ -28,6 +28,9 @@ func (p pull) noToken(err error) error {
 	if errors.Is(err, problem.NotFound) {
 		return engine.Fail(engine.ReasonImageAuth, problem.Wrap(problem.NotFound, what, err).WithNext(p.assign(err)))
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return engine.Fail(engine.ReasonIdentity, problem.New(problem.Timeout, what+" in time"))
+	}
 	reason := engine.ReasonIdentity
 	switch problem.KindOf(err) {
 	case problem.Denied, problem.Unauthenticated, problem.Invalid:
