@@ -48,8 +48,8 @@ func (r *revision) reading(ctx context.Context, is Revision, rule rules.Rule) {
 		r.s.cfg.Log.Info("a scale rule reads otherwise", "revision", is.String(), "rule", rule.Name, "error", got.fault)
 	}
 	r.read[rule.Name] = got
-	if r.state.Replicas() == 0 && got.fault == "" && got.value > rule.Activation {
-		r.due = r.s.cfg.Clock.Now() // what is at zero need not wait for an interval
+	if got.fault == "" && (had.at.IsZero() || r.state.Replicas() == 0 && got.value > rule.Activation) {
+		r.due = r.s.cfg.Clock.Now() // what was not known, and what is at zero, need not wait for an interval
 		r.wake()
 	}
 }

@@ -192,9 +192,9 @@ func (r *revision) apply(ctx context.Context, n int) {
 	case ctx.Err() != nil:
 		return
 	case err != nil:
-		if text := plain(err); text != r.failure {
-			r.failure = text
-			r.s.cfg.Log.Warn("a revision could not be scaled", "revision", ref.String(), "replicas", n, "error", text)
+		r.failure = plain(err)
+		if r.pause == 4*firstRetry { // not what passes, such as a revision that is being placed
+			r.s.cfg.Log.Warn("a revision could not be scaled", "revision", ref.String(), "replicas", n, "error", r.failure)
 		}
 		r.applied, r.retry = n, now.Add(r.pause)
 		r.pause = min(2*r.pause, again)

@@ -123,6 +123,24 @@ func (s *Scaler) Forget(ref engine.Ref) {
 	}
 }
 
+// Keep forgets the revisions of an app that keep does not name, as Forget does;
+// the app is that of their Ref.
+func (s *Scaler) Keep(app string, keep ...engine.Ref) {
+	app = engine.Ref{App: app}.Key().App
+	wanted := map[engine.Ref]bool{}
+	for _, ref := range keep {
+		wanted[ref.Key()] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ref, r := range s.revisions {
+		if ref.App == app && !wanted[ref] {
+			r.end()
+			delete(s.revisions, ref)
+		}
+	}
+}
+
 // Activate tells that somebody waits for a revision while it has no ready
 // replica: it gets one at once if it has none, and its cooldown starts anew. It is
 // cheap and may be called for every request; a revision that is not known is

@@ -406,6 +406,20 @@ func TestAForgottenRevisionIsLeftAlone(t *testing.T) {
 	w.await(3)
 }
 
+func TestAnAppKeepsTheRevisionsThatAreNamed(t *testing.T) {
+	w := newWorld(t)
+	other := engine.Ref{App: "/apps/other", Revision: ref.Revision}
+	second := engine.Ref{App: strings.ToUpper(ref.App), Revision: "one--b"}
+	for _, r := range []engine.Ref{ref, second, other} {
+		w.scaler.Set(scale.Revision{Ref: r, Ready: true, Template: containerapp.Template{Scale: &containerapp.Scale{MinReplicas: ptr(1)}}})
+	}
+	w.scaler.Keep(ref.App, second)
+	got := []int{w.scaler.Desired(ref), w.scaler.Desired(second), w.scaler.Desired(other)}
+	if diff := cmp.Diff([]int{0, 1, 1}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestManyAtATime(t *testing.T) {
 	w := newWorld(t)
 	w.run()
