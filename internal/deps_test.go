@@ -49,6 +49,7 @@ var layers = map[string]int{
 	"internal/state/":     contracts,
 	"internal/keystore":   contracts,
 	"internal/kubeapi":    contracts,
+	"internal/kubeapi/":   contracts,
 	"internal/keystore/":  contracts,
 	"internal/seal":       contracts,
 	"internal/seal/":      contracts,
@@ -106,6 +107,7 @@ var layers = map[string]int{
 	"internal/tokenapi":  edges,
 	"internal/tokenapi/": edges,
 	"internal/portal":    edges,
+	"internal/portal/":   edges,
 	"internal/trust/":    edges, // the proxy for clients that resolve no names of apps
 
 	"internal/containerstream": edges, // logs and consoles of container apps
@@ -181,6 +183,8 @@ var beside = map[string][]string{
 	"bench":                        {"bench/seed"}, // states of many apps are made before they are measured
 
 	"internal/containerapp/registries": {"internal/engine"},
+	// secrets of vaults are references of another spelling
+	"internal/containerapp/vaultsecrets": {"internal/reference", "internal/app", "internal/inventory"},
 }
 
 // backends are implementations of contracts: server picks one, nobody else may know it.
@@ -330,7 +334,7 @@ func importFault(from string, layer int, to string) string {
 		return "only server and platform know backends"
 	case covers(testOnly, to) && !covers(testOnly, from) && from != "bench":
 		return "it is for tests"
-	case from == "internal/portal" && (target == services || target == runtime):
+	case family(from) == "internal/portal" && (target == services || target == runtime):
 		return "the portal is a client of the management API"
 	case target > layer:
 		return "imports point down"

@@ -1,0 +1,82 @@
+// Package apps owns the pages about apps and their functions: which there are, how
+// they do, and starting and stopping them. It does not know keys or settings.
+package apps
+
+import (
+	"embed"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/place"
+)
+
+//go:embed templates
+var templates embed.FS
+
+type pages struct{ home, overview, functions, function *page.Template }
+
+// Mount adds the pages to a mux.
+func Mount(m *page.Mux) error {
+	p := &pages{}
+	var errs []error
+	for name, to := range map[string]**page.Template{"home": &p.home, "overview": &p.overview, "functions": &p.functions, "function": &p.function} {
+		t, err := page.Parse(templates, "templates/"+name+".html", "templates/parts.html")
+		*to = t
+		errs = append(errs, err)
+	}
+	m.Page(page.Home+"{$}", p.showHome)
+	m.Page(place.Pattern, p.showOverview)
+	m.Page(place.Pattern+"/functions", p.showFunctions)
+	m.Page(place.FunctionPattern, p.showFunction)
+	for _, action := range []string{"start", "stop", "restart"} {
+		m.Action(place.Pattern+"/"+action, act(action))
+	}
+	m.Action(place.FunctionPattern+"/enable", setFunction("enabled"))
+	m.Action(place.FunctionPattern+"/disable", setFunction("disabled"))
+	return errors.Join(errs...)
+}
+
+// overview is what the page about an app shows.
+type overview struct {
+	App     place.App
+	State   state
+	URL     string
+	Site    site
+	Running []shownInstance
+	Stopped bool
+}
+
+type shownInstance struct {
+	instance
+	Shown state
+}
+
+func (p *pages) showOverview(v *page.Visit) error {
+	a := place.Of(v)
+	var s site
+	if err := v.API().Get(v.Context(), a.Path(), &s); err != nil {
+		return err
+	}
+	o := overview{App: a, State: s.state(), URL: s.url(), Site: s, Stopped: !strings.EqualFold(s.Properties.State, "Running")}
+	for _, i := range s.Properties.Latchkey.Instances {
+		o.Running = append(o.Running, shownInstance{i, stateOf(i.State)})
+	}
+	c := page.Content{Title: s.Name, Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.overview"), Notice: place.Notice(v, s.Name), Data: o, Live: true}
+	if v.Partial() {
+		return v.ShowPart(p.overview, "status", c, nil)
+	}
+	return v.Show(p.overview, c)
+}
+
+// act starts, stops or restarts an app.
+func act(action string) page.Handler {
+	return func(v *page.Visit) error {
+		a := place.Of(v)
+		if err := v.API().Do(v.Context(), http.MethodPost, a.Path(action), nil, nil); err != nil {
+			return err
+		}
+		return v.Redirect(a.URL() + "?done=" + action)
+	}
+}

@@ -1,0 +1,162 @@
+// Package keys owns the pages about access keys: those of an app's host and those
+// of its functions. Values are hidden until somebody asks for one, which is
+// recorded. It does not know how keys are kept or what makes a value.
+package keys
+
+import (
+	"embed"
+	"errors"
+	"net/http"
+
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+//go:embed templates
+var templates embed.FS
+
+type pages struct{ list, one, act, edit, add *page.Template }
+
+// Mount adds the pages to a mux.
+func Mount(m *page.Mux) error {
+	p := &pages{}
+	var errs []error
+	for name, to := range map[string]**page.Template{"list": &p.list, "one": &p.one, "act": &p.act, "edit": &p.edit, "add": &p.add} {
+		t, err := page.Parse(templates, "templates/"+name+".html", "templates/parts.html")
+		*to = t
+		errs = append(errs, err)
+	}
+	for _, base := range []string{place.Pattern + "/keys", place.FunctionPattern + "/keys"} {
+		one := base + "/{section}/{key}"
+		m.Page(base, p.showList)
+		m.Page(base+"/add", p.showAdd)
+		m.Action(base+"/add", p.doAdd)
+		m.Page(one, p.showOne)
+		m.Action(one+"/show", p.reveal)
+		m.Page(one+"/edit", p.showEdit)
+		m.Action(one+"/edit", p.doEdit)
+		m.Page(one+"/do/{action}", p.ask)
+		m.Action(one+"/do/{action}", p.do)
+	}
+	return errors.Join(errs...)
+}
+
+// group is keys of one kind.
+type group struct {
+	Kind string // master, host, system or function
+	Keys []cell
+}
+
+// cell is a key with its place on a page.
+type cell struct {
+	key
+	At    string // address of its own page
+	ID    string // of the element with its value
+	Value string // "" while it is hidden
+	Gone  bool   // it was asked for, and cannot be shown
+}
+
+// groupsOf are the kinds of keys at a place, in the order in which they are shown.
+func (w where) groupsOf() []string {
+	if w.Function != "" {
+		return []string{"function"}
+	}
+	return []string{"host", "master", "system"}
+}
+
+type list struct {
+	Where  where
+	Groups []group
+	Host   bool
+}
+
+// listOf puts the keys of a place together; shown is the one whose value is shown.
+func (w where) listOf(all []key, shown cell) list {
+	l := list{Where: w, Host: w.Function == ""}
+	for _, kind := range w.groupsOf() {
+		g := group{Kind: kind}
+		for _, k := range all {
+			if k.Kind != kind {
+				continue
+			}
+			c := w.cell(k)
+			if c.At == shown.At {
+				c.Value, c.Gone = shown.Value, shown.Gone
+			}
+			g.Keys = append(g.Keys, c)
+		}
+		l.Groups = append(l.Groups, g)
+	}
+	return l
+}
+
+func (w where) cell(k key) cell {
+	return cell{key: k, At: w.URL(k.Section(), k.Name), ID: "value-" + elementID(k.Kind+" "+k.Name)}
+}
+
+func (p *pages) showList(v *page.Visit) error {
+	w := whereOf(v)
+	return p.showListWith(v, w, cell{})
+}
+
+func (p *pages) showListWith(v *page.Visit, w where, shown cell) error {
+	all, err := w.list(v.Context(), v.API())
+	if err != nil {
+		return err
+	}
+	title := v.Text.Plain("keys.title", "app", w.App.Name)
+	if w.Function != "" {
+		title = v.Text.Plain("functionkeys.title", "function", w.Function)
+	}
+	return v.Show(p.list, page.Content{
+		Title: title, Crumbs: w.crumbs(v), Tabs: w.tabs(), Notice: place.Notice(v, v.R.URL.Query().Get("key")), Data: w.listOf(all, shown),
+	})
+}
+
+// reveal shows the value of a key, in the page or as a part of it.
+func (p *pages) reveal(v *page.Visit) error {
+	w := whereOf(v)
+	k, err := w.find(v.Context(), v.API(), v.R.PathValue("section"), v.R.PathValue("key"))
+	if err != nil {
+		return err
+	}
+	c := w.cell(k)
+	if c.Value, err = w.value(v.Context(), v.API(), k); err != nil {
+		return err
+	}
+	c.Gone = c.Value == "" || k.HashOnly
+	if c.Gone {
+		c.Value = ""
+	}
+	if v.Partial() {
+		return v.ShowPart(p.list, "value", page.Content{}, c)
+	}
+	return p.showListWith(v, w, c)
+}
+
+type one struct {
+	Where where
+	Key   cell
+}
+
+func (p *pages) showOne(v *page.Visit) error {
+	w := whereOf(v)
+	k, err := w.find(v.Context(), v.API(), v.R.PathValue("section"), v.R.PathValue("key"))
+	if err != nil {
+		return err
+	}
+	return v.Show(p.one, page.Content{
+		Title: k.Name, Crumbs: w.crumbs(v, page.Crumb{Name: k.Name}), Tabs: w.tabs(),
+		Notice: place.Notice(v, k.Name), Data: one{w, w.cell(k)},
+	})
+}
+
+// errChanged is the answer for a form about a key that is not as it was.
+var errChanged = &page.Plain{Status: http.StatusConflict, Title: "error.changed.title", Body: "error.changed.body"}
+
+// refused reports whether an error is about what was filled in, so that the form is
+// shown again with it.
+func refused(err error) bool {
+	return errors.Is(err, problem.Invalid) || errors.Is(err, problem.Conflict)
+}

@@ -1,0 +1,127 @@
+package keys
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+// maxKeys is the most that are listed of a place.
+const maxKeys = 2000
+
+// where is where keys lie: at the host of an app, or with one of its functions.
+type where struct {
+	App      place.App
+	Function string // "" for the host's
+}
+
+func whereOf(v *page.Visit) where { return where{place.Of(v), v.R.PathValue("function")} }
+
+// URL gives the address of the page with the keys, or of one below it.
+func (w where) URL(segments ...string) string {
+	if w.Function == "" {
+		return w.App.URL(append([]string{"keys"}, segments...)...)
+	}
+	return w.App.URL(append([]string{"functions", w.Function, "keys"}, segments...)...)
+}
+
+// at gives the path of the place in the management API.
+func (w where) at(segments ...string) string {
+	if w.Function == "" {
+		return w.App.Path(append([]string{"host", "default"}, segments...)...)
+	}
+	return w.App.Path(append([]string{"functions", w.Function}, segments...)...)
+}
+
+// sections are the kinds of keys by the part of an address, as the management API
+// spells them.
+var sections = map[string]string{"master": "masterKey", "host": "functionKeys", "system": "systemKeys", "function": "keys"}
+
+// path gives the path of a key, or of something that is done with it.
+func (w where) path(section, name string, segments ...string) (string, error) {
+	typ, known := sections[section]
+	if !known || (section == "function") != (w.Function != "") {
+		return "", problem.New(problem.NotFound, "there are no such keys")
+	}
+	return w.at(append([]string{typ, name}, segments...)...), nil
+}
+
+// list reads what is known of the keys.
+func (w where) list(ctx context.Context, api *client.Client) ([]key, error) {
+	type item struct {
+		Name       string
+		Properties key
+	}
+	items, _, err := client.List[item](ctx, api, w.at("keyMetadata"), maxKeys)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]key, len(items))
+	for i, it := range items {
+		all[i] = it.Properties
+	}
+	return listed(all), nil
+}
+
+// find reads what is known of one key.
+func (w where) find(ctx context.Context, api *client.Client, section, name string) (key, error) {
+	all, err := w.list(ctx, api)
+	if err != nil {
+		return key{}, err
+	}
+	for _, k := range all {
+		if k.Kind == section && (strings.EqualFold(k.Name, name) || section == "master" && k.Retires == "" && strings.EqualFold(name, "_master")) {
+			return k, nil
+		}
+	}
+	return key{}, problem.New(problem.NotFound, "there is no such key")
+}
+
+// value reads the value of a key. Reading it is recorded.
+func (w where) value(ctx context.Context, api *client.Client, k key) (string, error) {
+	if w.Function != "" {
+		var values map[string]string
+		err := api.Do(ctx, http.MethodPost, w.at("listkeys"), nil, &values)
+		return values[k.Name], err
+	}
+	var all struct {
+		Master    string            `json:"masterKey"`
+		Functions map[string]string `json:"functionKeys"`
+		System    map[string]string `json:"systemKeys"`
+	}
+	err := api.Do(ctx, http.MethodPost, w.at("listkeys"), nil, &all)
+	switch k.Kind {
+	case "master":
+		if k.Former() {
+			return "", err // is not given to anybody
+		}
+		return all.Master, err
+	case "system":
+		return all.System[k.Name], err
+	}
+	return all.Functions[k.Name], err
+}
+
+// crumbs are the steps to a page about the keys.
+func (w where) crumbs(v *page.Visit, more ...page.Crumb) []page.Crumb {
+	if w.Function == "" {
+		return w.App.Crumbs(append([]page.Crumb{{Name: v.Text.Plain("tab.keys"), URL: w.URL()}}, more...)...)
+	}
+	steps := []page.Crumb{
+		{Name: v.Text.Plain("tab.functions"), URL: w.App.URL("functions")}, {Name: w.Function, URL: w.App.URL("functions", w.Function)},
+		{Name: v.Text.Plain("tab.functionkeys"), URL: w.URL()},
+	}
+	return w.App.Crumbs(append(steps, more...)...)
+}
+
+func (w where) tabs() []page.Tab {
+	if w.Function == "" {
+		return w.App.Tabs("tab.keys")
+	}
+	return w.App.FunctionTabs(w.Function, "tab.functionkeys")
+}

@@ -1,0 +1,223 @@
+package page
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"html/template"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/text"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+//go:embed templates
+var ownTemplates embed.FS
+
+// Crumb is a step from the first page to the one that is shown.
+type Crumb struct{ Name, URL string } // a name, not a text
+
+// Tab is one of the pages about a thing.
+type Tab struct {
+	Text    string // key of a text
+	URL     string
+	Current bool
+}
+
+// Notice tells what was done.
+type Notice struct {
+	Kind string // "good", "warn", "bad" or ""
+	Text template.HTML
+}
+
+// Content is what a page shows within the frame.
+type Content struct {
+	Title  string // plain, for the window and the heading
+	Crumbs []Crumb
+	Tabs   []Tab
+	Notice *Notice
+	Data   any
+	Live   bool // parts of it are to be read again when something changes
+	Bare   bool // without navigation
+	Next   string
+}
+
+// View is what templates see.
+type View struct {
+	Content
+	Lang      text.Language
+	Languages []text.Language
+	Who       string
+	CSRF      string
+	Self      string // path of the page
+	Version   string
+	visit     *Visit
+}
+
+// T gives a text for the body of the page; values come in pairs of name and value.
+func (v *View) T(key string, pairs ...any) template.HTML { return v.Lang.HTML(key, pairs...) }
+
+// A gives a text for an attribute.
+func (v *View) A(key string, pairs ...any) string { return v.Lang.Plain(key, pairs...) }
+
+// Asset gives the address of a file.
+func (v *View) Asset(name string) string { return v.visit.site.Assets.URL(name) }
+
+// When shows a time, which the script shows in the viewer's zone.
+func (v *View) When(at any) template.HTML {
+	var t time.Time
+	switch at := at.(type) {
+	case time.Time:
+		t = at
+	case *time.Time:
+		if at != nil {
+			t = *at
+		}
+	}
+	if t.IsZero() {
+		return v.T("time.never")
+	}
+	t = t.UTC()
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2006-01-02 15:04") + " UTC</time>") //nolint:gosec // digits
+}
+
+// Token is the hidden field of every form.
+func (v *View) Token() template.HTML {
+	return template.HTML(`<input type="hidden" name="` + TokenField + `" value="` + v.CSRF + `">`) //nolint:gosec // hex digits
+}
+
+// With gives a part of a page its own value beside all that pages have.
+func (v *View) With(data any) *Part { return &Part{v, data} }
+
+// Part is what a part of a page sees.
+type Part struct {
+	*View
+	It any
+}
+
+func (v *Visit) view(c Content) *View {
+	return &View{
+		Content: c, Lang: v.Text, Languages: v.site.Text.Languages(), Who: v.Session.Name, CSRF: v.proof(),
+		Self: v.R.URL.Path, Version: v.site.Version, visit: v,
+	}
+}
+
+// Show answers with a page.
+func (v *Visit) Show(t *Template, c Content) error {
+	return v.show(http.StatusOK, t, "layout.html", v.view(c))
+}
+
+// ShowAs is Show with a status.
+func (v *Visit) ShowAs(status int, t *Template, c Content) error {
+	return v.show(status, t, "layout.html", v.view(c))
+}
+
+// ShowPart answers with a template of a page by its name, for a page that has it.
+func (v *Visit) ShowPart(t *Template, name string, c Content, it any) error {
+	view := v.view(c)
+	if it != nil {
+		return v.show(http.StatusOK, t, name, view.With(it))
+	}
+	return v.show(http.StatusOK, t, name, view)
+}
+
+// show makes the whole answer before any of it is sent, so that there are no half
+// pages.
+func (v *Visit) show(status int, t *Template, name string, data any) error {
+	var b bytes.Buffer
+	if err := t.set.ExecuteTemplate(&b, name, data); err != nil {
+		return problem.Wrap(problem.Internal, "the page could not be made", err)
+	}
+	h := v.W.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", v.Text.Tag)
+	h.Set("Vary", "HX-Request")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	v.W.WriteHeader(status)
+	_, _ = v.W.Write(b.Bytes()) // a browser that went away
+	return nil
+}
+
+// Plain is an error in words of our own.
+type Plain struct {
+	Status      int
+	Title, Body string // keys of texts
+}
+
+// Error names the text.
+func (p *Plain) Error() string { return p.Title }
+
+// fault is what the page about an error shows.
+type fault struct {
+	Body   string // key of a text
+	Detail string // what the API says, in its own language
+	Again  bool   // trying again may help
+}
+
+// words are the texts for kinds of problems.
+var words = map[problem.Kind]struct {
+	status      int
+	title, body string
+	again       bool
+}{
+	problem.NotFound:    {http.StatusNotFound, "error.missing.title", "error.missing.body", false},
+	problem.Denied:      {http.StatusForbidden, "error.denied.title", "error.denied.body", false},
+	problem.Conflict:    {http.StatusConflict, "error.conflict.title", "error.conflict.body", true},
+	problem.ReadOnly:    {http.StatusConflict, "error.conflict.title", "error.conflict.body", false},
+	problem.Invalid:     {http.StatusBadRequest, "error.invalid.title", "error.invalid.body", false},
+	problem.Unavailable: {http.StatusServiceUnavailable, "error.away.title", "error.away.body", true},
+	problem.Timeout:     {http.StatusGatewayTimeout, "error.away.title", "error.away.body", true},
+}
+
+// fail shows an error as a page, or sends a browser to sign in.
+func (v *Visit) fail(err error) {
+	if errors.Is(err, problem.Unauthenticated) {
+		v.ask()
+		return
+	}
+	status, title, f := v.explain(err)
+	if status >= http.StatusInternalServerError {
+		v.site.Log.ErrorContext(v.Context(), "portal: a page failed", "path", v.R.URL.Path, "reason", err)
+	}
+	c := Content{Title: v.Text.Plain(title), Data: f, Bare: v.Session.ObjectID == ""}
+	if err := v.show(status, v.site.errors, "layout.html", v.view(c)); err != nil {
+		v.site.Log.ErrorContext(v.Context(), "portal: the page about an error cannot be made", "reason", err)
+		http.Error(v.W, v.Text.Plain(title), status)
+	}
+}
+
+func (v *Visit) explain(err error) (status int, title string, f fault) {
+	var own *Plain
+	if errors.As(err, &own) {
+		return own.Status, own.Title, fault{Body: own.Body}
+	}
+	w, known := words[problem.KindOf(err)]
+	if !known {
+		w.status, w.title, w.body, w.again = http.StatusInternalServerError, "error.internal.title", "error.internal.body", true
+	}
+	return w.status, w.title, fault{w.body, Detail(err), w.again}
+}
+
+// Detail gives what an error of the API says to people; "" for errors that are not
+// for them.
+func Detail(err error) string {
+	var refused *client.Error
+	if errors.As(err, &refused) {
+		return refused.Message
+	}
+	return ""
+}
+
+// ask sends a browser to sign in.
+func (v *Visit) ask() {
+	to := v.signInURL()
+	if v.Partial() {
+		v.W.Header().Set("HX-Redirect", to)
+		v.W.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	http.Redirect(v.W, v.R, to, http.StatusSeeOther)
+}

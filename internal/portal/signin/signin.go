@@ -1,0 +1,144 @@
+// Package signin owns how people come into the portal and leave it: by a one-time
+// link, which is looked at by opening it and used up by pressing a button. It does
+// not know what sessions are kept in or what pages show.
+package signin
+
+import (
+	"embed"
+	"errors"
+	"net/http"
+
+	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/portal/link"
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/session"
+	"github.com/latchkey/latchkey/internal/portal/ticket"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// Pages are the pages to sign in and out.
+type Pages struct {
+	links    *link.Links
+	sessions *session.Sessions
+	attempts *attempts
+	form     *page.Template
+	moving   *page.Template
+}
+
+// New makes the pages.
+func New(links *link.Links, sessions *session.Sessions, c clock.Clock) (*Pages, error) {
+	p := &Pages{links: links, sessions: sessions}
+	var err, err2, err3 error
+	p.attempts, err = newAttempts(c)
+	p.form, err2 = page.Parse(templates, "templates/signin.html")
+	p.moving, err3 = page.Parse(templates, "templates/moving.html")
+	return p, errors.Join(err, err2, err3)
+}
+
+// Mount adds the pages to a mux.
+func (p *Pages) Mount(m *page.Mux) {
+	m.Open(page.SignIn, p.show, p.redeem)
+	m.Action(page.SignOut, p.leave(false))
+	m.Action(page.SignOutAll, p.leave(true))
+	m.Open(page.Base+"language", nil, func(v *page.Visit) error {
+		v.Speak(v.R.PostFormValue("language"))
+		return v.Redirect(v.R.PostFormValue("next"))
+	})
+}
+
+// form is what the page shows.
+type form struct {
+	Link   string // the ticket in the link, "" without one
+	Name   string // whom it signs in
+	Next   string
+	Bad    bool // the link is not good
+	Left   bool // somebody has just left
+	Policy string
+}
+
+func (p *Pages) show(v *page.Visit) error {
+	q := v.R.URL.Query()
+	f := form{Next: page.Local(q.Get("next")), Left: q.Has("left")}
+	if text := q.Get("link"); text != "" {
+		if !p.attempts.allow(v.R.RemoteAddr) {
+			return errTooMany
+		}
+		t, who, err := p.peek(v, text)
+		switch {
+		case errors.Is(err, problem.Unauthenticated):
+			f.Bad = true
+		case err != nil:
+			return err
+		default:
+			f.Link, f.Name = t.Text(), who.Name
+		}
+	}
+	if f.Link == "" && v.Known() {
+		return v.Redirect(f.Next)
+	}
+	return p.ask(v, f)
+}
+
+func (p *Pages) peek(v *page.Visit, text string) (ticket.Ticket, session.Principal, error) {
+	t, err := ticket.Parse(text)
+	if err != nil {
+		return t, session.Principal{}, err
+	}
+	who, err := p.links.Peek(v.Context(), t)
+	return t, who, err
+}
+
+func (p *Pages) ask(v *page.Visit, f form) error {
+	status := http.StatusOK
+	if f.Bad {
+		status = http.StatusForbidden
+	}
+	return v.ShowAs(status, p.form, page.Content{Title: v.Text.Plain("signin.title"), Data: f, Bare: true})
+}
+
+var errTooMany = &page.Plain{Status: http.StatusTooManyRequests, Title: "error.often.title", Body: "error.often.body"}
+
+// redeem uses a link up.
+func (p *Pages) redeem(v *page.Visit) error {
+	if !p.attempts.allow(v.R.RemoteAddr) {
+		return errTooMany
+	}
+	t, err := ticket.Parse(v.R.PostFormValue("link"))
+	if err != nil {
+		return p.ask(v, form{Bad: true, Next: page.Home})
+	}
+	who, err := p.links.Redeem(v.Context(), t)
+	if errors.Is(err, problem.Unauthenticated) {
+		return p.ask(v, form{Bad: true, Next: page.Home})
+	}
+	if err != nil {
+		return err
+	}
+	return p.enter(v, who, "link", v.R.PostFormValue("next"))
+}
+
+// enter begins a session. The page that says so is from here: a browser that comes
+// from elsewhere would not send the cookie with a redirect.
+func (p *Pages) enter(v *page.Visit, who session.Principal, method, next string) error {
+	t, _, err := p.sessions.Begin(v.Context(), who, method)
+	if err != nil {
+		return err
+	}
+	v.Enter(t)
+	if method == "link" {
+		return v.Redirect(next)
+	}
+	return v.Show(p.moving, page.Content{Title: v.Text.Plain("signin.title"), Bare: true, Next: page.Local(next)})
+}
+
+func (p *Pages) leave(everywhere bool) page.Handler {
+	return func(v *page.Visit) error {
+		if err := v.Leave(everywhere); err != nil {
+			return err
+		}
+		return v.Redirect(page.SignIn + "?left")
+	}
+}
