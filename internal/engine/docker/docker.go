@@ -12,16 +12,13 @@ package docker
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/moby/moby/client"
 
 	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/engine/reach"
 	"github.com/latchkey/latchkey/internal/engine/supervise"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -51,63 +48,13 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Sidecar.Binary == "" {
 		return nil, problem.New(problem.Internal, "the docker engine needs a program for its sidecars")
 	}
-	var tried []string
-	for _, host := range hosts(cfg.Host, os.Getenv) {
-		cl, err := connect(ctx, host)
-		if err == nil {
-			s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar}
-			return &Engine{Engine: supervise.New(cfg.Config, s)}, nil
-		}
-		tried = append(tried, fmt.Sprintf("%s (%s)", host, why(err)))
-	}
-	return nil, engine.Fail(engine.ReasonEngine, problem.New(problem.Unavailable, "no container engine answers; tried "+strings.Join(tried, ", ")).
-		WithNext("start Docker or podman, or name its socket in DOCKER_HOST; or use the engine \"process\", which runs folders instead of images and isolates nothing"))
-}
-
-// hosts gives where an engine may be, in the order in which to try.
-func hosts(configured string, env func(string) string) []string {
-	if configured != "" {
-		return []string{configured}
-	}
-	if h := env("DOCKER_HOST"); h != "" {
-		return []string{h}
-	}
-	out := []string{"unix:///run/docker.sock"}
-	if home := env("HOME"); home != "" {
-		out = append(out, "unix://"+filepath.Join(home, ".docker/run/docker.sock"))
-	}
-	if dir := env("XDG_RUNTIME_DIR"); dir != "" {
-		out = append(out, "unix://"+filepath.Join(dir, "docker.sock"), "unix://"+filepath.Join(dir, "podman/podman.sock"))
-	}
-	return append(out, "unix:///run/podman/podman.sock")
-}
-
-func connect(ctx context.Context, host string) (*client.Client, error) {
-	cl, err := client.New(client.WithHost(host), client.WithTLSClientConfigFromEnv())
+	cl, host, err := reach.Connect(ctx, cfg.Host, os.Getenv)
 	if err != nil {
-		return nil, err
+		return nil, engine.Fail(engine.ReasonEngine, problem.New(problem.Unavailable, err.Error()).
+			WithNext("start Docker or podman, or name its socket in DOCKER_HOST; or use the engine \"process\", which runs folders instead of images and isolates nothing"))
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := cl.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-		_ = cl.Close()
-		return nil, err
-	}
-	return cl, nil
-}
-
-// why shortens what the client says.
-func why(err error) string {
-	text := err.Error()
-	for _, known := range [...]string{"no such file or directory", "permission denied", "connection refused"} {
-		if strings.Contains(text, known) {
-			return known
-		}
-	}
-	if strings.Contains(text, "Cannot connect") || strings.Contains(text, "failed to connect") {
-		return "nobody answers"
-	}
-	return text
+	s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar}
+	return &Engine{Engine: supervise.New(cfg.Config, s)}, nil
 }
 
 // site is one installation's view of a Docker engine.
