@@ -69,7 +69,7 @@ func (p *pass) mergeStopped(next *document) (changed bool) {
 // for values.
 func (p *pass) mergeOne(t target, rec record, room *int) record {
 	if rec.Text != t.ref.Text {
-		rec = record{Text: t.ref.Text, Status: Initialized, Since: p.began, Identity: Identity{Type: expectedIdentity(p.app.App)}}
+		rec = record{Text: t.ref.Text, Status: Initialized, Since: p.began, Identity: Identity{Type: expectedIdentity(t.reader)}}
 	}
 	now := p.r.now()
 	o, attempted := p.outcomes[t.key]
@@ -141,9 +141,9 @@ func (p *pass) event(t target, was, rec record) (Event, bool) {
 	}, newVersion || was.Status != rec.Status
 }
 
-// expectedIdentity is the type of the identity that will read an app's references.
-func expectedIdentity(a app.App) string {
-	if a.ReferenceIdentity == "" || strings.EqualFold(a.ReferenceIdentity, "SystemAssigned") {
+// expectedIdentity is the type of the identity that will read a reference.
+func expectedIdentity(reader string) string {
+	if reader == "" || strings.EqualFold(reader, "SystemAssigned") {
 		return "SystemAssigned"
 	}
 	return "UserAssigned"

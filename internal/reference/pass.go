@@ -3,6 +3,7 @@ package reference
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ func (p *pass) run(ctx, patience context.Context, want demand) (document, error)
 	if p.before, p.damaged, err = p.r.load(ctx, p.app.UID); err != nil {
 		return document{}, err
 	}
-	p.targets = targets(p.app)
+	p.targets = p.r.targets(p.app)
 	p.r.expect(p.app.UID, p.targets)
 	p.before.settle(p.app.App)
 	p.whole = want.all || !p.before.current(p.app.App)
@@ -75,49 +76,83 @@ func (p *pass) fetch(ctx, patience context.Context, chosen []target) (map[string
 	if len(chosen) == 0 {
 		return outcomes, nil
 	}
-	who, failure := p.identify(patience)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	jobs, err := p.jobs(ctx, patience, chosen, outcomes)
+	if err != nil {
+		return nil, err
 	}
-	by := identityOf(who)
-	if failure != nil {
-		if who == (identity.Assigned{}) {
-			by = Identity{Type: expectedIdentity(p.app.App)}
-		}
-		for _, t := range chosen {
-			outcomes[t.key] = outcome{failure: failure, by: by}
-			p.r.counts.fetched(failure.Status)
-		}
-		return outcomes, nil
-	}
-	bySecret := map[keyref.Ref][]string{}
-	for _, t := range chosen {
-		ref := t.ref
-		ref.Text = ""
-		bySecret[ref] = append(bySecret[ref], t.key)
-	}
-	p.fetchEach(patience, who, bySecret, func(keys []string, o outcome) {
-		o.by = by
-		for _, key := range keys {
+	p.fetchEach(patience, jobs, func(j job, o outcome) {
+		o.by = j.by
+		for _, key := range j.keys {
 			outcomes[key] = o
 		}
 	})
 	return outcomes, ctx.Err()
 }
 
+// job is a secret to fetch for references.
+type job struct {
+	query Query
+	by    Identity
+	keys  []string // of records
+}
+
+// jobs gives what is to be fetched, and puts into outcomes what fails before.
+func (p *pass) jobs(ctx, patience context.Context, chosen []target, outcomes map[string]outcome) ([]job, error) {
+	byReader := map[string][]target{}
+	for _, t := range chosen {
+		reader := strings.ToLower(t.reader)
+		byReader[reader] = append(byReader[reader], t)
+	}
+	var jobs []job
+	for _, list := range byReader {
+		reader := list[0].reader
+		who, failure := p.identify(patience, reader)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		by := identityOf(who)
+		if failure == nil {
+			jobs = append(jobs, p.jobsOf(who, by, list)...)
+			continue
+		}
+		if who == (identity.Assigned{}) {
+			by = Identity{Type: expectedIdentity(reader)}
+		}
+		for _, t := range list {
+			outcomes[t.key] = outcome{failure: failure, by: by}
+			p.r.counts.fetched(failure.Status)
+		}
+	}
+	return jobs, nil
+}
+
+func (p *pass) jobsOf(who identity.Assigned, by Identity, list []target) []job {
+	bySecret := map[keyref.Ref][]string{}
+	for _, t := range list {
+		ref := t.ref
+		ref.Text = ""
+		bySecret[ref] = append(bySecret[ref], t.key)
+	}
+	jobs := make([]job, 0, len(bySecret))
+	for ref, keys := range bySecret {
+		jobs = append(jobs, job{Query{p.app.ID, who, ref.Host, ref.Vault, ref.Secret, ref.Version}, by, keys})
+	}
+	return jobs
+}
+
 // fetchEach fetches secrets at the same time; tell is called one at a time.
-func (p *pass) fetchEach(ctx context.Context, who identity.Assigned, bySecret map[keyref.Ref][]string, tell func(keys []string, o outcome)) {
+func (p *pass) fetchEach(ctx context.Context, jobs []job, tell func(job, outcome)) {
 	var mu sync.Mutex
 	var work sync.WaitGroup
 	places := make(chan struct{}, perApp)
-	for ref, keys := range bySecret {
+	for _, j := range jobs {
 		places <- struct{}{}
 		work.Go(func() {
 			defer func() { <-places }()
-			o := p.fetchOne(ctx, Query{p.app.ID, who, ref.Host, ref.Vault, ref.Secret, ref.Version})
+			o := p.fetchOne(ctx, j.query)
 			mu.Lock()
 			defer mu.Unlock()
-			tell(keys, o)
+			tell(j, o)
 		})
 	}
 	work.Wait()
@@ -141,9 +176,11 @@ func (p *pass) fetchOne(ctx context.Context, q Query) outcome {
 	return outcome{failure: f}
 }
 
-// identify gives the identity that reads the app's references.
-func (p *pass) identify(ctx context.Context) (identity.Assigned, *Failure) {
-	who, err := p.r.cfg.Identify(ctx, p.app)
+// identify gives the identity that a name of a reader stands for.
+func (p *pass) identify(ctx context.Context, reader string) (identity.Assigned, *Failure) {
+	a := p.app
+	a.ReferenceIdentity = reader
+	who, err := p.r.cfg.Identify(ctx, a)
 	switch {
 	case errors.Is(err, problem.NotFound):
 		f := failureOf(err)

@@ -15,6 +15,7 @@ type target struct {
 	section app.Section
 	name    string
 	ref     keyref.Ref
+	reader  string              // the identity that reads it, as ReferenceIdentity names one
 	fault   *keyref.SyntaxError // nil for one that can be fetched
 }
 
@@ -26,16 +27,16 @@ func (t target) secret() string { return secretKey(t.ref.Vault, t.ref.Secret) }
 
 // targets gives the references among an app's settings, in order of sections and
 // names.
-func targets(a app.Snapshot) []target {
-	found := targetsIn(app.AppSettings, a.Settings)
-	return append(found, targetsIn(app.ConnectionStrings, connectionValues(a.Connections))...)
+func (r *Resolver) targets(a app.Snapshot) []target {
+	found := r.targetsIn(a, app.AppSettings, a.Settings)
+	return append(found, r.targetsIn(a, app.ConnectionStrings, connectionValues(a.Connections))...)
 }
 
-func targetsIn(s app.Section, values map[string]string) []target {
+func (r *Resolver) targetsIn(a app.Snapshot, s app.Section, values map[string]string) []target {
 	var found []target
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if ref, is, fault := keyref.Parse(values[name]); is {
-			found = append(found, target{recordKey(s, name), s, name, ref, fault})
+			found = append(found, target{recordKey(s, name), s, name, ref, r.cfg.Reader(a, s, name), fault})
 		}
 	}
 	return found

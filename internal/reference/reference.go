@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/state"
 )
@@ -71,8 +72,16 @@ type Config struct {
 	Log    *slog.Logger
 	Apps   Apps
 	Source Source
+	// Type is the type of the resources that are apps, Decode reads one. The defaults
+	// are app.SiteType and app.FromResource.
+	Type   string
+	Decode func(inventory.Resource) (app.App, error)
+	// Reader names the identity that reads one reference, as ReferenceIdentity does
+	// for all of an app, which is the default. Whatever it depends on must be in the
+	// ReferenceIdentity or the setting's value too, so that changes are seen.
+	Reader func(a app.Snapshot, section app.Section, setting string) string
 	// Identify gives the identity that reads an app's references: the app's own, or
-	// the one its ReferenceIdentity names. problem.NotFound says that the app has no
+	// the one its ReferenceIdentity names, which is what Reader gave. problem.NotFound says that the app has no
 	// such identity.
 	Identify func(ctx context.Context, a app.Snapshot) (identity.Assigned, error)
 	// Touch makes running copies of an app start anew, with overlap, by raising the
@@ -132,6 +141,13 @@ func New(c Config) *Resolver {
 	setDefault(&c.Parallel, 32)
 	setDefault(&c.PerVault, 8)
 	setDefault(&c.Lease, "references")
+	setDefault(&c.Type, app.SiteType)
+	if c.Decode == nil {
+		c.Decode = app.FromResource
+	}
+	if c.Reader == nil {
+		c.Reader = func(a app.Snapshot, _ app.Section, _ string) string { return a.ReferenceIdentity }
+	}
 	if c.OnChange == nil {
 		c.OnChange = func(Event) {}
 	}

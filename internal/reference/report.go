@@ -54,7 +54,7 @@ func (r *Resolver) Report(ctx context.Context, a app.App, section app.Section) (
 }
 
 func (r *Resolver) reports(ctx context.Context, a app.Snapshot) ([]Report, error) {
-	found := targets(a)
+	found := r.targets(a)
 	if len(found) == 0 {
 		return nil, nil
 	}
@@ -66,7 +66,7 @@ func (r *Resolver) reports(ctx context.Context, a app.Snapshot) ([]Report, error
 	for _, t := range found {
 		rec := d.Records[t.key]
 		if rec.Text != t.ref.Text {
-			rec = record{Text: t.ref.Text, Status: Initialized, Identity: Identity{Type: expectedIdentity(a.App)}}
+			rec = record{Text: t.ref.Text, Status: Initialized, Identity: Identity{Type: expectedIdentity(t.reader)}}
 			if damaged {
 				rec.Why = "what was known of it cannot be read; it is fetched anew"
 			}

@@ -47,7 +47,7 @@ func (r *Resolver) lead(ctx context.Context) {
 	s := newSchedule(ctx, r)
 	r.setSchedule(s)
 	s.work.Go(func() {
-		state.Follow(ctx, r.store, inventory.TypePrefix(app.SiteType)+sites, r.cfg.Clock, &follower{s: s, apps: map[state.Key]string{}})
+		state.Follow(ctx, r.store, inventory.TypePrefix(r.cfg.Type)+sites, r.cfg.Clock, &follower{s: s, apps: map[state.Key]string{}})
 	})
 	for s.pause() {
 	}
@@ -271,7 +271,7 @@ func (f *follower) put(doc state.Document, was string, want demand) {
 	res, err := inventory.Decode(doc)
 	var a app.App
 	if err == nil {
-		a, err = app.FromResource(res)
+		a, err = f.s.r.cfg.Decode(res)
 	}
 	if err != nil {
 		f.s.r.cfg.Log.Error("an app's document cannot be understood; its references stay as they are", "document", string(doc.Key), "reason", err)

@@ -16,7 +16,7 @@ import (
 // reference without a value. The maps belong to the caller.
 func (r *Resolver) Values(ctx context.Context, a app.Snapshot) (Values, error) {
 	v := Values{Settings: maps.Clone(a.Settings), Connections: maps.Clone(a.Connections)}
-	found := targets(a)
+	found := r.targets(a)
 	if len(found) == 0 {
 		return v, nil
 	}
