@@ -57,8 +57,12 @@ func (l *triggerLeases) join(ctx context.Context) (state.Lease, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { l.turn <- struct{}{} }()
-	if shared := l.use(); shared != nil {
+	shared, stale := l.use()
+	if shared != nil {
 		return shared, nil
+	}
+	if stale != nil { // else we might wait for ourselves
+		_ = stale.Release(ctx)
 	}
 	shared, err := l.store.Acquire(ctx, l.name, triggerLease)
 	if err != nil {
@@ -70,21 +74,20 @@ func (l *triggerLeases) join(ctx context.Context) (state.Lease, error) {
 	return shared, nil
 }
 
-// use counts one more user of the lease that is held; nil when none is.
-func (l *triggerLeases) use() state.Lease {
+// use counts one more user of the lease that is held; shared is nil when none is,
+// stale is one that nobody can rely on any more.
+func (l *triggerLeases) use() (shared, stale state.Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
-		return nil
+		return nil, nil
 	}
-	select {
-	case <-l.held.Lost():
-		l.held = nil
-		return nil
-	default:
+	if !held(l.held) {
+		stale, l.held = l.held, nil
+		return nil, stale
 	}
 	l.uses++
-	return l.held
+	return l.held, nil
 }
 
 // leave counts one user less of a lease, and gives the lease if it was the last.
@@ -110,6 +113,20 @@ type appLease struct {
 
 // Lost implements [trigger.Lease].
 func (l *appLease) Lost() <-chan struct{} { return l.shared.Lost() }
+
+// Held implements [trigger.Assured].
+func (l *appLease) Held() bool { return held(l.shared) }
+
+// held reports whether a lease of the state stands.
+func held(l state.Lease) bool {
+	select {
+	case <-l.Lost():
+		return false
+	default:
+	}
+	a, ok := l.(trigger.Assured)
+	return !ok || a.Held()
+}
 
 // Release implements [trigger.Lease].
 func (l *appLease) Release(ctx context.Context) error {

@@ -110,3 +110,32 @@ func TestALostLeaseIsLostToAllAndHadAnew(t *testing.T) {
 		t.Error("two hosts have the lease")
 	}
 }
+
+// expired is a lease that has ended without anybody's notice.
+type expired struct{ state.Lease }
+
+func (expired) Held() bool { return false }
+
+func TestALeaseThatCannotBeReliedOnIsGivenBack(t *testing.T) {
+	l := newTriggerLeases(memory.New(clock.Real{}), app.App{UID: "u"})
+	a := take(t, l, "a")
+	l.held = expired{l.held}
+	b := take(t, l, "b") // or it waits for the lease of its own host
+	if !trigger.Held(b) {
+		t.Error("the new lease is not held")
+	}
+	select {
+	case <-a.Lost():
+	case <-time.After(time.Minute):
+		t.Error("the old lease stands")
+	}
+	if err := a.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if !trigger.Held(b) {
+		t.Error("the new lease ended with the old one")
+	}
+	if err := b.Release(t.Context()); err != nil || trigger.Held(b) {
+		t.Errorf("released: %v, held: %v", err, trigger.Held(b))
+	}
+}

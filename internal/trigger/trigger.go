@@ -136,6 +136,25 @@ type Lease interface {
 	Release(ctx context.Context) error
 }
 
+// Assured is the optional power of a lease to tell at any moment whether it still
+// stands. Lost may be closed a little late: where the process stood still it can be
+// that nobody has looked at the time yet.
+type Assured interface {
+	// Held reports whether the lease surely stands, without asking anybody.
+	Held() bool
+}
+
+// Held reports whether a lease stands, as well as that can be known at once.
+func Held(l Lease) bool {
+	select {
+	case <-l.Lost():
+		return false
+	default:
+	}
+	a, ok := l.(Assured)
+	return !ok || a.Held()
+}
+
 // Memory keeps small JSON documents of an app's listeners over restarts. Safe
 // for concurrent use.
 type Memory interface {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -81,6 +82,8 @@ func (s *Store) awaitGone(ctx context.Context, key state.Key, from state.Revisio
 // grant makes a lease if nobody has it; nil if somebody does.
 func (s *Store) grant(ctx context.Context, key state.Key, ttl time.Duration) (*lease, error) {
 	l := &lease{store: s, key: key, ttl: ttl, began: s.cfg.Clock.Now(), lost: make(chan struct{})}
+	until := l.began.Add(ttl)
+	l.until.Store(&until)
 	l.ctx, l.stop = context.WithCancel(s.ctx)
 	err := s.attempt(ctx, func(ctx context.Context) error {
 		resp, err := s.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
@@ -154,6 +157,8 @@ type lease struct {
 	ttl      time.Duration
 	began    time.Time // before etcd began to count
 
+	until atomic.Pointer[time.Time] // it stands before then
+
 	ctx  context.Context // ends when it is to be kept alive no longer
 	stop context.CancelFunc
 	lost chan struct{}
@@ -162,6 +167,18 @@ type lease struct {
 
 // Lost implements [state.Lease].
 func (l *lease) Lost() <-chan struct{} { return l.lost }
+
+// Held reports whether the lease surely stands, by the clock alone: also where the
+// process or the machine stood still, which stops only one kind of clock.
+func (l *lease) Held() bool {
+	select {
+	case <-l.lost:
+		return false
+	default:
+	}
+	now, until := l.store.cfg.Clock.Now(), *l.until.Load()
+	return now.Before(until) && now.Round(0).Before(until.Round(0))
+}
 
 // Fence implements [state.Lease].
 func (l *lease) Fence() state.Op { return state.Check(l.key, l.revision) }
@@ -194,7 +211,7 @@ func (l *lease) revoke(ctx context.Context) error {
 func (l *lease) keep() {
 	defer l.end()
 	c, wait := l.store.cfg.Clock, l.ttl/renewAfter
-	for deadline := l.began.Add(l.ttl); ; {
+	for deadline := *l.until.Load(); ; {
 		if clock.Sleep(l.ctx, c, min(wait, deadline.Sub(c.Now()))) != nil {
 			return
 		}
@@ -212,6 +229,7 @@ func (l *lease) keep() {
 			return
 		default:
 			deadline, wait = now.Add(l.ttl), l.ttl/renewAfter
+			l.until.Store(&deadline)
 		}
 	}
 }

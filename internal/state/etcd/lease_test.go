@@ -3,6 +3,7 @@ package etcd_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,44 @@ func TestALeaseMovesOnWhenItsHolderHangs(t *testing.T) {
 		t.Errorf("release of a lost lease: %v", err)
 	}
 	write(t, s, put("/done", 4), held.Fence())
+}
+
+// stopped is the clock of a process whose timers are late, as after a pause of the
+// machine.
+type stopped struct {
+	clock.Real
+	ahead atomic.Int64
+}
+
+func (s *stopped) Now() time.Time { return s.Real.Now().Add(time.Duration(s.ahead.Load())) }
+
+func (s *stopped) NewTimer(time.Duration) clock.Timer { return s.Real.NewTimer(time.Hour) }
+
+func TestALeaseIsNotHeldFromItsEndOnEvenIfNobodyHasNoticed(t *testing.T) {
+	t.Parallel()
+	c := &stopped{}
+	s := open(t, etcd.Config{Endpoints: etcdtest.Start(t), Clock: c})
+	l := acquire(t, s, "job", time.Hour)
+	held := l.(interface{ Held() bool }).Held
+	if !held() {
+		t.Error("not held")
+	}
+	c.ahead.Store(int64(time.Hour))
+	select {
+	case <-l.Lost():
+		t.Fatal("it has been noticed: the test shows nothing")
+	default:
+	}
+	if held() {
+		t.Error("held after its end")
+	}
+	c.ahead.Store(0)
+	if err := l.Release(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+	if held() {
+		t.Error("held after its release")
+	}
 }
 
 func TestALeaseIsRenewed(t *testing.T) {

@@ -32,6 +32,9 @@ type listener struct {
 	// monitored. Only the goroutine uses it.
 	status *status
 	began  bool // the timer has had its first lease
+	// finished is of a run that outlived its lease: another host may have written
+	// since, so it is remembered only where none has.
+	finished *status
 }
 
 // Start implements [trigger.Listener].
@@ -87,12 +90,12 @@ func (l *listener) hold(lease trigger.Lease) {
 		defer cancel()
 		_ = lease.Release(ctx)
 	}()
-	next := l.begin()
+	next := l.begin(lease)
 	for !next.IsZero() {
 		if !l.sleep(lease, next) {
 			return
 		}
-		next = l.fire(next)
+		next = l.fire(lease, next)
 	}
 	l.Log.Warn("the timer's schedule has no more occurrences")
 	select {
@@ -107,12 +110,8 @@ const longest = 10 * time.Minute
 // sleep waits for a time; false when the timer stops or the lease is lost first.
 func (l *listener) sleep(lease trigger.Lease, until time.Time) bool {
 	for {
-		select {
-		case <-l.waiting.Done():
+		if l.waiting.Err() != nil || !trigger.Held(lease) {
 			return false
-		case <-lease.Lost():
-			return false
-		default:
 		}
 		left := until.Sub(l.Clock.Now())
 		if left <= 0 {
@@ -130,7 +129,7 @@ func (l *listener) sleep(lease trigger.Lease, until time.Time) bool {
 
 // begin looks at what is remembered, runs the function if it is due, and gives
 // the time of the next run.
-func (l *listener) begin() time.Time {
+func (l *listener) begin(lease trigger.Lease) time.Time {
 	first := !l.began
 	l.began = true
 	now := l.now()
@@ -138,9 +137,9 @@ func (l *listener) begin() time.Time {
 	switch {
 	case !due.IsZero() && due.Before(now):
 		l.Log.Info("the timer is past due", "due", due.Format(time.RFC3339))
-		return l.execute(now, true)
+		return l.execute(lease, now, true)
 	case first && l.atStart:
-		return l.execute(now, false)
+		return l.execute(lease, now, false)
 	case !due.IsZero():
 		return due
 	}
@@ -158,6 +157,11 @@ func (l *listener) catchUp(now time.Time) time.Time {
 		l.Log.Warn("the timer's state cannot be read; a run that was missed is not made up for", "reason", err)
 		return time.Time{}
 	}
+	if f := l.finished; f != nil && (st == nil || !st.LastUpdated.After(f.LastUpdated.Time)) {
+		l.save(l.work, *f)
+		st = f
+	}
+	l.finished = nil
 	if st == nil {
 		l.save(l.work, status{Next: moment{l.schedule.Next(now)}, LastUpdated: moment{now}})
 		return l.status.Next.Time
@@ -180,24 +184,39 @@ func (l *listener) catchUp(now time.Time) time.Time {
 const lateness = time.Minute
 
 // fire runs the function at its time and gives that of the next run.
-func (l *listener) fire(due time.Time) time.Time {
+func (l *listener) fire(lease trigger.Lease, due time.Time) time.Time {
 	at := l.now()
 	if at.Before(due) {
 		at = due // woken a little early: the next run is the one after
 	}
-	return l.execute(at, at.Sub(due) > lateness)
+	return l.execute(lease, at, at.Sub(due) > lateness)
 }
 
 // execute runs the function and gives the time of the next run, which is after
-// its end. A run that failed was a run, one that did not begin was none.
-func (l *listener) execute(at time.Time, pastDue bool) time.Time {
+// its end. A run that failed was a run, one that did not begin was none. None
+// begins without the lease; one in progress when the lease is lost goes on, since
+// a control plane that is away must not end the work of apps.
+func (l *listener) execute(lease trigger.Lease, at time.Time, pastDue bool) time.Time {
+	if !trigger.Held(lease) {
+		return at // whoever waits for it sees the same
+	}
 	_, err := l.Invoke(l.work, l.call(at, pastDue))
 	next := l.schedule.Next(at)
 	if l.monitor && !errors.Is(err, trigger.ErrNotRun) {
-		l.save(context.WithoutCancel(l.work), status{Last: moment{at}, Next: moment{next}, LastUpdated: moment{at}})
+		l.remember(lease, status{Last: moment{at}, Next: moment{next}, LastUpdated: moment{at}})
 	}
 	if now := l.now(); next.Before(now) {
 		next = l.schedule.Next(now)
 	}
 	return next
+}
+
+// remember writes down a run, unless its lease was lost meanwhile.
+func (l *listener) remember(lease trigger.Lease, st status) {
+	if trigger.Held(lease) {
+		l.save(context.WithoutCancel(l.work), st)
+		return
+	}
+	l.finished = &st
+	l.Log.Warn("the timer's lease was lost during a run, which ended by itself; another host may have run the function meanwhile")
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,25 +24,29 @@ var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 type rig struct {
 	t      *testing.T
 	clock  *clock.Manual
-	leases trigger.LocalLeases
+	local  trigger.LocalLeases
+	leases trigger.Leases
 	memory trigger.Memory
 
-	runs chan input    // what the function got
-	hold chan struct{} // nil, or what a run waits for
+	runs  chan input    // what the function got
+	hold  chan struct{} // nil, or what a run waits for
+	onRun func()
 
 	mu  sync.Mutex
 	err error // of runs
 }
 
 func newRig(t *testing.T) *rig {
-	return &rig{t: t, clock: clock.NewManual(start), memory: trigger.Folder(t.TempDir()), runs: make(chan input, 10_000)}
+	r := &rig{t: t, clock: clock.NewManual(start), memory: trigger.Folder(t.TempDir()), runs: make(chan input, 10_000)}
+	r.leases = &r.local
+	return r
 }
 
 func (r *rig) setup(name string, properties map[string]any) *trigger.Setup {
 	f := &funcapp.Function{Name: name, Bindings: []funcapp.Binding{{Name: "timer", Type: "timerTrigger", Properties: properties}}}
 	return &trigger.Setup{
 		Function: f, Binding: &f.Bindings[0], Setting: func(string) string { return "" }, Clock: r.clock, Log: slog.New(slog.DiscardHandler),
-		Leases: &r.leases, Memory: r.memory, Invoke: r.invoke,
+		Leases: r.leases, Memory: r.memory, Invoke: r.invoke,
 	}
 }
 
@@ -52,6 +57,9 @@ func (r *rig) invoke(ctx context.Context, c trigger.Call) (*worker.Result, error
 	}
 	if c.Metadata["TimerTrigger"] == "" {
 		r.t.Error("no metadata")
+	}
+	if r.onRun != nil {
+		r.onRun()
 	}
 	r.runs <- in
 	if r.hold != nil {
@@ -247,6 +255,108 @@ func TestOnlyTheHolderOfTheLeaseRuns(t *testing.T) {
 	r.run()
 	r.await(1)
 	r.quiet()
+}
+
+// frail hands out leases that a test can lose, silently or openly.
+type frail struct {
+	trigger.Leases
+	given chan *frailLease
+}
+
+type frailLease struct {
+	trigger.Lease
+	lost chan struct{}
+	gone atomic.Bool // known only to who asks
+}
+
+func (f *frail) Acquire(ctx context.Context, name string) (trigger.Lease, error) {
+	l, err := f.Leases.Acquire(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	lease := &frailLease{Lease: l, lost: make(chan struct{})}
+	f.given <- lease
+	return lease, nil
+}
+
+func (l *frailLease) Lost() <-chan struct{} { return l.lost }
+func (l *frailLease) Held() bool            { return !l.gone.Load() }
+
+func (r *rig) frail() *frail {
+	f := &frail{Leases: &r.local, given: make(chan *frailLease, 100)}
+	r.leases = f
+	return f
+}
+
+func (f *frail) next(t *testing.T) *frailLease {
+	t.Helper()
+	select {
+	case l := <-f.given:
+		return l
+	case <-time.After(30 * time.Second):
+		t.Fatal("no lease is asked for")
+		return nil
+	}
+}
+
+func TestNoRunBeginsWithALeaseThatIsGone(t *testing.T) {
+	r := newRig(t)
+	f := r.frail()
+	r.listen("f", map[string]any{"schedule": "00:01:00"})
+	lease := f.next(t)
+	r.await(1)
+	lease.gone.Store(true) // as after a pause of the machine: nobody has noticed
+	var ran atomic.Int64
+	r.onRun = func() { ran.Store(int64(len(f.given))) }
+	r.clock.Advance(time.Minute)
+	r.run()
+	if ran.Load() != 1 {
+		t.Error("the function ran before there was another lease")
+	}
+	r.await(1)
+	r.quiet()
+}
+
+func TestARunThatOutlivesItsLeaseEndsByItself(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		t.Run(fmt.Sprintf("another host wrote=%v", other), func(t *testing.T) {
+			r := newRig(t)
+			f := r.frail()
+			r.hold = make(chan struct{})
+			r.listen("f", map[string]any{"schedule": "00:01:00"})
+			lease := f.next(t)
+			r.await(1)
+			r.clock.Advance(time.Minute)
+			r.run()
+			close(lease.lost)
+			r.clock.Advance(90 * time.Second) // more comes due meanwhile
+			r.quiet()
+			next, left := start.Add(2*time.Minute), time.Minute // an interval counts from the run
+			if other {                                          // it has run what came due
+				next, left = start.Add(3*time.Minute), 30*time.Second
+				data, _ := json.Marshal(status{Last: moment{start.Add(2 * time.Minute)}, Next: moment{next}, LastUpdated: moment{start.Add(2 * time.Minute)}})
+				if err := r.memory.Put(t.Context(), "timer.f", data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.hold <- struct{}{}
+			f.next(t)
+			if !other {
+				in := r.run() // the occurrence that was missed, not again the one that ran
+				if !in.IsPastDue || in.ScheduleStatus == nil || !in.ScheduleStatus.Last.Equal(start.Add(time.Minute)) || !in.ScheduleStatus.Next.Equal(next) {
+					t.Errorf("%+v %+v", in, in.ScheduleStatus)
+				}
+				r.hold <- struct{}{}
+			}
+			r.await(1)
+			r.quiet()
+			r.clock.Advance(left)
+			if in := r.run(); in.IsPastDue {
+				t.Errorf("past due: %+v", in)
+			}
+			close(r.hold)
+		})
+	}
 }
 
 func TestARunThatDidNotBeginIsDueAgain(t *testing.T) {
