@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/authorization"
+	"github.com/latchkey/latchkey/internal/armapi/containerapps"
 	"github.com/latchkey/latchkey/internal/armapi/deployments"
 	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/functions"
@@ -25,6 +26,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/storage"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
+	"github.com/latchkey/latchkey/internal/containerapp"
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/identity/groups"
 	"github.com/latchkey/latchkey/internal/identity/managed"
@@ -57,7 +59,9 @@ func operations(t *testing.T) []arm.Operation {
 	owned, err := managedidentity.New(managedidentity.Config{Identities: &managed.Identities{}, Directory: &identity.Directory{}, Authorize: anything{},
 		TenantID: "t", SubscriptionName: "s"})
 	must(t, err)
-	return slices.Concat(owned.Operations(), base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
+	contained, err := containerapps.New(containerapps.Config{Apps: &containerapp.Apps{}, Identities: &managed.Identities{}, Authorize: anything{}, Domain: "localhost"})
+	must(t, err)
+	return slices.Concat(contained.Operations(), owned.Operations(), base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
 		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations())
 }
 
@@ -100,13 +104,14 @@ func isReadOperation(op arm.Operation) bool {
 // readBodies are for reads that want one, by the end of the pattern.
 var readBodies = map[string]string{
 	"/{deployment}/validate": rollout, "/{deployment}/whatIf": rollout,
-	"/providers/Microsoft.Storage/checkNameAvailability":  `{"name":"somename","type":"Microsoft.Storage/storageAccounts"}`,
-	"/providers/Microsoft.KeyVault/checkNameAvailability": `{"name":"some-name","type":"Microsoft.KeyVault/vaults"}`,
-	"/providers/Microsoft.Web/checknameavailability":      `{"name":"somename","type":"Microsoft.Web/sites"}`,
-	"/providers/Microsoft.ResourceGraph/resources":        `{"query":"Resources | project id"}`,
-	"/v1.0/directoryObjects/getByIds":                     `{"ids":[]}`,
-	"/getMemberGroups":                                    `{"securityEnabledOnly":true}`,
-	"/checkMemberGroups":                                  `{"groupIds":["11111111-2222-3333-4444-555555555555"]}`,
+	"/providers/Microsoft.Storage/checkNameAvailability":       `{"name":"somename","type":"Microsoft.Storage/storageAccounts"}`,
+	"/providers/Microsoft.KeyVault/checkNameAvailability":      `{"name":"some-name","type":"Microsoft.KeyVault/vaults"}`,
+	"/managedEnvironments/{environment}/checkNameAvailability": `{"name":"some-name","type":"Microsoft.App/containerApps"}`,
+	"/providers/Microsoft.Web/checknameavailability":           `{"name":"somename","type":"Microsoft.Web/sites"}`,
+	"/providers/Microsoft.ResourceGraph/resources":             `{"query":"Resources | project id"}`,
+	"/v1.0/directoryObjects/getByIds":                          `{"ids":[]}`,
+	"/getMemberGroups":                                         `{"securityEnabledOnly":true}`,
+	"/checkMemberGroups":                                       `{"groupIds":["11111111-2222-3333-4444-555555555555"]}`,
 }
 
 // rollout is a deployment without resources.
@@ -117,13 +122,16 @@ const rollout = `{"location":"local","properties":{"mode":"Incremental","templat
 // by the end of the pattern: a status and a code. "never" are those of an app that
 // was never deployed.
 var readFailures = map[string]string{
-	"/config/backup/list":            "404 NotFound",         // no backup is configured
-	"/slots/{slot}":                  "404 ResourceNotFound", // there are no slots
-	"/roleAssignments/{name}":        "404 RoleAssignmentNotFound",
-	"/operations/{operation}":        "404 DeploymentOperationNotFound", // the deployment has no resources
-	"/operationStatuses/{operation}": "404 OperationNotFound",
-	"/operationResults/{operation}":  "404 OperationNotFound",
-	"/deletedVaults/{vault}":         "404 DeletedVaultNotFound", // it is not deleted
+	"/config/backup/list":                        "404 NotFound",         // no backup is configured
+	"/slots/{slot}":                              "404 ResourceNotFound", // there are no slots
+	"/roleAssignments/{name}":                    "404 RoleAssignmentNotFound",
+	"/replicas/{replica}":                        "404 ReplicaNotFound",             // none runs
+	"/operations/{operation}":                    "404 DeploymentOperationNotFound", // the deployment has no resources
+	"/containerappOperationStatuses/{operation}": "404 OperationNotFound",
+	"/containerappOperationResults/{operation}":  "404 OperationNotFound",
+	"/operationStatuses/{operation}":             "404 OperationNotFound",
+	"/operationResults/{operation}":              "404 OperationNotFound",
+	"/deletedVaults/{vault}":                     "404 DeletedVaultNotFound", // it is not deleted
 }
 
 // otherScopes are deployments where none are supported.
@@ -151,6 +159,7 @@ func readsOf(c *caller, app, principal, group string, deployed bool) reading {
 		"{plan}", "plan", "{function}", "f", "{id}", "latest", "{setting}", "REF", "{namespace}", "Microsoft.Web", "{location}", "local",
 		"{slot}", "staging", "{role}", reader, "{name}", "11111111-2222-3333-4444-555555555555", "{principal}", principal, "{credential}", "cluster",
 		"{account}", "readstorage", "{child}", "child", "{deployment}", "rollout", "{managementGroup}", "all", "{vault}", "readvault", "{secret}", "s", "{operation}", "none",
+		"{app}", "readapp", "{environment}", "readenv", "{revision}", "readapp--one", "{replica}", "none",
 	), deployed}
 }
 
@@ -249,7 +258,7 @@ func (r reading) expected(op arm.Operation) string {
 }
 
 func TestNoReadDependsOnARunningApp(t *testing.T) {
-	p := up(t, t.TempDir(), "--metrics-address", "")
+	p := up(t, t.TempDir(), "--metrics-address", "", "--containers", "none")
 	c := p.owner(t)
 	ops := operations(t)
 	sameCatalogue(t, c, ops)
@@ -273,6 +282,10 @@ func TestNoReadDependsOnARunningApp(t *testing.T) {
 	c.do(t, "PUT", own+"?api-version=2023-01-31", `{"location":"local"}`)
 	c.do(t, "PUT", own+"/federatedIdentityCredentials/cluster?api-version=2023-01-31",
 		`{"properties":{"issuer":"https://issuer.example","subject":"of-the-identity","audiences":["api://AzureADTokenExchange"]}}`)
+	contained := c.group("reads") + "/providers/Microsoft.App"
+	c.do(t, "PUT", contained+"/managedEnvironments/readenv?api-version=2025-07-01", `{"location":"local","properties":{}}`)
+	c.do(t, "PUT", contained+"/containerApps/readapp?api-version=2025-07-01", `{"location":"local","properties":{"environmentId":"`+contained+`/managedEnvironments/readenv",
+		"template":{"revisionSuffix":"one","containers":[{"name":"main","image":"example.com/none"}]}}}`)
 	kv := c.group("reads") + "/providers/Microsoft.KeyVault/vaults/readvault"
 	c.do(t, "PUT", kv+"?api-version=2023-07-01", `{"location":"local","properties":{"tenantId":"`+c.cred.TenantID+`","sku":{"family":"A","name":"standard"},"accessPolicies":[]}}`)
 	c.do(t, "PUT", kv+"/secrets/s?api-version=2023-07-01", `{"properties":{"value":"v"}}`)

@@ -82,6 +82,7 @@ func (r *Runner) put(doc state.Document) {
 
 // changed is told by the engine of every change.
 func (r *Runner) changed(ref engine.Ref) {
+	r.cfg.Changed(ref)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if it := r.items[ref.Key().App]; it != nil {

@@ -139,9 +139,7 @@ func (r *Runner) turn(ctx context.Context, it *item, j job) {
 	}
 	if it.lost && len(it.placed) == 0 && len(it.ending) == 0 {
 		delete(r.items, it.key)
-		if r.cfg.Gone != nil {
-			r.cfg.Gone(it.key)
-		}
+		r.cfg.Gone(it.key)
 	}
 	r.nudge()
 }

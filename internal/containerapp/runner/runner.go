@@ -40,11 +40,13 @@ type Config struct {
 	// own variables, which stand above it. nil gives none.
 	Env func(ctx context.Context, a containerapp.App, r containerapp.Revision) ([]engine.Env, error)
 	// Seen is told of an app and its revisions, those that are not active included,
-	// whenever something about them changed, before they are placed; Gone of an app
-	// that is not there any more. Both are called one at a time for each app, must not
-	// block, and may be nil.
-	Seen func(View)
-	Gone func(app string)
+	// whenever something about them changed, before they are placed; an app that is
+	// being deleted has none. Gone is told of an app that is not there any more, by the
+	// App of its engine.Ref. Both are called one at a time for each app. Changed is told
+	// of every change of a revision on the engine. None of them may block.
+	Seen    func(View)
+	Gone    func(app string)
+	Changed func(engine.Ref)
 
 	Clock clock.Clock
 	Log   *slog.Logger
@@ -90,6 +92,15 @@ type Runner struct {
 func New(cfg Config) *Runner {
 	if cfg.Secrets == nil {
 		cfg.Secrets = func(_ context.Context, a containerapp.App) (map[string]string, error) { return a.Secrets, nil }
+	}
+	if cfg.Seen == nil {
+		cfg.Seen = func(View) {}
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(engine.Ref) {}
+	}
+	if cfg.Gone == nil {
+		cfg.Gone = func(string) {}
 	}
 	if cfg.Replicas == nil {
 		cfg.Replicas = func(_ engine.Ref, s containerapp.Scale) int { return least(s) }

@@ -52,8 +52,12 @@ func (r *Runner) settle(ctx context.Context, it *item, j job) outcome {
 // readView reads the revisions of an app, if they may be other ones than before, and
 // tells who wants to know.
 func (r *Runner) readView(ctx context.Context, it *item, j job) error {
-	if j.gone || it.read == j.app.Resource.Revision && it.read != 0 {
-		it.view.App = j.app
+	if j.gone {
+		it.view = View{App: j.app}
+		r.cfg.Seen(it.view)
+		return nil
+	}
+	if it.read == j.app.Resource.Revision && it.read != 0 {
 		return nil
 	}
 	list, err := r.cfg.Apps.Revisions(ctx, j.app.ID)
@@ -61,9 +65,7 @@ func (r *Runner) readView(ctx context.Context, it *item, j job) error {
 		return err
 	}
 	it.view, it.read = View{j.app, list}, j.app.Resource.Revision
-	if r.cfg.Seen != nil {
-		r.cfg.Seen(it.view)
-	}
+	r.cfg.Seen(it.view)
 	return nil
 }
 
