@@ -6,8 +6,10 @@ package kubeapi
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -100,6 +102,38 @@ func (c *Client) prepare(ctx context.Context, r Request) (*http.Request, http.Ro
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	return req, rt, nil
+}
+
+// Upgrade makes a call that turns into a connection on which a WebSocket is spoken, and
+// gives the protocol in it that the server chose. The caller closes the connection.
+func (c *Client) Upgrade(ctx context.Context, r Request, protocols []string) (io.ReadWriteCloser, string, error) {
+	req, rt, err := c.prepare(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
+	own, ok := rt.(*http.Transport)
+	if !ok {
+		return nil, "", problem.New(problem.Unsupported, "this transport makes no connections")
+	}
+	own = own.Clone()
+	own.ForceAttemptHTTP2, own.DisableKeepAlives, own.TLSNextProto, own.HTTP2 = false, true, map[string]func(string, *tls.Conn) http.RoundTripper{}, nil
+	own.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	key := make([]byte, 16)
+	_, _ = rand.Read(key) // never fails
+	for name, value := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+		"Sec-WebSocket-Key": base64.StdEncoding.EncodeToString(key), "Sec-WebSocket-Protocol": strings.Join(protocols, ", ")} {
+		req.Header.Set(name, value)
+	}
+	resp, err := own.RoundTrip(req)
+	if err != nil {
+		return nil, "", err
+	}
+	conn, ok := resp.Body.(io.ReadWriteCloser)
+	if resp.StatusCode != http.StatusSwitchingProtocols || !ok {
+		defer func() { _ = resp.Body.Close() }()
+		return nil, "", readStatus(resp)
+	}
+	return conn, resp.Header.Get("Sec-WebSocket-Protocol"), nil
 }
 
 // Server gives the address of the API server.
