@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -95,9 +96,10 @@ func TestWaitingWritesShareATransaction(t *testing.T) {
 }
 
 func TestWriteThatTheDiskKeepsWaiting(t *testing.T) {
-	s := &Store{requests: make(chan *request), closing: make(chan struct{})}
+	c := clock.NewManual(time.Unix(0, 0))
+	s := &Store{requests: make(chan *request), closing: make(chan struct{}), clock: c}
 	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan error)
+	result := make(chan error, 1)
 	write := func() {
 		_, err := s.write(ctx, state.Put("/a", nil, state.Any))
 		result <- err
@@ -105,6 +107,12 @@ func TestWriteThatTheDiskKeepsWaiting(t *testing.T) {
 	go write()
 	<-s.requests // taken, and never answered
 	cancel()
+	within, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	if err := c.AwaitTimers(within, 1); err != nil {
+		t.Fatal("the disk gets no more time")
+	}
+	c.Advance(patience)
 	if err := <-result; !errors.Is(err, state.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("a write that may happen still: %v", err)
 	}
@@ -113,6 +121,41 @@ func TestWriteThatTheDiskKeepsWaiting(t *testing.T) {
 	go write()
 	if err := <-result; errors.Is(err, state.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a write that did not begin: %v", err)
+	}
+}
+
+// TestAWriteThatTheDiskConfirmsLateIsNotInDoubt: the caller's time is up while the
+// disk works; who then is told that a write may have happened would do it twice.
+func TestAWriteThatTheDiskConfirmsLateIsNotInDoubt(t *testing.T) {
+	life, s := testStore(t)
+	disk, err := s.db.Begin(true) // nothing can be committed beside it
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRequest([]state.Op{state.Put("/slow", nil, state.Absent)})
+	select {
+	case s.requests <- r: // the disk has it
+	case <-life.Done():
+		t.Fatal("nobody takes the write")
+	}
+	ctx, cancel := context.WithCancel(life)
+	cancel()
+	result := make(chan error, 1)
+	go func() {
+		at, err := s.await(ctx, r)
+		if err == nil && at != 1 {
+			err = fmt.Errorf("revision %d", at)
+		}
+		result <- err
+	}()
+	if err := disk.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Errorf("the write that the disk confirmed late: %v", err)
+	}
+	if _, err := s.write(life, state.Put("/slow", nil, state.Absent)); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("the same write again: %v", err)
 	}
 }
 

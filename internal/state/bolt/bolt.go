@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/feed"
@@ -36,10 +37,11 @@ const revisionSize = 8
 // Store is a state store in a file. It is safe for concurrent use; leases are
 // those of this process, and end with it.
 type Store struct {
-	path string
-	db   *bbolt.DB
-	feed *feed.Feed
-	desk *lease.Desk
+	path  string
+	db    *bbolt.DB
+	clock clock.Clock
+	feed  *feed.Feed
+	desk  *lease.Desk
 
 	requests chan *request // to the goroutine that commits
 	closing  chan struct{} // closed by Close
@@ -49,9 +51,9 @@ type Store struct {
 
 var _ state.Store = (*Store)(nil)
 
-func newStore(path string, db *bbolt.DB, at state.Revision) *Store {
+func newStore(path string, db *bbolt.DB, c clock.Clock, at state.Revision) *Store {
 	s := &Store{
-		path: path, db: db, feed: feed.New(at),
+		path: path, db: db, clock: c, feed: feed.New(at),
 		requests: make(chan *request), closing: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.desk = lease.NewDesk(s.write)

@@ -50,7 +50,7 @@ func Open(ctx context.Context, path string, c clock.Clock) (*Store, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	return newStore(path, db, at), nil
+	return newStore(path, db, c, at), nil
 }
 
 // await opens the file as soon as nobody else has it.

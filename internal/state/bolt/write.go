@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -30,7 +31,13 @@ type request struct {
 	err      error
 }
 
-// write submits operations and waits until they are durable.
+// patience is how long a write that the disk has is waited for when its caller's
+// time is up. Whoever is told that it may have happened can neither go on nor try
+// again without looking; after a moment there nearly always is an answer.
+const patience = 10 * time.Second
+
+// write submits operations and waits until they are durable. A caller whose time is
+// up before the disk has them is answered at once: they do not happen any more.
 func (s *Store) write(ctx context.Context, ops ...state.Op) (state.Revision, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
@@ -47,7 +54,20 @@ func (s *Store) write(ctx context.Context, ops ...state.Op) (state.Revision, err
 	case <-r.answer:
 		return r.revision, r.err
 	case <-ctx.Done():
-		return 0, problem.Wrap(state.ErrUnavailable, "the disk did not confirm the write in time; it may have happened", ctx.Err())
+		return s.await(ctx, r)
+	}
+}
+
+// await gives the disk a little longer than the caller did.
+func (s *Store) await(ctx context.Context, r *request) (state.Revision, error) {
+	t := s.clock.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-r.answer:
+		return r.revision, r.err
+	case <-t.C():
+		return 0, problem.Wrap(state.ErrUnavailable, "the disk did not confirm the write in time; it may have happened", ctx.Err()).
+			WithNext("look whether it did before trying again, and see whether the disk with " + s.path + " is in order")
 	}
 }
 
