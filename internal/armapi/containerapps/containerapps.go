@@ -65,6 +65,8 @@ type Config struct {
 	// Runtime is nil as long as nothing runs apps: changes are then done as soon as
 	// they are stored.
 	Runtime Runtime
+	// Secrets is nil if nothing reads secrets from vaults.
+	Secrets Secrets
 	// AuthToken makes a token for the logs and consoles of an app; nil refuses.
 	AuthToken func(c *arm.Call, a containerapp.App) (token string, expires time.Time, err error)
 }
@@ -124,6 +126,7 @@ func (api *API) Operations() []arm.Operation {
 	for _, name := range []string{"authConfigs", "detectors", "sourcecontrols"} {
 		ops = append(ops, api.at("GET", "/"+name, func(c *arm.Call, _ containerapp.App) (arm.Reply, error) { return empty(c) }))
 	}
+	ops = append(ops, api.secretReferenceOperations()...)
 	return append(ops, api.environmentOperations()...)
 }
 

@@ -99,8 +99,8 @@ func (p pull) refresh(ctx context.Context, token string) (string, error) {
 // exchange gives a refresh token for a token of an identity.
 func (p pull) exchange(ctx context.Context, token string) (refreshToken, error) {
 	form := url.Values{"grant_type": {"access_token"}, "service": {p.server}, "access_token": {token}}
-	if p.c.cfg.TenantID != "" {
-		form.Set("tenant", p.c.cfg.TenantID)
+	if tenant := claimsOf(token).Tenant; tenant != "" {
+		form.Set("tenant", tenant)
 	}
 	var answer struct {
 		Refresh string `json:"refresh_token"`
@@ -140,21 +140,31 @@ func (p pull) until(refresh string) time.Time {
 	return now.Add(left - min(margin, left/10))
 }
 
-// expiry reads when a token ends from its claims; zero if it does not say. Nothing
-// depends on whether the registry says the truth but its own pulls.
+// expiry reads when a token ends; zero if it does not say. Nothing depends on
+// whether the registry says the truth but its own pulls.
 func expiry(token string) time.Time {
+	if ends := claimsOf(token).Expires; ends > 0 {
+		return time.Unix(ends, 0)
+	}
+	return time.Time{}
+}
+
+// claims are what is read from tokens without checking them.
+type claims struct {
+	Expires int64  `json:"exp"`
+	Tenant  string `json:"tid"`
+}
+
+func claimsOf(token string) (c claims) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return time.Time{}
+		return claims{}
 	}
 	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	var claims struct {
-		Expires int64 `json:"exp"`
+	if err != nil || json.Unmarshal(text, &c) != nil {
+		return claims{}
 	}
-	if err != nil || json.Unmarshal(text, &claims) != nil || claims.Expires <= 0 {
-		return time.Time{}
-	}
-	return time.Unix(claims.Expires, 0)
+	return c
 }
 
 // post sends a form to the registry itself, whatever it says about other servers.

@@ -49,8 +49,6 @@ type Config struct {
 	// Allow, if set, is asked before a token is got for a registry; its error ends the
 	// pull.
 	Allow func(ctx context.Context, a containerapp.App, identity, server string) error
-	// TenantID is said in exchanges; it may be empty.
-	TenantID string
 
 	Clock clock.Clock
 	Log   *slog.Logger

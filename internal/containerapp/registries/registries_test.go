@@ -80,7 +80,7 @@ func setUp(t *testing.T, tls bool, change func(*registries.Config)) *fixture {
 	}
 	f.registry = localregistry.Start(t, localregistry.Config{Keys: f.keys, Issuer: token.IssuerV1(tenant), Clock: f.clock, TLS: tls})
 	cfg := registries.Config{
-		Clock: f.clock, TenantID: tenant, Transport: f.registry.Client.Transport, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Clock: f.clock, Transport: f.registry.Client.Transport, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		App: func(_ context.Context, id string) (containerapp.App, error) { return f.app, nil },
 		Secret: func(_ context.Context, _ containerapp.App, name string) (string, error) {
 			if v, ok := f.secrets[name]; ok {

@@ -133,6 +133,12 @@ func (s *Secrets) Report(ctx context.Context, a containerapp.App) ([]reference.R
 	return s.Resolver.Report(ctx, shown(a), app.AppSettings)
 }
 
+// Refresh reads all secrets of an app that are in vaults now; Report says how that
+// went. The error says only that it could not be found out.
+func (s *Secrets) Refresh(ctx context.Context, a containerapp.App) error {
+	return s.Resolver.Refresh(ctx, shown(a))
+}
+
 // Version gives a text that is another one when a value of an app's secrets changes,
 // or there are other secrets. It tells nothing about values.
 func (s *Secrets) Version(ctx context.Context, a containerapp.App) (string, error) {
