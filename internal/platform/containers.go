@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/containerapp/runner"
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/scale"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/tokenapi/containerroles"
 )
@@ -33,12 +35,21 @@ type ContainersConfig struct {
 	// Sidecar is a static Latchkey for containers to reach their identity endpoint by;
 	// "" is this program.
 	Sidecar string
+	// QueueServices are addresses of storage accounts' queues for scale rules with an
+	// identity, as account=address; others are the public cloud's.
+	QueueServices []string
 }
 
 // containers is what runs container apps.
 type containers struct {
-	apps     *containerapp.Apps
-	runner   atomic.Pointer[runner.Runner] // nil while another node runs them
+	apps   *containerapp.Apps
+	runner atomic.Pointer[runner.Runner] // nil while another node runs them
+	scaler atomic.Pointer[scale.Scaler]  // as runner
+	// load tells what the ingress has to do for a revision; nil: there is none, and
+	// revisions with an ingress are not scaled to zero.
+	load func(engine.Ref) scale.Load
+	// secrets gives the values of an app's secrets; nil: those that were set by value.
+	secrets  func(context.Context, containerapp.App) (map[string]string, error)
 	endpoint *containerroles.Endpoint
 	url      string // where containers find the endpoint
 	noURL    error  // why there is none
@@ -101,12 +112,22 @@ func (n *Node) runContainers(ctx context.Context) {
 }
 
 func (n *Node) runContainersHere(ctx context.Context) {
+	s := n.newScaler()
 	r := runner.New(runner.Config{
 		Apps: n.containers.apps, Store: n.store, Open: n.openEngine, Env: n.containerEnv, Clock: n.outside(), Log: n.log,
+		Secrets:  n.containers.secrets,
+		Replicas: func(ref engine.Ref, _ containerapp.Scale) int { return s.Desired(ref) },
+		Seen:     func(v runner.View) { n.scaleSeen(s, v) },
+		Gone:     func(app string) { s.Keep(app) },
 	})
 	n.containers.runner.Store(r)
 	defer n.containers.runner.Store(nil)
+	n.containers.scaler.Store(s)
+	defer n.containers.scaler.Store(nil)
+	var work sync.WaitGroup
+	work.Go(func() { s.Run(ctx) })
 	r.Run(ctx)
+	work.Wait()
 }
 
 // endContainers ends what runs of an app that is being deleted. Where another node

@@ -160,6 +160,9 @@ type Workers struct {
 type Containers struct {
 	Engine string `json:"engine"` // one of Engines
 	Host   string `json:"host"`   // of the Docker Engine API, such as unix:///run/docker.sock
+	// QueueServices are addresses of storage accounts' queues for scale rules with an
+	// identity, as account=address.
+	QueueServices []string `json:"queueServices"`
 }
 
 // Engines are those that container apps can run on.
@@ -434,6 +437,11 @@ func check(f File) []string {
 	}
 	if e := f.Containers.Engine; e != "" && !slices.Contains(Engines, e) {
 		faults = append(faults, fmt.Sprintf("containers.engine: %q is none of %s", e, strings.Join(Engines, ", ")))
+	}
+	for i, pair := range f.Containers.QueueServices {
+		if name, address, _ := strings.Cut(pair, "="); name == "" || !strings.HasPrefix(address, "https://") && !strings.HasPrefix(address, "http://") {
+			faults = append(faults, fmt.Sprintf("containers.queueServices[%d]: %q is not such as orders=https://orders.queue.example.net", i, pair))
+		}
 	}
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")
