@@ -120,6 +120,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
 		Keys: file.Keys, KeysFile: file.KeysFile,
 		AlertRetiredKeys: file.Alerts.RetiredKeys,
+		Portal:           platform.PortalConfig{Off: file.Portal.Disabled},
 		References:       references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
 	}, nil
@@ -235,7 +236,7 @@ func up(ctx context.Context, env *Env, f upFlags, metricsGiven bool) error {
 	ended := make(chan error, 1)
 	go func() { ended <- node.Run(ctx) }()
 	if err := node.Ready(ctx); err == nil {
-		announceNode(env, node, cfg)
+		announceNode(ctx, env, node, cfg)
 	}
 	return <-ended
 }
@@ -249,7 +250,7 @@ type announced struct {
 	CAFile     string `json:"caFile"`
 }
 
-func announceNode(env *Env, node *platform.Node, cfg platform.Config) {
+func announceNode(ctx context.Context, env *Env, node *platform.Node, cfg platform.Config) {
 	a := announced{
 		Management: node.ManagementURL(), Functions: node.FunctionsAddr(), Metrics: node.OpsAddr(),
 		DataDir: cfg.DataDir, CAFile: filepath.Join(cfg.DataDir, platform.CAFile),
@@ -261,6 +262,9 @@ func announceNode(env *Env, node *platform.Node, cfg platform.Config) {
 	fmt.Fprintf(env.Stdout, "Latchkey %s is up\n  management  %s\n  apps        %s\n", version, a.Management, node.AppsURL())
 	if a.Metrics != "" {
 		fmt.Fprintf(env.Stdout, "  metrics     http://%s/metrics\n", a.Metrics)
+	}
+	if link := portalLink(ctx, env, node); link != "" {
+		fmt.Fprintf(env.Stdout, "  portal      %s\n", link)
 	}
 	fmt.Fprintf(env.Stdout, "  data        %s\n\nNext: latchkey trust (once per machine), then latchkey app create NAME\n", a.DataDir)
 }

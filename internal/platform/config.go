@@ -81,6 +81,7 @@ type Config struct {
 	// StoppedTokenExpiry reproduces a fault of the cloud: references of an app that
 	// has been stopped for a day are refused and lose their values.
 	StoppedTokenExpiry bool
+	Portal             PortalConfig
 	// Drill lets the owner move the clock and make parts fail. Clock must then be
 	// nil.
 	Drill bool
@@ -116,6 +117,11 @@ type ReferencesConfig struct {
 	RealVaults    []string      // suffixes of hosts that are vaults of the cloud
 	Webhook       string        // gets changes of status; "" is none
 	WebhookSecret []byte
+}
+
+// PortalConfig says whether there are web pages.
+type PortalConfig struct {
+	Off bool
 }
 
 // WorkersConfig says as which users the workers of apps run.

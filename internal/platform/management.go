@@ -5,6 +5,7 @@ import (
 
 	"net/http"
 
+	"github.com/latchkey/latchkey/internal/portal"
 	"github.com/latchkey/latchkey/internal/tokenapi"
 	"github.com/latchkey/latchkey/internal/web"
 )
@@ -23,6 +24,10 @@ func (n *Node) openManagement(context.Context) error {
 	if err != nil {
 		return err
 	}
+	pages, err := n.openPortal(api)
+	if err != nil {
+		return err
+	}
 	n.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch kind, name := n.names.kindOf(r.Host); {
 		case kind == hostSCM:
@@ -30,9 +35,12 @@ func (n *Node) openManagement(context.Context) error {
 		case kind == hostVault:
 			vaults.ServeHTTP(w, r)
 		case kind == hostApp:
+			hideFromApps(r)
 			if !n.fleet.Serve(name, w, r) {
 				web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name.\n")
 			}
+		case pages != nil && portal.Owns(r.URL.Path) && n.allowHost(r.Host):
+			pages.ServeHTTP(w, r)
 		case r.URL.Path == "/":
 			n.serveHome(w, r)
 		case tokenapi.Owns(r.URL.Path):

@@ -24,6 +24,7 @@ import (
 	"github.com/latchkey/latchkey/internal/notify"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/platform/isolation"
+	"github.com/latchkey/latchkey/internal/portal"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/rbac"
 	"github.com/latchkey/latchkey/internal/reference"
@@ -79,6 +80,7 @@ type Node struct {
 	realVaults *keyvault.Source // nil: only our own vaults are asked
 	releases   *release.Releases
 	deployer   *release.Deployer
+	portal     *portal.Portal // nil: there is none
 	rings      *rings
 	keyAlerts  *keyAlerts // nil: nobody is told
 	fleet      *fleet.Fleet

@@ -57,6 +57,7 @@ func (n *Node) Ready(ctx context.Context) error {
 
 // serveFunctions serves the listener of the apps.
 func (n *Node) serveFunctions(w http.ResponseWriter, r *http.Request) {
+	hideFromApps(r)
 	kind, name := n.names.kindOf(r.Host)
 	if kind == hostApp && n.fleet.Serve(name, w, r) {
 		return

@@ -18,7 +18,7 @@ import (
 func (n *Node) newInstallation() *installation.Provider {
 	return installation.New(installation.Config{
 		Info: n.info, Backup: n.backup, Rotate: n.rotate, Rewrap: n.keyset.Rewrap, RotateTokens: n.authority.Rotate,
-		Now: n.cfg.Clock.Now, Drill: n.drill,
+		Now: n.cfg.Clock.Now, Drill: n.drill, PortalLink: n.portalLink,
 	})
 }
 

@@ -34,7 +34,7 @@ type Node struct {
 	Seen       time.Time `json:"seen"`
 }
 
-// Config is what the operations work with; all of it but Drill is required.
+// Config is what the operations work with; all of it but PortalLink and Drill is required.
 type Config struct {
 	Info func(ctx context.Context) (Info, error)
 	// Backup writes everything to w as one sealed file.
@@ -48,6 +48,8 @@ type Config struct {
 	RotateTokens func(ctx context.Context) error
 	// Now tells the time.
 	Now func() time.Time
+	// PortalLink makes a link by which a caller signs in to the portal; nil refuses to.
+	PortalLink func(ctx context.Context, c arm.Caller) (PortalLink, error)
 	// Drill moves the clock and makes parts fail; nil refuses to.
 	Drill *drill.Drill
 }
@@ -61,7 +63,7 @@ func New(cfg Config) *Provider { return &Provider{cfg} }
 // Operations gives what is to be served. All of it needs a role at the root.
 func (p *Provider) Operations() []arm.Operation {
 	const base = "/providers/Latchkey.Platform"
-	return append(p.drillOperations(), []arm.Operation{
+	return append(append(p.drillOperations(), p.portalOperations()...), []arm.Operation{
 		{Method: "GET", Pattern: base + "/installation", Action: "Latchkey.Platform/installation/read", Handler: p.info},
 		{Method: "POST", Pattern: base + "/backup", Action: "Latchkey.Platform/backup/action", Handler: p.backup, Secret: true, Reads: true},
 		{Method: "POST", Pattern: base + "/seal/rotate", Action: "Latchkey.Platform/seal/rotate/action", Handler: p.rotate},

@@ -52,6 +52,7 @@ type File struct {
 	References References `json:"references"`
 	Alerts     Alerts     `json:"alerts"`
 	Quirks     Quirks     `json:"quirks"`
+	Portal     Portal     `json:"portal"`
 
 	Keys     []keyseed.Entry `json:"keys"`     // that apps are to have
 	KeysFile string          `json:"keysFile"` // with more of them
@@ -98,6 +99,11 @@ type Alerts struct {
 // Quirks are faults of the platform that can be switched on to see them.
 type Quirks struct {
 	StoppedSiteTokenExpiry bool `json:"stoppedSiteTokenExpiry"`
+}
+
+// Portal are the web pages.
+type Portal struct {
+	Disabled bool `json:"disabled"`
 }
 
 // Listen is an address to serve at.

@@ -1,0 +1,144 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/armapi/installation"
+	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/portal"
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/session"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/token"
+)
+
+// Tokens of the portal for those who are signed in there.
+const (
+	portalTokenLife  = 10 * time.Minute
+	portalTokenLeast = time.Minute // left of one that is used again
+	portalTokens     = 512         // that are remembered
+	portalSweep      = time.Hour   // between looks for sessions that are over
+)
+
+// openPortal makes the pages, unless they are switched off.
+func (n *Node) openPortal(api http.Handler) (http.Handler, error) {
+	if n.cfg.Portal.Off {
+		return nil, nil
+	}
+	known, err := lru.New[session.Principal, token.Token](portalTokens)
+	if err != nil {
+		return nil, err
+	}
+	p, err := portal.New(portal.Config{
+		API: api, Token: n.portalToken(known), Endpoint: n.names.managementURL(), SubscriptionID: n.install.SubscriptionID,
+		Store: n.store, Clock: n.cfg.Clock, Log: n.log, Version: n.cfg.Version,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.portal = p
+	n.beside(n.sweepPortal)
+	return p, nil
+}
+
+func (n *Node) sweepPortal(ctx context.Context) {
+	for {
+		timer := n.cfg.Clock.NewTimer(portalSweep)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C():
+		}
+		if err := n.portal.Sweep(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("sessions of the portal that are over cannot be removed", "reason", err)
+		}
+	}
+}
+
+// portalToken gives tokens for those who are signed in to the portal. Whether they
+// are still welcome is asked every time, and again by the management API.
+func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token]) func(context.Context, session.Principal) (string, error) {
+	return func(ctx context.Context, p session.Principal) (string, error) {
+		if _, err := n.directory.Accepts(ctx, p.ObjectID, p.Epoch); err != nil {
+			known.Remove(p)
+			return "", err
+		}
+		if t, ok := known.Get(p); ok && t.Expires.Sub(n.cfg.Clock.Now()) > portalTokenLeast && n.authority.Signs(ctx, t.KeyID) {
+			return t.Raw, nil
+		}
+		t, err := n.authority.Mint(ctx, token.Claims{
+			Audience: n.names.managementURL(), ObjectID: p.ObjectID, AppID: p.AppID, Proof: token.ProofSecret, Epoch: p.Epoch,
+		}, portalTokenLife)
+		if err == nil {
+			known.Add(p, t)
+		}
+		return t.Raw, err
+	}
+}
+
+// portalLink makes a link by which the caller of the management API signs in to the
+// portal.
+func (n *Node) portalLink(ctx context.Context, c arm.Caller) (installation.PortalLink, error) {
+	if n.portal == nil {
+		return installation.PortalLink{}, problem.New(problem.Unsupported, "this installation has no portal").WithNext("set portal.enabled in latchkey.yaml")
+	}
+	p, err := n.directory.Get(ctx, c.ObjectID)
+	if errors.Is(err, problem.NotFound) || err == nil && p.Kind == identity.ManagedIdentity {
+		return installation.PortalLink{}, problem.New(problem.Denied, "identities of apps do not sign in to the portal")
+	}
+	if err != nil {
+		return installation.PortalLink{}, err
+	}
+	return n.linkFor(ctx, p)
+}
+
+func (n *Node) linkFor(ctx context.Context, p identity.Principal) (installation.PortalLink, error) {
+	url, until, err := n.portal.Link(ctx, session.Principal{ObjectID: p.ObjectID, AppID: p.AppID, Name: p.Name, Epoch: p.Epoch})
+	return installation.PortalLink{URL: url, Expires: until}, err
+}
+
+// OwnerLink makes a link by which the owner signs in to the portal, for who started
+// the node and may read the owner's credential beside it. It returns
+// problem.Unsupported where there is no portal, and problem.NotFound where the owner
+// is gone.
+func (n *Node) OwnerLink(ctx context.Context) (string, error) {
+	if n.portal == nil {
+		return "", problem.New(problem.Unsupported, "this installation has no portal")
+	}
+	p, err := n.directory.Get(ctx, n.install.OwnerID)
+	if err != nil {
+		return "", err
+	}
+	link, err := n.linkFor(ctx, p)
+	return link.URL, err
+}
+
+// hideFromApps takes the portal's cookies from a request for an app. Browsers send
+// cookies of a host to all of its ports, and an app can be at the same host.
+func hideFromApps(r *http.Request) {
+	lines := r.Header["Cookie"]
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, page.Cookie) }) {
+		return
+	}
+	var kept []string
+	for _, line := range lines {
+		for part := range strings.SplitSeq(line, ";") {
+			if part = strings.TrimSpace(part); part != "" && !strings.HasPrefix(part, page.Cookie) {
+				kept = append(kept, part)
+			}
+		}
+	}
+	r.Header.Del("Cookie")
+	if len(kept) > 0 {
+		r.Header.Set("Cookie", strings.Join(kept, "; "))
+	}
+}
