@@ -95,7 +95,7 @@ func (n *Node) listenLoopback(ctx context.Context) error {
 // Where a container finds its identity endpoint, and what its sidecar reaches it by.
 const (
 	SidecarAddress = "127.0.0.1:42356"
-	sidecarFolder  = "/latchkey"
+	sidecarFolder  = "/run/latchkey"
 	identityFolder = "containers" // of the data folder, with the socket
 	identitySocket = "identity.sock"
 )

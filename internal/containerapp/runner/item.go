@@ -227,6 +227,9 @@ func (r *Runner) end(ctx context.Context, it *item, wanted map[engine.Ref]bool) 
 
 // remove ends a revision, however often that takes.
 func (r *Runner) remove(ctx context.Context, it *item, ref engine.Ref) {
+	if r.cfg.Drain != nil {
+		r.cfg.Drain(ctx, ref)
+	}
 	for wait := firstPause; ctx.Err() == nil; wait = min(2*wait, mostPause) {
 		e, err := r.Engine()
 		if err == nil {

@@ -48,6 +48,11 @@ type Config struct {
 	Gone    func(app string)
 	Changed func(engine.Ref)
 
+	// Drain is called before a revision is ended, after Seen or Gone told of it; it
+	// returns when nothing is under way for it any more, or not worth waiting for. nil
+	// ends revisions at once.
+	Drain func(ctx context.Context, ref engine.Ref)
+
 	Clock clock.Clock
 	Log   *slog.Logger
 }
@@ -106,8 +111,11 @@ func New(cfg Config) *Runner {
 		cfg.Replicas = func(_ engine.Ref, s containerapp.Scale) int { return least(s) }
 	}
 	return &Runner{cfg: cfg, wake: make(chan struct{}, 1), items: map[string]*item{}, ready: make(chan struct{}),
-		noOpen: problem.New(problem.Unavailable, "the container engine was not asked yet")}
+		noOpen: errNotAsked}
 }
+
+// errNotAsked stands until the engine was opened for the first time, or could not be.
+var errNotAsked = problem.New(problem.Unavailable, "the container engine was not asked yet")
 
 // least gives how many replicas a revision has when nobody scales it.
 func least(s containerapp.Scale) int {
@@ -150,7 +158,7 @@ func (r *Runner) open(ctx context.Context) {
 			return
 		}
 		r.mu.Lock()
-		first := r.engine == nil && (err == nil || r.noOpen == nil || r.noOpen.Error() != err.Error())
+		first := r.engine == nil && (err == nil || r.noOpen.Error() != err.Error())
 		r.engine, r.noOpen = e, err
 		if err != nil {
 			r.engine = nil

@@ -37,6 +37,9 @@ func (r *Runner) settle(ctx context.Context, it *item, j job) outcome {
 		return outcome{known: true}
 	}
 	e, err := r.Engine()
+	if err == errNotAsked {
+		return outcome{}
+	}
 	if err != nil {
 		r.reportAll(ctx, it, wanted, &placingFault{code: codeOperation, err: err})
 		return outcome{known: true} // who opens the engine stirs
@@ -162,13 +165,21 @@ func (r *Runner) observe(ctx context.Context, e engine.Engine, it *item, rev con
 	since := it.since(r, ref)
 	status := statusOf(rev, s, r.cfg.Clock.Now().Sub(since))
 	if status.Provisioning == containerapp.InProgress {
-		look = since.Add(deadline)
+		look = nextLook(since, r.cfg.Clock.Now())
 	}
 	if fault != nil { // what runs is of before
 		status = failing(rev.Status, fault)
 		status.Replicas, status.Healthy = replicas(s), s.Ready > 0
 	}
 	return look, r.report(ctx, it, rev, status)
+}
+
+// nextLook is when patience with a revision ends next.
+func nextLook(since, now time.Time) time.Time {
+	if at := since.Add(trial); at.After(now) {
+		return at
+	}
+	return since.Add(deadline)
 }
 
 func (it *item) isPlaced(ref engine.Ref) bool { _, placed := it.spec[ref]; return placed }

@@ -13,10 +13,12 @@ import (
 // codeOperation is the platform's code of what went wrong otherwise.
 const codeOperation = "ContainerAppOperationError"
 
-// deadline is how long a revision may take to become ready; patience is how many
-// starts that fail it may take.
+// deadline is how long a revision may take to become ready; trial is how long what
+// keeps it from that may last if it may pass by itself; patience is how many starts
+// that fail it may take.
 const (
 	deadline = 10 * time.Minute
+	trial    = time.Minute
 	patience = 3
 )
 
@@ -84,8 +86,11 @@ func statusOf(rev containerapp.Revision, o engine.Status, took time.Duration) co
 			s.Provisioning = containerapp.Failed
 		}
 	}
+	if reason != "" {
+		s.Reason = text(rev, reason, message)
+	}
 	if s.Running == containerapp.FailedRunning || s.Running == containerapp.Degraded {
-		s.Code, s.Reason = codeOf(reason), text(rev, reason, message)
+		s.Code = codeOf(reason)
 	}
 	return s
 }
@@ -119,7 +124,7 @@ func final(reason engine.Reason, o engine.Status, took time.Duration) bool {
 	case engine.ReasonCrash, engine.ReasonInitFailed, engine.ReasonUnhealthy:
 		return took >= deadline || starts(o) >= patience
 	}
-	return took >= deadline
+	return took >= trial
 }
 
 // starts gives how often a container of the newest spec was started again.
