@@ -94,7 +94,7 @@ func TestACrashFailsRequestsAtOnceAndTheAppIsBack(t *testing.T) {
 				}
 			}
 			for range 2 {
-				if a := <-answers; a.Status != 500 {
+				if a := receive(t, answers); a.Status != 500 {
 					t.Errorf("status %d %q", a.Status, a.Body)
 				}
 			}

@@ -187,7 +187,7 @@ func TestHundredsOfRequestsAtOnceAreNotMixedUp(t *testing.T) {
 		}()
 	}
 	for range 400 {
-		<-done
+		receive(t, done)
 	}
 	close(wrong)
 	if list := slices.Collect(func(yield func(string) bool) {

@@ -105,3 +105,15 @@ func wantBody(t *testing.T, a testkit.Answer, want string) {
 		t.Errorf("status %d, body %q, want %q", a.Status, a.Body, want)
 	}
 }
+
+// receive takes a value from a channel, or finds it closed; it does not wait for ever.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}

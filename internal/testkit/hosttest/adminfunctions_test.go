@@ -79,7 +79,7 @@ func TestFunctionsOfAnyTriggerAreInvokedThroughTheAPI(t *testing.T) {
 	}
 	for _, name := range []string{"background", "off"} { // the operation has no check for disabled functions of its own
 		post(name, `{"input":"hello"}`).WantStatus(t, 202).WantEmpty(t)
-		if got := <-bodies; !strings.HasPrefix(got, "/"+name+" ") || !strings.Contains(got, `"msg":"\"hello\""`) {
+		if got := receive(t, bodies); !strings.HasPrefix(got, "/"+name+" ") || !strings.Contains(got, `"msg":"\"hello\""`) {
 			t.Errorf("the function got %s", got)
 		}
 	}

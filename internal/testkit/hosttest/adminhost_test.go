@@ -113,7 +113,7 @@ func TestPingTellsLoadToThoseWhoAsk(t *testing.T) {
 				return full
 			})
 			gate.Open()
-			if status := <-done; status != 200 {
+			if status := receive(t, done); status != 200 {
 				t.Errorf("the request that made the load: status %d", status)
 			}
 		})
@@ -205,7 +205,7 @@ func TestDrainAndResume(t *testing.T) {
 		t.Errorf("with a request: %+v", s)
 	}
 	gate.Open()
-	if status := <-done; status != 200 {
+	if status := receive(t, done); status != 200 {
 		t.Errorf("the request during the drain: status %d", status)
 	}
 	eventually(t, func() bool { return state().State == "Completed" })

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/testkit"
@@ -82,3 +83,15 @@ func eventually(t testing.TB, yes func() bool) {
 }
 
 func watch(c *server.Config) { c.Watch = true }
+
+// receive takes a value from a channel, or finds it closed; it does not wait for ever.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}

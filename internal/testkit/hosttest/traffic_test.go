@@ -77,7 +77,7 @@ func TestTooManyOutstandingRequestsAreRefused(t *testing.T) {
 			h.Get(t, "/admin/host/status", h.Master(t)).WantStatus(t, 200) // limits skip the runtime API
 			gate.Open()
 			for range 2 {
-				if status := <-done; status >= 300 {
+				if status := receive(t, done); status >= 300 {
 					t.Errorf("status %d", status)
 				}
 			}
@@ -102,7 +102,7 @@ func TestConcurrentRequestsAboveTheLimitWait(t *testing.T) {
 			t.Error("two requests run at once")
 		}
 		gate.One()
-		if status := <-done; status != 200 {
+		if status := receive(t, done); status != 200 {
 			t.Errorf("status %d", status)
 		}
 	}
@@ -119,10 +119,10 @@ func TestWaitingRequestThatIsGivenUpLeavesItsPlace(t *testing.T) {
 	go func() { _, _ = h.Try(ctx, testkit.Request{Path: "/api/open"}); done <- 0 }()
 	eventually(t, func() bool { return h.Node.Instance().Outstanding() == 2 })
 	cancel()
-	<-done
+	receive(t, done)
 	eventually(t, func() bool { return h.Node.Instance().Outstanding() == 1 })
 	gate.Open()
-	<-done
+	receive(t, done)
 	h.Get(t, "/api/open", "").WantStatus(t, 200)
 	if len(gate.Arrived) != 1 {
 		t.Errorf("%d requests reached the handler, want the last one only", len(gate.Arrived))
@@ -214,7 +214,7 @@ func TestHandlerIsToldWhenTheCallerHangsUp(t *testing.T) {
 			go func() { _, err := h.Try(ctx, testkit.Request{Path: "/api/open"}); done <- err }()
 			gate.Await(t)
 			cancel()
-			if err := <-done; err == nil {
+			if err := receive(t, done); err == nil {
 				t.Error("the request was answered")
 			}
 			gate.AwaitGone(t)

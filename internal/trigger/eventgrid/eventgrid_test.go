@@ -323,7 +323,7 @@ func TestEventsWaitWhileTheAppRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.listen(t, "one", "").Stop(t.Context())
-	if status := <-done; status != 202 {
+	if status := receive(t, done); status != 202 {
 		t.Errorf("status %d, want 202 from the listener after the restart", status)
 	}
 }
@@ -341,7 +341,7 @@ func TestEventsAreAskedForAgainWhenTheFunctionDoesNotListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.clock.Advance(patience)
-	if status := <-done; status != 503 {
+	if status := receive(t, done); status != 503 {
 		t.Errorf("status %d, want 503", status)
 	}
 }
@@ -365,7 +365,7 @@ func TestStopWaitsForWorkThenCancelsIt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	l.Stop(ctx)
-	if status := <-done; status != 500 {
+	if status := receive(t, done); status != 500 {
 		t.Errorf("status %d, want 500", status)
 	}
 	if status, _ := p.deliver(t, "one", "Notification", gridJSON, "[]"); status != 404 {
@@ -414,4 +414,16 @@ func FuzzParseEvents(f *testing.F) {
 			}
 		}
 	})
+}
+
+// receive takes a value from a channel, or finds it closed; it does not wait for ever.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
 }

@@ -182,7 +182,7 @@ func TestPoisonQueuesHaveNoPoisonQueue(t *testing.T) {
 		ran <- struct{}{}
 		return nil, errors.New("no")
 	})
-	<-ran
+	receive(t, ran)
 	p.log.want(t, "there is no poison queue", "dequeue_count=1")
 	p.log.want(t, "there is no poison queue", "dequeue_count=2")
 	stop()
@@ -493,5 +493,17 @@ func TestChecksNameTheMember(t *testing.T) {
 				t.Errorf("%+v", faults)
 			}
 		})
+	}
+}
+
+// receive takes a value from a channel, or finds it closed; it does not wait for ever.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain")
+		panic("unreachable")
 	}
 }

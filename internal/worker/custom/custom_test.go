@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -119,7 +120,7 @@ func TestTheGroupEndsWithItsLeader(t *testing.T) {
 	child.awaitBirth(t)
 	f.logs.await(t, "waiting to leave my child")
 	_ = syscall.Kill(w.PID(), syscall.SIGUSR1)
-	wantKind(t, <-result, problem.Unavailable, "exit code 5")
+	wantKind(t, receive(t, result), problem.Unavailable, "exit code 5")
 	<-w.Exited() // not held up by the child, which has the output pipes open
 	child.awaitDeath(t)
 }
@@ -199,7 +200,7 @@ func TestOutputBelongsToTheOnlyInvocation(t *testing.T) {
 	}
 	f.logs.await(t, "listening for a signal") // a signal before that would be lost
 	_ = syscall.Kill(w.PID(), syscall.SIGUSR1)
-	if err := <-result; err != nil {
+	if err := receive(t, result); err != nil {
 		t.Error(err)
 	}
 }
@@ -216,4 +217,16 @@ func TestExitKeepsTheLastErrors(t *testing.T) {
 	}
 	_, err = w.Invoke(t.Context(), call(httpFunction("echo")))
 	wantKind(t, err, problem.Unavailable)
+}
+
+// receive takes a value from a channel, or finds it closed; it does not wait for ever.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
 }

@@ -231,5 +231,5 @@ func TestStopEndsInvocationsInFlight(t *testing.T) {
 	go func() { _, err := w.Invoke(t.Context(), call(httpFunction("hang"))); result <- err }()
 	f.logs.await(t, "hanging")
 	stop(t, w, patience)
-	wantKind(t, <-result, problem.Unavailable, "terminated")
+	wantKind(t, receive(t, result), problem.Unavailable, "terminated")
 }

@@ -64,7 +64,7 @@ func TestStartWaitsForASlowHandler(t *testing.T) {
 	if err := syscall.Kill(w.PID(), syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-result; err != nil {
+	if err := receive(t, result); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -81,7 +81,7 @@ func TestTheInitialisationTimeIsTheClocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Advance(30 * time.Second)
-	wantKind(t, <-result, problem.Unavailable, "within 30s")
+	wantKind(t, receive(t, result), problem.Unavailable, "within 30s")
 }
 
 func TestStartNamesTheExecutableThatCannotRun(t *testing.T) {

@@ -230,3 +230,15 @@ func until(t testing.TB, what string, cond func() bool) {
 		}
 	}
 }
+
+// receive takes a value from a channel, or finds it closed; it does not wait for ever.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}

@@ -149,7 +149,7 @@ func TestRequestsAreStreamedToWorkersThatTakeThem(t *testing.T) {
 	if diff := cmp.Diff([]string{r.URL.Host, "http", "", "202 Accepted"}, got); diff != "" {
 		t.Error(diff)
 	}
-	if err := <-results; err != nil {
+	if err := receive(t, results); err != nil {
 		t.Error(err)
 	}
 }
@@ -174,7 +174,7 @@ func TestWhatAStreamedFunctionReturnsBesidesIsHandedOut(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
-	if value, _, ok := (<-results).Output("out"); !ok || string(value) != `"text"` {
+	if value, _, ok := receive(t, results).Output("out"); !ok || string(value) != `"text"` {
 		t.Errorf("output %s, %v", value, ok)
 	}
 }
@@ -186,7 +186,7 @@ func TestAStreamedFunctionThatFailsDoesNotHang(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	wantKind(t, <-results, problem.Internal, "it threw")
+	wantKind(t, receive(t, results), problem.Internal, "it threw")
 	if resp.StatusCode != 500 {
 		t.Errorf("status %d", resp.StatusCode)
 	}
@@ -200,6 +200,6 @@ func TestAStreamedFunctionThatNeverEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	wantKind(t, <-results, problem.Timeout)
+	wantKind(t, receive(t, results), problem.Timeout)
 	until(t, "another process", func() bool { return w.PID() != before && w.PID() != 0 })
 }

@@ -86,7 +86,7 @@ func TestAStartCanBeGivenUp(t *testing.T) {
 	go func() { done <- w.Start(ctx) }()
 	until(t, "a process", func() bool { return len(w.PIDs()) == 1 })
 	cancel()
-	wantKind(t, <-done, problem.Unavailable, "given up")
+	wantKind(t, receive(t, done), problem.Unavailable, "given up")
 }
 
 func TestTheEndOfTheOnlyProcessEndsTheWorker(t *testing.T) {

@@ -333,7 +333,7 @@ func TestACancelledInvocationIsToldToTheWorker(t *testing.T) {
 	go func() { _, err := w.Invoke(ctx, inv); done <- err }()
 	f.logs.await(t, "hanging")
 	cancel()
-	wantKind(t, <-done, problem.Timeout, "cancelled")
+	wantKind(t, receive(t, done), problem.Timeout, "cancelled")
 	f.logs.await(t, "cancelled "+inv.ID)
 	invoke(t, w, "echo", "still there")
 }
