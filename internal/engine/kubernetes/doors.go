@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/kubeapi"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // doors is the way of containers to Identity. A container's environment is made from
@@ -69,7 +70,9 @@ func (d *doors) headers(ctx context.Context, name string) (map[string]string, er
 	var got struct {
 		Data map[string][]byte `json:"data"`
 	}
-	if err := d.e.get(ctx, secret, name, &got); err != nil {
+	if err := d.e.get(ctx, secret, name, &got); problem.KindOf(err) == problem.NotFound {
+		return nil, err
+	} else if err != nil {
 		return nil, d.e.fault(err, "get Secret "+name)
 	}
 	return d.know(name, got.Data), nil
