@@ -25,7 +25,7 @@ func (n *Node) newScaler() *scale.Scaler {
 		Token: n.scaleToken, Address: n.queueService, Transport: n.outbound(), Clock: n.outside(),
 	})
 	return scale.New(scale.Config{
-		Scale: n.scaleContainers, Clock: n.outside(), Log: n.log, Engine: n.engineName(),
+		Scale: n.scaleContainers, HandOver: n.autoScaleContainers, Clock: n.outside(), Log: n.log, Engine: n.engineName(),
 		Sources: scale.Sources{Load: n.containers.load, Usage: n.containerUsage, Queue: lengths.Length},
 	})
 }
@@ -73,6 +73,22 @@ func (n *Node) scaleContainers(ctx context.Context, ref engine.Ref, replicas int
 		return problem.New(problem.Unavailable, "container apps do not run on this node now")
 	}
 	return r.Scale(ctx, ref, replicas)
+}
+
+// autoScaleContainers has the engine scale a revision, where it can.
+func (n *Node) autoScaleContainers(ctx context.Context, ref engine.Ref, by *engine.AutoScale) error {
+	r := n.containers.runner.Load()
+	if r == nil {
+		return problem.New(problem.Unavailable, "container apps do not run on this node now")
+	}
+	e, err := r.Engine()
+	if err != nil {
+		return problem.Wrap(problem.Unavailable, "the container engine is not there", err)
+	}
+	if a, ok := e.(engine.AutoScaler); ok {
+		return a.AutoScale(ctx, ref, by)
+	}
+	return scale.ErrByItself
 }
 
 // containerUsage tells what replicas use, where the engine can.

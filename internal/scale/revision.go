@@ -14,6 +14,9 @@ import (
 	"github.com/latchkey/latchkey/internal/scale/rules"
 )
 
+// byEngine is the reason where the Scaler does nothing.
+const byEngine = "the engine scales it by its rules"
+
 const (
 	sampling   = time.Second      // between looks at what is in flight
 	again      = 30 * time.Second // between calls of Scale that change nothing
@@ -38,6 +41,8 @@ type revision struct {
 	retry   time.Time          // when it is told again
 	pause   time.Duration      // after the next failure
 	failure string             // of the last call
+	hand    handover
+	change  int                // counts changes of the rules
 	cancel  context.CancelFunc // ends the goroutines; nil: there are none
 }
 
@@ -97,7 +102,8 @@ func (r *revision) update(is Revision, list []rules.Rule) {
 		r.state.Ready(r.s.cfg.Clock.Now())
 	}
 	if !reflect.DeepEqual(r.is.Template, is.Template) || !reflect.DeepEqual(r.is.Ingress, is.Ingress) {
-		r.rules, r.read = list, map[string]reading{}
+		r.rules, r.read, r.hand = list, map[string]reading{}, handover{}
+		r.change++
 		r.state.Limit(limits(is.Template, list))
 		r.due = r.s.cfg.Clock.Now()
 		r.wake()
@@ -145,13 +151,22 @@ func (r *revision) desired() int {
 // follow decides at every interval and has the engine follow, until ctx ends.
 func (r *revision) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		t := r.s.cfg.Clock.NewTimer(r.step(ctx))
-		select {
-		case <-t.C():
-		case <-r.kick:
-		case <-ctx.Done():
+		wait, handed := r.handOver(ctx)
+		if !handed {
+			wait = r.step(ctx)
 		}
-		t.Stop()
+		r.rest(ctx, wait)
+	}
+}
+
+// rest waits for a time, or for news.
+func (r *revision) rest(ctx context.Context, d time.Duration) {
+	t := r.s.cfg.Clock.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C():
+	case <-r.kick:
+	case <-ctx.Done():
 	}
 }
 
@@ -279,6 +294,9 @@ func (r *revision) ask(rule rules.Rule, now time.Time) (decide.Vote, Rule) {
 }
 
 func (r *revision) unfollowed(rule rules.Rule) string {
+	if rule.Kind == rules.Unsupported && r.hand.why != "" {
+		return fmt.Sprintf("rule %q of type %q is not followed: %s", rule.Name, rule.Type, r.hand.why)
+	}
 	if rule.Kind == rules.Unsupported {
 		return fmt.Sprintf("rule %q of type %q is not supported by the %s engine; supported: %s; on kubernetes KEDA runs it",
 			rule.Name, rule.Type, r.s.cfg.Engine, rules.Supported)
@@ -307,9 +325,15 @@ func (r *revision) explain() Explanation {
 	defer r.mu.Unlock()
 	l := limits(r.is.Template, r.rules)
 	e := Explanation{Revision: r.is.Ref, Desired: r.state.Replicas(), Min: l.Min, Max: l.Max, Reason: string(r.state.Why()), Active: r.state.Active(), Error: r.failure}
+	if r.hand.done {
+		e.Reason, e.Error = byEngine, r.hand.why
+	}
 	now := r.s.cfg.Clock.Now()
 	for _, rule := range r.rules {
 		_, says := r.ask(rule, now)
+		if r.hand.done {
+			says = Rule{Name: rule.Name, Type: rule.Type, Target: rule.Target, Unit: rule.Unit}
+		}
 		e.Rules = append(e.Rules, says)
 	}
 	return e
@@ -321,6 +345,9 @@ func (r *revision) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		list, is := r.rules, r.is
+		if r.hand.done {
+			list = nil // the engine reads them
+		}
 		r.mu.Unlock()
 		now := r.s.cfg.Clock.Now()
 		wait := time.Duration(0)

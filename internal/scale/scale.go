@@ -24,10 +24,13 @@ import (
 type Config struct {
 	// Scale sets the number of replicas of a revision; it is told again after
 	// errors, and now and then when nothing changed.
-	Scale   func(ctx context.Context, revision engine.Ref, replicas int) error
-	Sources Sources
-	Clock   clock.Clock
-	Log     *slog.Logger
+	Scale func(ctx context.Context, revision engine.Ref, replicas int) error
+	// HandOver has an engine scale a revision that it runs; nil, ErrByItself or
+	// problem.Unsupported leave it to the Scaler. Other errors are tried again.
+	HandOver func(ctx context.Context, revision engine.Ref, by *engine.AutoScale) error
+	Sources  Sources
+	Clock    clock.Clock
+	Log      *slog.Logger
 	// Engine names the engine in messages about rules that it has not; empty: "docker".
 	Engine string
 }

@@ -406,6 +406,62 @@ func TestAForgottenRevisionIsLeftAlone(t *testing.T) {
 	w.await(3)
 }
 
+func TestAnEngineThatScalesIsToldTheRules(t *testing.T) {
+	w := newWorld(t)
+	var told []*engine.AutoScale
+	answers := []error{problem.New(problem.NotFound, "not placed"), nil}
+	cfg := scale.Config{Scale: w.scale, Clock: w.clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		HandOver: func(_ context.Context, r engine.Ref, by *engine.AutoScale) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			told = append(told, by)
+			return answers[min(len(told), len(answers))-1]
+		}}
+	w.scaler = scale.New(cfg)
+	queue := containerapp.ScaleRule{Name: "q", AzureQueue: &containerapp.QueueRule{AccountName: "orders", QueueName: "work", QueueLength: 5,
+		Auth: []containerapp.ScaleAuth{{SecretRef: "store", TriggerParameter: "connection"}}}}
+	w.set(containerapp.Scale{MaxReplicas: ptr(7), Rules: []containerapp.ScaleRule{queue, custom("kafka", "topic", "t")}}, func(r *scale.Revision) {
+		r.Secret = func(_ context.Context, name string) (string, error) { return "the value of " + name, nil }
+	})
+	w.pass(20 * time.Second)
+	want := &engine.AutoScale{Max: 7, Polling: 30 * time.Second, Cooldown: 300 * time.Second, Rules: []engine.AutoScaleRule{
+		{Name: "q", Type: "azure-queue", Metadata: map[string]string{"accountName": "orders", "queueName": "work", "queueLength": "5"},
+			Auth: []engine.AutoScaleAuth{{Parameter: "connection", Value: "the value of store"}}},
+		{Name: "r", Type: "kafka", Metadata: map[string]string{"topic": "t"}}}}
+	w.mu.Lock()
+	if diff := cmp.Diff([]*engine.AutoScale{want, want}, told); diff != "" {
+		t.Error(diff)
+	}
+	calls := w.told
+	w.mu.Unlock()
+	if e, _ := w.scaler.Explain(ref); e.Reason != "the engine scales it by its rules" || e.Rules[1].Error != "" {
+		t.Errorf("%+v", e)
+	}
+	w.pass(10 * time.Minute)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told != calls || len(told) < 3 {
+		t.Errorf("scaled %d times beside the engine, which was told %d times", w.told-calls, len(told))
+	}
+}
+
+func TestAnEngineThatHasNobodyForARuleSaysSo(t *testing.T) {
+	for says, refusal := range map[string]error{
+		"KEDA is not there": problem.New(problem.Unsupported, "KEDA is not there"),
+		"is not supported":  scale.ErrByItself,
+	} {
+		w := newWorld(t)
+		w.scaler = scale.New(scale.Config{Scale: w.scale, Clock: w.clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			HandOver: func(context.Context, engine.Ref, *engine.AutoScale) error { return refusal }})
+		w.set(containerapp.Scale{Rules: []containerapp.ScaleRule{custom("kafka", "topic", "t")}}, func(r *scale.Revision) { r.Replicas = 1 })
+		w.pass(time.Minute)
+		w.await(1)
+		if r := w.rule(0); !strings.Contains(r.Error, says) {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 func TestAnAppKeepsTheRevisionsThatAreNamed(t *testing.T) {
 	w := newWorld(t)
 	other := engine.Ref{App: "/apps/other", Revision: ref.Revision}
