@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/containerapp"
 	"github.com/latchkey/latchkey/internal/containerapp/runner"
+	"github.com/latchkey/latchkey/internal/containerapp/vaultsecrets"
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/scale"
@@ -51,6 +52,8 @@ type containers struct {
 	// secrets gives the values of an app's secrets; nil: those that were set by value.
 	secrets  func(context.Context, containerapp.App) (map[string]string, error)
 	endpoint *containerroles.Endpoint
+	vaults   *vaultsecrets.Secrets
+	registry engine.Registry
 	url      string // where containers find the endpoint
 	noURL    error  // why there is none
 }
@@ -63,8 +66,11 @@ func (n *Node) openContainers(ctx context.Context) (err error) {
 			n.endContainers,
 			func(ctx context.Context, a containerapp.App) error { return n.identities.Remove(ctx, a.ID) },
 			func(ctx context.Context, a containerapp.App) error { return n.roles.UnassignBelow(ctx, a.ID) },
+			func(ctx context.Context, a containerapp.App) error { return n.containers.vaults.Forget(ctx, a.UID) },
 		},
 	})
+	n.openContainerSecrets()
+	n.openContainerRegistries()
 	n.containers.endpoint, err = containerroles.New(containerroles.Config{
 		Workload: n.containerWorkload, URL: n.containerIdentityURL, Issue: n.tokens.Get, OnEvent: n.auditContainer,
 		Clock: n.cfg.Clock, Log: n.log,
@@ -143,7 +149,7 @@ func (n *Node) endContainers(ctx context.Context, a containerapp.App) error {
 func (n *Node) newContainerApps() (*containerapps.API, error) {
 	return containerapps.New(containerapps.Config{
 		Apps: n.containers.apps, Identities: n.identities, Authorize: n.roles,
-		Domain: withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n),
+		Domain: withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n), Secrets: n.containers.vaults,
 	})
 }
 

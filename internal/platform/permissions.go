@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/identity/groups"
 	"github.com/latchkey/latchkey/internal/inventory"
 	"github.com/latchkey/latchkey/internal/rbac"
+	"github.com/latchkey/latchkey/internal/reference"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/vault"
 )
@@ -29,7 +30,7 @@ const lateTime = 3 * time.Second
 
 // followPermissions has references that failed tried again when somebody may have
 // been given a permission: nobody should have to wait for the next attempt.
-func (n *Node) followPermissions(ctx context.Context) {
+func (n *Node) followPermissions(ctx context.Context, r *reference.Resolver) {
 	changed := make(chan struct{}, 1)
 	var following sync.WaitGroup
 	defer following.Wait()
@@ -51,7 +52,7 @@ func (n *Node) followPermissions(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		n.references.Retry()
+		r.Retry()
 		if clock.Sleep(ctx, clock.Real{}, retryPause) != nil {
 			return
 		}

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"slices"
@@ -47,13 +48,18 @@ func (n *Node) openReferences() (err error) {
 	})
 	n.metrics.CountReferences(n.referenceFigures)
 	n.beside(n.references.Run)
-	n.beside(n.followSecrets)
-	n.beside(n.followPermissions)
+	n.followChanges(n.references)
 	return nil
 }
 
-// followSecrets tells the resolver of changes in our own vaults.
-func (n *Node) followSecrets(ctx context.Context) {
+// followChanges tells a resolver of what may change how references stand.
+func (n *Node) followChanges(r *reference.Resolver) {
+	n.beside(func(ctx context.Context) { n.followSecrets(ctx, r) })
+	n.beside(func(ctx context.Context) { n.followPermissions(ctx, r) })
+}
+
+// followSecrets tells a resolver of changes in our own vaults.
+func (n *Node) followSecrets(ctx context.Context, r *reference.Resolver) {
 	names := map[string]string{} // of vaults, by UID: a change names the UID
 	for c := range n.secrets.Changes(ctx) {
 		if !c.Resync && names[c.VaultUID] == "" {
@@ -65,9 +71,9 @@ func (n *Node) followSecrets(ctx context.Context) {
 		}
 		switch name := names[c.VaultUID]; {
 		case c.Resync:
-			n.references.Poke()
+			r.Poke()
 		case name != "": // else its vault is deleted, and what it had goes now: nobody could read that
-			n.references.Changed(name, c.Secret)
+			r.Changed(name, c.Secret)
 		}
 	}
 }
@@ -83,7 +89,13 @@ func (n *Node) vaultNames(ctx context.Context) (map[string]string, error) {
 
 // referenceIdentity gives the identity that reads an app's references.
 func (n *Node) referenceIdentity(ctx context.Context, a app.Snapshot) (who identity.Assigned, err error) {
-	list, err := n.madeIdentities(ctx, a)
+	list, err := n.madeIdentities(ctx, a.ID, a.Resource.Identity, func() (json.RawMessage, error) {
+		now, err := n.apps.Get(ctx, a.ID)
+		if err == nil && now.UID != a.UID {
+			err = problem.New(problem.NotFound, "app "+a.Name+" is another one now")
+		}
+		return now.Resource.Identity, err
+	})
 	if err != nil {
 		return who, err
 	}
@@ -117,21 +129,23 @@ const (
 )
 
 // madeIdentities gives an app's identities, after a moment if its own is only being
-// made: nobody should read that it is missing.
-func (n *Node) madeIdentities(ctx context.Context, a app.Snapshot) ([]identity.Assigned, error) {
-	stored := a.Resource.Identity
+// made: nobody should read that it is missing. again reads what is stored anew.
+func (n *Node) madeIdentities(ctx context.Context, id resource.ID, stored json.RawMessage, again func() (json.RawMessage, error)) ([]identity.Assigned, error) {
 	for waited := time.Duration(0); ; waited += identityLook {
-		list, err := n.identities.Of(ctx, stored, a.ID)
+		list, err := n.identities.Of(ctx, stored, id)
 		block, bad := managed.Parse(stored)
 		making := err == nil && bad == nil && block.PrincipalID == nil && slices.ContainsFunc(list, func(i identity.Assigned) bool { return i.System && i.Dangling() })
 		if !making || waited >= identityTime || clock.Sleep(ctx, clock.Real{}, identityLook) != nil {
 			return list, err
 		}
-		now, err := n.apps.Get(ctx, a.ID)
-		if err != nil || now.UID != a.UID {
+		now, err := again()
+		if errors.Is(err, problem.NotFound) {
+			return list, nil
+		}
+		if err != nil {
 			return list, err
 		}
-		stored = now.Resource.Identity
+		stored = now
 	}
 }
 
