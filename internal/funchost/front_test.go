@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 type fakeWorker struct {
 	forwards bool
 	invoke   func(context.Context, *worker.Invocation) (*worker.Result, error)
+	serve    func(http.ResponseWriter, *http.Request, *worker.Invocation) error // nil answers 200
 	exited   chan struct{}
 }
 
@@ -41,7 +43,10 @@ func (w *fakeWorker) Invoke(ctx context.Context, inv *worker.Invocation) (*worke
 	return w.invoke(ctx, inv)
 }
 
-func (w *fakeWorker) ServeInvocation(rw http.ResponseWriter, _ *http.Request, _ *worker.Invocation) error {
+func (w *fakeWorker) ServeInvocation(rw http.ResponseWriter, r *http.Request, inv *worker.Invocation) error {
+	if w.serve != nil {
+		return w.serve(rw, r, inv)
+	}
 	rw.WriteHeader(http.StatusOK)
 	return nil
 }
@@ -51,6 +56,7 @@ type rig struct {
 	front *Front
 	keys  *keyring.Ring
 	clock *clock.Manual
+	log   strings.Builder
 }
 
 func newRig(t testing.TB, w *fakeWorker, host funcapp.HostConfig, retry *funcapp.Retry) *rig {
@@ -61,6 +67,7 @@ func newRig(t testing.TB, w *fakeWorker, host funcapp.HostConfig, retry *funcapp
 // newRigOf is newRig for a model and what its functions send values to.
 func newRigOf(t testing.TB, w *fakeWorker, model *instance.Model, triggers instance.Triggers) *rig {
 	t.Helper()
+	r := &rig{}
 	c := clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	ring, err := keyring.New(keyring.Config{Store: memory.New(), Clock: c})
 	if err != nil {
@@ -86,8 +93,9 @@ func newRigOf(t testing.TB, w *fakeWorker, model *instance.Model, triggers insta
 	}
 	admin := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	f := New(Config{App: "app", Instance: i, Gate: &access.Gate{Keys: ring}, Metrics: telemetry.NewMetrics("test").App("app"),
-		Log: slog.New(slog.DiscardHandler), Clock: c, Admin: admin, Runtime: admin, MaxBody: 1 << 20})
-	return &rig{f, ring, c}
+		Log: slog.New(slog.NewTextHandler(&r.log, nil)), Clock: c, Admin: admin, Runtime: admin, MaxBody: 1 << 20})
+	r.front, r.keys, r.clock = f, ring, c
+	return r
 }
 
 func newModel(host funcapp.HostConfig, retry *funcapp.Retry) *instance.Model {

@@ -179,7 +179,7 @@ func (e *env) serves(n int) {
 	e.t.Helper()
 	e.await(fmt.Sprintf("worker %d to serve", n), func() bool {
 		l := e.live.Load()
-		return l != nil && l.Worker.(*fakeWorker).n == n
+		return l != nil && l.Worker.(interface{ number() int }).number() == n
 	})
 }
 

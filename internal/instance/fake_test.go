@@ -29,6 +29,8 @@ type fakeWorker struct {
 	exit    worker.Exit
 }
 
+func (w *fakeWorker) number() int { return w.n }
+
 var _ worker.Worker = (*fakeWorker)(nil)
 
 func (w *fakeWorker) Start(ctx context.Context) error {

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/latchkey/latchkey/internal/worker"
 )
 
 // gated makes workers from n on wait for the gate before they take work.
@@ -63,6 +66,47 @@ func TestAReplacedWorkerIsDrainedForAWhileOnly(t *testing.T) {
 	e.clock.Advance(e.cfg.StopTimeout)
 	e.saw("stop 1")
 	stuck.Leave()
+}
+
+// hurried is a worker that wants less time for its work in progress than the host
+// would give.
+type hurried struct {
+	*fakeWorker
+	most time.Duration
+}
+
+func (h hurried) DrainTimeout() time.Duration { return h.most }
+
+func TestAWorkerSaysHowLongItsWorkMayTakeToEnd(t *testing.T) {
+	const host = 10 * time.Second
+	for name, most := range map[string]time.Duration{"less than the host": 3 * time.Second, "more than the host": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, func(cfg *Config) {
+				cfg.StopTimeout = host
+				make := cfg.NewWorker
+				cfg.NewWorker = func(m *Model) (worker.Worker, error) {
+					w, err := make(m)
+					if err != nil {
+						return nil, err
+					}
+					return hurried{w.(*fakeWorker), most}, nil
+				}
+			})
+			e.run()
+			e.serves(1)
+			stuck := e.enter()
+			e.Restart("asked for")
+			e.serves(2)
+			e.timer(min(most, host), 1)
+			e.clock.Advance(min(most, host) - 1)
+			if e.journal.count("stop 1") != 0 {
+				t.Error("did not wait for the work in progress")
+			}
+			e.clock.Advance(1)
+			e.saw("stop 1")
+			stuck.Leave()
+		})
+	}
 }
 
 func TestAReplacedWorkerThatDiesIsNotDrained(t *testing.T) {
