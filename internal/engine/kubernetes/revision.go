@@ -27,6 +27,7 @@ type revision struct {
 	spec    engine.Spec
 	auto    *engine.AutoScale
 	fault   error
+	passes  int               // full ones since the wish changed
 	applied map[string]header // what the server made of objects, by kind/name
 	events  []engine.Event
 }
@@ -48,6 +49,7 @@ func (r *revision) autoscale(by *engine.AutoScale) { r.set(func() { r.auto = by 
 func (r *revision) set(change func()) {
 	r.mu.Lock()
 	change()
+	r.passes = 0
 	r.mu.Unlock()
 	r.nudge()
 	r.e.changed(r.ref)
@@ -97,7 +99,9 @@ func (r *revision) keep() {
 func (r *revision) note(err error) {
 	r.mu.Lock()
 	same := (err == nil) == (r.fault == nil)
-	r.fault = err
+	if r.fault = err; err == nil {
+		r.passes++
+	}
 	r.mu.Unlock()
 	if !same {
 		r.e.changed(r.ref)
