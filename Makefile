@@ -55,6 +55,10 @@ test: ## Run all tests, with the race detector where a C compiler is present
 test-docker: ## Test the container engine with Docker and podman (needs root and Debian's docker.io, podman, runc)
 	LATCHKEY_TEST_DOCKER=1 $(GO) test -count=1 -timeout 15m -v ./internal/engine/docker
 
+.PHONY: test-portal
+test-portal: ## Test the portal in Debian's Chromium (package chromium); pictures of its pages go to build/portal
+	$(GO) test -count=1 -timeout 20m -v ./test/portal
+
 .PHONY: test-queue
 test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 15 minutes)
 	LATCHKEY_TEST_QUEUE_MESSAGES=$(or $(MESSAGES),100000) $(GO) test -count=1 -timeout 60m -run NoMessageIsLost -v ./internal/trigger/queue

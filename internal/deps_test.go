@@ -129,6 +129,7 @@ var layers = map[string]int{
 	"test/witness":  programs,
 	"test/witness/": programs,
 	"test/azurite":  programs,
+	"test/portal":   programs,
 	"test/nodeapp":  programs,
 }
 
