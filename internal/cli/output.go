@@ -48,7 +48,11 @@ func (c *choice) Set(text string) error {
 func (c *choice) addTo(cmd *cobra.Command) { c.addAs(cmd, "output", "form of the output") }
 
 func (c *choice) addAs(cmd *cobra.Command, name, usage string) {
-	cmd.Flags().Var(c, name, usage)
+	short := ""
+	if name == "output" {
+		short = "o"
+	}
+	cmd.Flags().VarP(c, name, short, usage)
 	complete := cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp)
 	_ = cmd.RegisterFlagCompletionFunc(name, complete) // fails for a flag that is not there only
 }

@@ -63,7 +63,7 @@ func (a App) URL() string {
 	if a.FQDN == "" {
 		return ""
 	}
-	return "https://" + a.FQDN
+	return "http://" + a.FQDN
 }
 
 // Properties are those that can be set, and what the API tells.

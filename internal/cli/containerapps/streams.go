@@ -37,6 +37,9 @@ func (c *Client) Find(ctx context.Context, a App, revision, replica, container s
 	if err != nil {
 		return Place{}, err
 	}
+	if len(list) == 0 && a.Properties.Running == "Stopped" {
+		return Place{}, problem.New(problem.NotFound, a.Name+" is stopped: nothing of it runs").WithNext("latchkey containerapp start " + a.Name)
+	}
 	if len(list) == 0 {
 		return Place{}, problem.New(problem.NotFound, "no replica of revision "+revision+" runs").
 			WithNext("it starts with the next request, or at once with latchkey containerapp update " + a.Name + " --min-replicas 1; see latchkey containerapp revision show " + a.Name + " --revision " + revision)
