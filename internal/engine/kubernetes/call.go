@@ -108,11 +108,10 @@ func answered(s *kubeapi.Status, what string) error {
 	case http.StatusNotFound:
 		return fail(engine.ReasonOther, problem.Unsupported, "see whether the namespace is there, and whether the cluster has this kind of object")
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-		next := "see the audit log of the API server for the reason"
-		for _, c := range s.Details.Causes {
-			next = "the API server objects to field " + c.Field
+		if n := len(s.Details.Causes); n > 0 {
+			what += " (it objects to field " + s.Details.Causes[n-1].Field + ")"
 		}
-		return fail(engine.ReasonOther, problem.Invalid, next)
+		return fail(engine.ReasonOther, problem.Invalid, "see the audit log of the API server for the reason")
 	case http.StatusConflict:
 		return fail(engine.ReasonOther, problem.Conflict, "it is tried again")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,13 +46,13 @@ func full() engine.Spec {
 		Main: []engine.Container{{Name: "main", Image: testImage, Args: []string{"serve"}, WorkingDir: "/", CPU: 1, Memory: 1 << 30, Probes: []engine.Probe{ready, live},
 			Env:    []engine.Env{{Name: "PLAIN", Value: "$(IDENTITY_HEADER) $$ $"}, {Name: "TWICE", Value: "1"}, {Name: "SECRET", Value: "s3cret$(PLAIN)", Secret: true}, {Name: "TWICE", Value: "2"}, {Name: "IDENTITY_HEADER", Value: "forged"}},
 			Mounts: []engine.Mount{{Volume: "scratch", Path: "/scratch", SubPath: "below"}, {Volume: "keys", Path: "/keys", ReadOnly: true}}}},
-		Volumes: []engine.Volume{{Name: "scratch", Kind: engine.VolumeEmpty}, {Name: "keys", Kind: engine.VolumeSecret, Files: []engine.File{{Path: "a/b c", Data: []byte{0, 1}}, {Path: "..c", Data: []byte("x")}}}},
+		Volumes: []engine.Volume{{Name: "scratch", Kind: engine.VolumeEmpty}, {Name: "keys", Kind: engine.VolumeSecret, Files: []engine.File{{Path: "a/b c", Data: []byte{0, 1}}, {Path: ".c", Data: []byte("x")}}}},
 		Ports:   []engine.Port{{Number: 8080}},
 	}
 }
 
 func config(name string, p engine.Identity) engine.Config {
-	return engine.Config{Installation: name, Identity: p, Clock: clock.Real{}, Registry: registry{}}
+	return engine.Config{Installation: name, Identity: p, Clock: clock.Real{}, Registry: registry{}, Log: slog.Default()}
 }
 
 type registry struct{}
@@ -60,7 +61,7 @@ func (registry) Credential(_ context.Context, _ engine.Ref, image string) (engin
 	return engine.Credential{Username: "u", Password: "p4ss"}, nil
 }
 
-const patience = 60 * time.Second
+const patience = 12 * time.Second
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
@@ -74,6 +75,11 @@ func eventually(t *testing.T, what string, done func() bool) {
 func ready(t *testing.T, e engine.Engine, ref engine.Ref) engine.Status {
 	t.Helper()
 	var s engine.Status
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last seen: %+v", s)
+		}
+	})
 	eventually(t, "a ready replica", func() bool { s, _ = e.Observe(t.Context(), ref); return s.Ready == 1 && len(s.Replicas) == 1 })
 	return s
 }
@@ -117,7 +123,7 @@ func objects(t *testing.T, n *nodes, access kubeapi.Access) {
 		if env["PLAIN"] != "$(IDENTITY_HEADER) $$ $" || env["SECRET"] != "s3cret$(PLAIN)" || env["TWICE"] != "2" || env["IDENTITY_HEADER"] == "forged" || env["IDENTITY_HEADER"] == r.env["init"]["IDENTITY_HEADER"] {
 			t.Errorf("%q", env)
 		}
-		if diff := cmp.Diff(map[string]string{"/keys/a/b c": "\x00\x01", "/keys/..c": "x"}, r.files["main"]); diff != "" {
+		if diff := cmp.Diff(map[string]string{"/keys/a/b c": "\x00\x01", "/keys/.c": "x"}, r.files["main"]); diff != "" {
 			t.Error(diff)
 		}
 		if all, err := e.List(t.Context()); err != nil || len(all) == 0 || all[0].Revision != spec.Key() {

@@ -37,6 +37,11 @@ func supported(s engine.Spec) error {
 		}
 	}
 	for _, v := range s.Volumes {
+		for _, f := range v.Files {
+			if strings.HasPrefix(f.Path, "..") {
+				return refuse("volumes["+v.Name+"]", "has a file whose path begins with two dots, which Kubernetes keeps for itself", "give the file another path")
+			}
+		}
 		if v.Kind == engine.VolumeFolder {
 			return refuse("volumes["+v.Name+"]", "asks for a folder of the machine, which pods of Latchkey do not get", "use a volume of kind empty or secret")
 		}
