@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/session"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/token"
 )
 
@@ -46,6 +47,7 @@ func (n *Node) openPortal(api http.Handler) (http.Handler, error) {
 	}
 	n.portal = p
 	n.beside(n.sweepPortal)
+	n.beside(n.watchForPortal)
 	return p, nil
 }
 
@@ -60,6 +62,41 @@ func (n *Node) sweepPortal(ctx context.Context) {
 		}
 		if err := n.portal.Sweep(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("sessions of the portal that are over cannot be removed", "reason", err)
+		}
+	}
+}
+
+// shownPrefixes are the documents that pages of the portal show something of.
+var shownPrefixes = []string{"/resources/", "/sites/", "/status/", "/references/", "/keys/", "/roles/", "/audit/"}
+
+// watchForPortal tells pages that are open when something they may show has changed,
+// on whichever node.
+func (n *Node) watchForPortal(ctx context.Context) {
+	for ctx.Err() == nil {
+		n.watchOnce(ctx)
+		timer := n.outside().NewTimer(time.Second) // before the store is asked again
+		select {
+		case <-ctx.Done():
+		case <-timer.C():
+		}
+		timer.Stop()
+	}
+}
+
+func (n *Node) watchOnce(ctx context.Context) {
+	now, err := n.raw.List(ctx, "/portal/", state.Page{Limit: 1, KeysOnly: true})
+	if err != nil {
+		return
+	}
+	events, err := n.raw.Watch(ctx, "/", now.Revision)
+	if err != nil {
+		return
+	}
+	n.portal.Notify() // of what was missed
+	for e := range events {
+		shown := slices.ContainsFunc(shownPrefixes, func(p string) bool { return strings.HasPrefix(string(e.Key), p) })
+		if shown || e.Kind == state.EventResync {
+			n.portal.Notify()
 		}
 	}
 }

@@ -28,6 +28,9 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(func() error {
 		<-failed.Done()
 		n.fleet.Drain() // nothing new is started while requests end
+		if n.portal != nil {
+			n.portal.Drain()
+		}
 		return nil
 	})
 	group.Go(func() error {

@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/keys"
 	"github.com/latchkey/latchkey/internal/portal/link"
+	"github.com/latchkey/latchkey/internal/portal/live"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/session"
 	"github.com/latchkey/latchkey/internal/portal/settings"
@@ -47,12 +48,13 @@ type Portal struct {
 	mux      *page.Mux
 	links    *link.Links
 	sessions *session.Sessions
+	live     *live.Hub
 }
 
 // New makes the portal. Its errors are faults of the program.
 func New(cfg Config) (*Portal, error) {
 	p := &Portal{
-		cfg: cfg, links: &link.Links{Store: cfg.Store, Clock: cfg.Clock},
+		cfg: cfg, live: live.NewHub(), links: &link.Links{Store: cfg.Store, Clock: cfg.Clock},
 		sessions: session.New(session.Config{Store: cfg.Store, Clock: cfg.Clock, Idle: cfg.Idle, Absolute: cfg.Absolute}),
 	}
 	site, err := p.site()
@@ -86,6 +88,7 @@ func (p *Portal) mount(c clock.Clock) error {
 		return err
 	}
 	in.Mount(p.mux)
+	p.live.Mount(p.mux)
 	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
@@ -120,3 +123,10 @@ func (p *Portal) Link(ctx context.Context, who session.Principal) (address strin
 
 // Sweep removes sessions that are over from the state. It is for now and then.
 func (p *Portal) Sweep(ctx context.Context) error { return p.sessions.Sweep(ctx) }
+
+// Notify says that something has changed, so that pages that are open show what is.
+// It does not wait.
+func (p *Portal) Notify() { p.live.Notify() }
+
+// Drain ends what browsers listen to, before the server ends.
+func (p *Portal) Drain() { p.live.Close() }

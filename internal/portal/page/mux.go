@@ -145,8 +145,27 @@ func (v *Visit) find() (err error) {
 	if v.key, err = ticket.Parse(cookieValue(v.R, Cookie)); err != nil {
 		return problem.Wrap(problem.Unauthenticated, "nobody is signed in", err)
 	}
-	v.Session, err = v.site.Sessions.Use(v.Context(), v.key)
+	if v.byItself() {
+		v.Session, err = v.site.Sessions.Look(v.Context(), v.key)
+	} else {
+		v.Session, err = v.site.Sessions.Use(v.Context(), v.key)
+	}
 	return err
+}
+
+// byItself reports whether nobody did anything: a page that lies open reads parts of
+// itself again, which must not keep a session from ending.
+func (v *Visit) byItself() bool {
+	return v.R.Method == http.MethodGet && (v.Partial() || v.R.URL.Path == Events)
+}
+
+// Counts reports whether the session still counts, for answers that last.
+func (v *Visit) Counts() bool {
+	_, err := v.site.Sessions.Look(v.Context(), v.key)
+	if err == nil {
+		_, err = v.site.Token(v.Context(), v.Session.Principal)
+	}
+	return err == nil
 }
 
 // Known reports whether somebody is signed in, on pages for anybody.

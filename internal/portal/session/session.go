@@ -145,6 +145,15 @@ func (s *Sessions) over(x Session) error {
 // Use gives the session of a ticket and notes that it is used. It returns
 // problem.Unauthenticated if there is none or it is over, and the store's errors.
 func (s *Sessions) Use(ctx context.Context, t ticket.Ticket) (Session, error) {
+	have, err := s.Look(ctx, t)
+	if err != nil || s.cfg.Clock.Now().Sub(have.Seen) < precision {
+		return have, err
+	}
+	return s.touch(ctx, t, have)
+}
+
+// Look is Use for what a browser does by itself, which is no use.
+func (s *Sessions) Look(ctx context.Context, t ticket.Ticket) (Session, error) {
 	item, err := s.all.Get(ctx, nameOf(t))
 	if errors.Is(err, state.ErrNotFound) {
 		return Session{}, problem.New(problem.Unauthenticated, "there is no such session").WithNext("sign in again")
@@ -156,10 +165,7 @@ func (s *Sessions) Use(ctx context.Context, t ticket.Ticket) (Session, error) {
 		_ = s.remove(ctx, nameOf(t)) // it counts no longer whether or not it is there
 		return Session{}, err
 	}
-	if s.cfg.Clock.Now().Sub(item.Value.Seen) < precision {
-		return item.Value, nil
-	}
-	return s.touch(ctx, t, item.Value)
+	return item.Value, nil
 }
 
 // errEnded is how a change of a session says that it is there no longer.
