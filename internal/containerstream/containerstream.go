@@ -61,6 +61,8 @@ type Config struct {
 type Handler struct {
 	cfg   Config
 	slots chan struct{}
+	open  context.Context // ends with Close
+	close context.CancelFunc
 }
 
 // Limits of streams.
@@ -75,8 +77,13 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.Engine == nil || cfg.Apps == nil || cfg.Tokens == nil || cfg.Ref == nil || cfg.Clock == nil || cfg.Log == nil {
 		return nil, errors.New("containerstream: Engine, Apps, Tokens, Ref, Clock and Log must be set")
 	}
-	return &Handler{cfg, make(chan struct{}, maxStreams)}, nil
+	h := &Handler{cfg: cfg, slots: make(chan struct{}, maxStreams)}
+	h.open, h.close = context.WithCancel(context.Background())
+	return h, nil
 }
+
+// Close ends all streams and refuses new ones. It does not wait for them.
+func (h *Handler) Close() { h.close() }
 
 // Owns reports whether a path is one of a stream.
 func Owns(path string) bool {
@@ -104,7 +111,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "too many streams are open")
 		return
 	}
-	if err := h.serve(w, r, at); err != nil {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(h.open, cancel)()
+	if err := h.serve(w, r.WithContext(ctx), at); err != nil {
 		h.fail(w, r, err)
 	}
 }
@@ -115,7 +125,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, at place) error 
 		return err
 	}
 	target := engine.Target{Revision: h.cfg.Ref(a, at.revision), Replica: at.replica, Container: at.container}
-	if at.kind != eventStream {
+	if at.kind != KindEvents {
 		if err := h.there(r.Context(), target); err != nil {
 			return err
 		}
@@ -127,9 +137,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, at place) error 
 		return h.cfg.Opened(r.Context(), Opened{App: a.ID, Principal: principal, Kind: at.kind, Target: target, Source: r.RemoteAddr})
 	}
 	switch at.kind {
-	case logStream:
+	case KindLogs:
 		return h.logs(w, r, target, open)
-	case eventStream:
+	case KindEvents:
 		return h.events(w, r, a, open)
 	}
 	return h.exec(w, r, target, open)

@@ -72,7 +72,7 @@ func (h *Handler) exec(w http.ResponseWriter, r *http.Request, in engine.Target,
 	if err != nil {
 		return nil // it is answered
 	}
-	h.console(context.WithoutCancel(r.Context()), conn, in, engine.Exec{Command: command, TTY: tty})
+	h.console(r.Context(), conn, in, engine.Exec{Command: command, TTY: tty})
 	return nil
 }
 

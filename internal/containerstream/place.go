@@ -8,9 +8,9 @@ import (
 
 // Kinds of streams.
 const (
-	logStream   = "logs"
-	eventStream = "events"
-	execStream  = "exec"
+	KindLogs   = "logs"
+	KindEvents = "events"
+	KindExec   = "exec"
 )
 
 // place is what a path means.
@@ -27,10 +27,10 @@ func parse(path string) (p place, ok bool) {
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch last := strings.ToLower(parts[len(parts)-1]); {
 	case last == "eventstream":
-		p.kind, words = eventStream, append(words, &parts[len(parts)-1])
+		p.kind, words = KindEvents, append(words, &parts[len(parts)-1])
 	case last == "logstream" || last == "exec":
-		if p.kind = execStream; last == "logstream" {
-			p.kind = logStream
+		if p.kind = KindExec; last == "logstream" {
+			p.kind = KindLogs
 		}
 		words = append(words, fixed("revisions"), &p.revision, fixed("replicas"), &p.replica, fixed("containers"), &p.container, &parts[len(parts)-1])
 	default:

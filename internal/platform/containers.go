@@ -149,7 +149,8 @@ func (n *Node) endContainers(ctx context.Context, a containerapp.App) error {
 func (n *Node) newContainerApps() (*containerapps.API, error) {
 	return containerapps.New(containerapps.Config{
 		Apps: n.containers.apps, Identities: n.identities, Authorize: n.roles,
-		Domain: withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n), Secrets: n.containers.vaults,
+		AuthToken: n.streamToken,
+		Domain:    withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n), Secrets: n.containers.vaults,
 	})
 }
 

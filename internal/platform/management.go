@@ -5,6 +5,7 @@ import (
 
 	"net/http"
 
+	"github.com/latchkey/latchkey/internal/containerstream"
 	"github.com/latchkey/latchkey/internal/portal"
 	"github.com/latchkey/latchkey/internal/tokenapi"
 	"github.com/latchkey/latchkey/internal/web"
@@ -28,6 +29,9 @@ func (n *Node) openManagement(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.openStreams(); err != nil {
+		return err
+	}
 	n.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch kind, name := n.names.kindOf(r.Host); {
 		case kind == hostSCM:
@@ -45,6 +49,8 @@ func (n *Node) openManagement(context.Context) error {
 			n.serveHome(w, r)
 		case tokenapi.Owns(r.URL.Path):
 			sts.ServeHTTP(w, r)
+		case containerstream.Owns(r.URL.Path):
+			n.streams.ServeHTTP(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/containerstream"
 	"github.com/latchkey/latchkey/internal/drill"
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/identity/entra"
@@ -85,6 +86,7 @@ type Node struct {
 	keyAlerts  *keyAlerts // nil: nobody is told
 	fleet      *fleet.Fleet
 	containers containers
+	streams    *containerstream.Handler // of container apps
 	statuses   *statuses
 	proxy      string           // for workers; "" where names are resolved without
 	drill      *drill.Drill     // nil outside of drill mode
