@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -51,6 +52,7 @@ type revision struct {
 	clock clock.Clock
 
 	inFlight, waiting, total, last atomic.Int64
+	quiet                          atomic.Pointer[chan struct{}] // closed when nothing is in flight; nil while nobody waits for that
 
 	mu       sync.Mutex
 	replicas []*replica
@@ -87,7 +89,34 @@ func (r *revision) enter() {
 // end counts a request out.
 func (r *revision) end() {
 	r.last.Store(r.clock.Now().UnixNano())
-	r.inFlight.Add(-1)
+	if r.inFlight.Add(-1) > 0 {
+		return
+	}
+	if told := r.quiet.Swap(nil); told != nil {
+		close(*told)
+	}
+}
+
+// drain waits until nothing is in flight, or ctx ends.
+func (r *revision) drain(ctx context.Context) {
+	for r.inFlight.Load() > 0 {
+		told := make(chan struct{})
+		if !r.quiet.CompareAndSwap(nil, &told) {
+			other := r.quiet.Load()
+			if other == nil {
+				continue
+			}
+			told = *other
+		}
+		if r.inFlight.Load() <= 0 {
+			return // whoever ended last may not have seen the channel
+		}
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (r *revision) load() Load {

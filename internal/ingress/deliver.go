@@ -54,7 +54,7 @@ func (v *visit) deliver() (again bool) {
 	if a.wrote || a.hijacked {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	if refused(err) && v.ctx.Err() == nil && !a.keep.fired.Load() {
+	if (refused(err) || v.repeat(err)) && v.ctx.Err() == nil && !a.keep.fired.Load() {
 		v.on, v.tried = nil, append(v.tried, on)
 		v.rewind()
 		return true
@@ -85,6 +85,25 @@ func requestTarget(r *http.Request) string {
 func refused(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// repeat reports whether a request that a replica had, and did not answer, is made
+// once more: the replica may have been on its way out. Doing it twice must do no
+// harm.
+func (v *visit) repeat(err error) bool {
+	if v.repeated || problem.KindOf(err) != problem.Unavailable || errors.Is(err, worker.ErrClientGone) {
+		return false
+	}
+	switch v.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+	default:
+		return false
+	}
+	if _, once := v.r.Body.(openBody); once || len(v.r.Header["Upgrade"]) > 0 {
+		return false
+	}
+	v.repeated = true
+	return true
 }
 
 // broken answers a request that a replica had and did not answer.

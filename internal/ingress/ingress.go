@@ -38,6 +38,9 @@ type Config struct {
 	// to the environment, such as a container's: only such callers reach apps that
 	// are not external. nil: none does.
 	Inside func(netip.Addr) bool
+	// Reserved reports whether a host name, in lower case, can be nobody's custom
+	// domain. nil: none is.
+	Reserved func(host string) bool
 	// HTTPS gives the host, with the port if it is another one than 443, at which
 	// a request to a host name can be made by TLS. Apps that allow nothing else
 	// redirect there; nil: they are served without.
@@ -181,6 +184,19 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request) bool {
 	v := visit{in: in, at: at, ctx: r.Context(), w: w, r: r}
 	v.serve()
 	return true
+}
+
+// Knows reports whether a host name is an app's.
+func (in *Ingress) Knows(host string) bool {
+	_, ok := in.table.Load().find(host)
+	return ok
+}
+
+// WantsCertificate reports whether the app of a host name wants to see clients'
+// certificates.
+func (in *Ingress) WantsCertificate(host string) bool {
+	at, ok := in.table.Load().find(host)
+	return ok && at.app.Policy.ForwardsCertificate()
 }
 
 // Load gives what there is to do for a revision.

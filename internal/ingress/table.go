@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -153,7 +154,7 @@ func (in *Ingress) Put(a App) {
 	}
 	apps[key] = compiled
 	in.prune(key, compiled)
-	in.show(newTable(apps))
+	in.show(newTable(apps, in.cfg.Reserved))
 	in.mu.Unlock()
 	s.tell()
 }
@@ -167,8 +168,14 @@ func (in *Ingress) Forget(id string) {
 		apps := maps.Clone(in.table.Load().apps)
 		delete(apps, key)
 		delete(in.sites, key)
+		in.revisions.Range(func(k, v any) bool {
+			if k.(engine.Ref).App == key {
+				v.(*revision).set(nil)
+			}
+			return true
+		})
 		in.prune(key, nil)
-		in.show(newTable(apps))
+		in.show(newTable(apps, in.cfg.Reserved))
 	}
 	in.mu.Unlock()
 	if known {
@@ -186,15 +193,25 @@ func (in *Ingress) show(t *table) {
 // list any more gets no new ones.
 func (in *Ingress) Replicas(ref engine.Ref, list []Replica) {
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	key := ref.Key()
 	if _, known := in.revisions.Load(key); !known && len(list) == 0 {
-		in.mu.Unlock()
 		return
 	}
-	s := in.site(strings.ToLower(ref.App))
 	in.revision(ref).set(list)
-	in.mu.Unlock()
-	s.tell()
+	if a := in.table.Load().apps[key.App]; a == nil {
+		in.prune(key.App, nil)
+	} else {
+		a.site.tell()
+	}
+}
+
+// Drain waits until nothing is under way any more for a revision that gets no new
+// requests, or until ctx ends.
+func (in *Ingress) Drain(ctx context.Context, ref engine.Ref) {
+	if v, ok := in.revisions.Load(ref.Key()); ok {
+		v.(*revision).drain(ctx)
+	}
 }
 
 // site gives what is kept of an app; in.mu is held.
@@ -218,11 +235,9 @@ func (in *Ingress) revision(ref engine.Ref) *revision {
 func (in *Ingress) prune(id string, a *app) {
 	in.revisions.Range(func(k, v any) bool {
 		key, rev := k.(engine.Ref), v.(*revision)
-		if key.App != id || a != nil && a.byName[key.Revision] != nil || a != nil && !rev.idle() {
-			return true
+		if key.App == id && (a == nil || a.byName[key.Revision] == nil) && rev.idle() {
+			in.revisions.Delete(k)
 		}
-		in.revisions.Delete(k)
-		rev.set(nil)
 		return true
 	})
 }
@@ -249,7 +264,7 @@ func (in *Ingress) compile(a App, s *site) *app {
 
 // newTable gives the table of apps. Of two that claim a host name the one gets it
 // whose own it is, then the one with the lower id.
-func newTable(apps map[string]*app) *table {
+func newTable(apps map[string]*app, reserved func(string) bool) *table {
 	t := &table{hosts: map[string]*route{}, ports: map[int]*route{}, apps: apps}
 	ids := slices.Sorted(maps.Keys(apps))
 	for _, id := range ids {
@@ -262,7 +277,8 @@ func newTable(apps map[string]*app) *table {
 	}
 	for _, id := range ids {
 		for _, host := range apps[id].CustomDomains {
-			if name, ok := hostName(host); ok && apps[id].External && apps[id].Transport != TCP {
+			name, ok := hostName(host)
+			if ok && apps[id].External && apps[id].Transport != TCP && (reserved == nil || !reserved(name)) {
 				t.claim(&route{host: name, app: apps[id], port: apps[id].Port})
 			}
 		}

@@ -20,7 +20,9 @@ type visit struct {
 	to    *share   // the revision it is for
 	on    *replica // nil while it waits
 	tried []*replica
-	token string // of the replica that the client was with
+	// repeated says that a replica had the request and did not answer.
+	repeated bool
+	token    string // of the replica that the client was with
 
 	pause time.Duration // before the replicas that were tried are tried again
 	until time.Time     // when it stops waiting, the zero time before it waits

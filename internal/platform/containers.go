@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/containerapp/runner"
 	"github.com/latchkey/latchkey/internal/containerapp/vaultsecrets"
 	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/ingress"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/scale"
 	"github.com/latchkey/latchkey/internal/state"
@@ -46,6 +47,8 @@ type containers struct {
 	apps   *containerapp.Apps
 	runner atomic.Pointer[runner.Runner] // nil while another node runs them
 	scaler atomic.Pointer[scale.Scaler]  // as runner
+	// ingress takes requests to the apps.
+	ingress *ingress.Ingress
 	// load tells what the ingress has to do for a revision; nil: there is none, and
 	// revisions with an ingress are not scaled to zero.
 	load func(engine.Ref) scale.Load
@@ -69,6 +72,7 @@ func (n *Node) openContainers(ctx context.Context) (err error) {
 			func(ctx context.Context, a containerapp.App) error { return n.containers.vaults.Forget(ctx, a.UID) },
 		},
 	})
+	n.openIngress()
 	n.openContainerSecrets()
 	n.openContainerRegistries()
 	n.containers.endpoint, err = containerroles.New(containerroles.Config{
@@ -118,13 +122,17 @@ func (n *Node) runContainers(ctx context.Context) {
 }
 
 func (n *Node) runContainersHere(ctx context.Context) {
-	s := n.newScaler()
+	s, f := n.newScaler(), n.newFeed()
 	r := runner.New(runner.Config{
-		Apps: n.containers.apps, Store: n.store, Open: n.openEngine, Env: n.containerEnv, Clock: n.outside(), Log: n.log,
+		Apps: n.containers.apps, Store: n.store, Env: n.containerEnv, Clock: n.outside(), Log: n.log,
+		Open: func(ctx context.Context, changed func(engine.Ref)) (engine.Engine, error) {
+			return n.openEngine(ctx, func(ref engine.Ref) { changed(ref); f.Changed(ref) })
+		},
 		Secrets:  n.containers.secrets,
 		Replicas: func(ref engine.Ref, _ containerapp.Scale) int { return s.Desired(ref) },
-		Seen:     func(v runner.View) { n.scaleSeen(s, v) },
-		Gone:     func(app string) { s.Keep(app) },
+		Seen:     func(v runner.View) { n.scaleSeen(s, v); f.Seen(v.App, v.Revisions) },
+		Gone:     func(app string) { s.Keep(app); f.Gone(app) },
+		Drain:    n.drainContainers,
 	})
 	n.containers.runner.Store(r)
 	defer n.containers.runner.Store(nil)
@@ -132,6 +140,7 @@ func (n *Node) runContainersHere(ctx context.Context) {
 	defer n.containers.scaler.Store(nil)
 	var work sync.WaitGroup
 	work.Go(func() { s.Run(ctx) })
+	work.Go(func() { f.Run(ctx) })
 	r.Run(ctx)
 	work.Wait()
 }

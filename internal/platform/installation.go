@@ -84,6 +84,7 @@ func (n *Node) openAuthority(ctx context.Context) error {
 	if n.tls, err = n.newTLS(); err != nil {
 		return err
 	}
+	n.tls = n.askForCertificates(n.tls)
 	for name, text := range map[string][]byte{CAFile: n.ca.PEM(), BundleFile: append(systemRoots(), n.ca.PEM()...)} {
 		err := atomicfile.Write(n.path(name), text)
 		if err == nil {

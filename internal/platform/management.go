@@ -43,6 +43,7 @@ func (n *Node) openManagement(context.Context) error {
 			if !n.fleet.Serve(name, w, r) {
 				web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name.\n")
 			}
+		case kind == hostOther && n.serveContainerTLS(w, r):
 		case pages != nil && portal.Owns(r.URL.Path) && n.allowHost(r.Host):
 			pages.ServeHTTP(w, r)
 		case r.URL.Path == "/":

@@ -63,7 +63,7 @@ func (n *Node) Ready(ctx context.Context) error {
 func (n *Node) serveFunctions(w http.ResponseWriter, r *http.Request) {
 	hideFromApps(r)
 	kind, name := n.names.kindOf(r.Host)
-	if kind == hostApp && n.fleet.Serve(name, w, r) {
+	if kind == hostApp && n.fleet.Serve(name, w, r) || n.serveContainer(w, r) {
 		return
 	}
 	if n.serveLocal(w, r) {
