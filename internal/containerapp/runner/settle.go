@@ -163,9 +163,14 @@ func (r *Runner) observe(ctx context.Context, e engine.Engine, it *item, rev con
 		return look, errors.Is(err, problem.NotFound) && fault != nil
 	}
 	since := it.since(r, ref)
-	status := statusOf(rev, s, r.cfg.Clock.Now().Sub(since))
+	now := r.cfg.Clock.Now()
+	asked := askedOf(it.view.App, rev)
+	status := statusOf(rev, asked, s, now.Sub(since), now)
 	if status.Provisioning == containerapp.InProgress {
-		look = nextLook(since, r.cfg.Clock.Now())
+		look = nextLook(since, now)
+		if left := settles(rev, asked, s, now); left > 0 {
+			look = now.Add(left)
+		}
 	}
 	if fault != nil { // what runs is of before
 		status = failing(rev.Status, fault)

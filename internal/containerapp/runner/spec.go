@@ -32,12 +32,34 @@ func specOf(a containerapp.App, rev containerapp.Revision, secrets map[string]st
 	if s.Init, err = containersOf("initContainers", t.InitContainers, secrets, more, secretVolumes, 0); err != nil {
 		return s, err
 	}
-	target := 0
-	if g := a.Properties.Configuration.Ingress; g != nil {
-		target = g.TargetPort
-	}
+	target := targetOf(a)
 	s.Main, err = containersOf("containers", t.Containers, secrets, more, secretVolumes, target)
+	if err == nil && target > 0 {
+		s.Main[0].Probes = withStartup(s.Main[0].Probes, target)
+	}
 	return s, err
+}
+
+// Of an app with an ingress, the platform asks whether the port is there before it
+// takes a container for started. We ask more often, for as long.
+const (
+	startupEvery = 100 * time.Millisecond
+	startupTime  = 4 * time.Minute
+)
+
+func withStartup(list []engine.Probe, port int) []engine.Probe {
+	if slices.ContainsFunc(list, func(p engine.Probe) bool { return p.Kind == engine.Startup }) {
+		return list
+	}
+	return append(list, engine.Probe{Kind: engine.Startup, Port: port, Period: startupEvery, FailureThreshold: int(startupTime / startupEvery)})
+}
+
+// targetOf gives the port that an app's ingress leads to; 0 for none.
+func targetOf(a containerapp.App) int {
+	if g := a.Properties.Configuration.Ingress; g != nil {
+		return g.TargetPort
+	}
+	return 0
 }
 
 func portsOf(g *containerapp.Ingress) []engine.Port {

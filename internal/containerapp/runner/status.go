@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,10 +60,13 @@ func stopped(had containerapp.Status) containerapp.Status {
 
 // statusOf makes a revision's status of what its engine observes. A revision is
 // provisioned once all replicas that are wanted were ready, and stays so.
-func statusOf(rev containerapp.Revision, o engine.Status, took time.Duration) containerapp.Status {
+func statusOf(rev containerapp.Revision, asked map[string]bool, o engine.Status, took time.Duration, now time.Time) containerapp.Status {
 	s := containerapp.Status{Provisioning: rev.Status.Provisioning, Running: containerapp.Processing, Replicas: replicas(o), Healthy: o.Ready > 0 && o.Ready >= o.Desired}
 	if s.Provisioning == "" || s.Provisioning == containerapp.Failed {
 		s.Provisioning = containerapp.InProgress
+	}
+	if o.Ready >= o.Desired && settles(rev, asked, o, now) > 0 {
+		return s // nobody knows yet whether it goes on running
 	}
 	if o.Ready >= o.Desired {
 		s.Provisioning = containerapp.Provisioned
@@ -93,6 +97,35 @@ func statusOf(rev containerapp.Revision, o engine.Status, took time.Duration) co
 		s.Code = codeOf(reason)
 	}
 	return s
+}
+
+// steady is how long containers that nobody asks how they are must have run before a
+// revision that was never ready is taken to be.
+const steady = 2 * time.Second
+
+// settles gives how much longer that takes.
+func settles(rev containerapp.Revision, asked map[string]bool, o engine.Status, now time.Time) (left time.Duration) {
+	if rev.Status.Provisioning == containerapp.Provisioned {
+		return 0
+	}
+	for _, one := range o.Replicas {
+		for _, c := range one.Containers {
+			if one.Current && c.Role == engine.RoleMain && (!asked[c.Name] || c.Restarts > 0) {
+				left = max(left, c.Started.Add(steady).Sub(now))
+			}
+		}
+	}
+	return left
+}
+
+// askedOf tells which containers of a revision are asked whether they are well.
+func askedOf(a containerapp.App, rev containerapp.Revision) map[string]bool {
+	asked := map[string]bool{}
+	for i, c := range rev.Template.Containers {
+		asked[c.Name] = i == 0 && targetOf(a) > 0 ||
+			slices.ContainsFunc(c.Probes, func(p containerapp.Probe) bool { return !strings.EqualFold(p.Type, string(engine.Liveness)) })
+	}
+	return asked
 }
 
 // replicas counts those that are not on their way out.
