@@ -123,6 +123,36 @@ app.http('approve', {
 	}
 }
 
+// TestFunctionsOfAllTriggersHaveFurtherInputs: of two of one type each has its own
+// value; a type that there is not is that function's fault, and no other's.
+func TestFunctionsOfAllTriggersHaveFurtherInputs(t *testing.T) {
+	h := cities(t, `
+const { input, trigger } = require('@azure/functions');
+const one = df.input.durableClient(), two = input.generic({ type: 'durableClient', name: 'second' });
+const state = (context) => {
+    const values = [one, two].map((i) => context.extraInputs.get(i));
+    return values.map((v) => typeof v + (v && v.taskHubName ? ' ' + v.taskHubName : '')).join();
+};
+const shape = (context) => context.log('inputs of ' + context.functionName + ': ' + state(context));
+app.timer('tick', { schedule: '0 0 0 1 1 *', extraInputs: [one, two], handler: (timer, context) => shape(context) });
+app.generic('byHand', { trigger: trigger.generic({ type: 'manualTrigger' }), extraInputs: [one], handler: (text, context) => shape(context) });
+app.http('inputs', { authLevel: 'anonymous', extraInputs: [one, two], handler: (request, context) => ({ body: state(context) }) });
+app.http('table', { authLevel: 'anonymous', extraInputs: [input.generic({ type: 'table', tableName: 't' })], handler: () => ({ body: 'never' }) });
+`)
+	body := h.Get(t, "/api/inputs", "").WantStatus(t, 200).Body
+	if first, second, _ := strings.Cut(body, ","); first != second || first == "" || first == "undefined" {
+		t.Errorf("the inputs are %q", body)
+	}
+	first, _, _ := strings.Cut(body, ",")
+	for name, want := range map[string]string{"tick": body, "byHand": first + ",undefined"} {
+		h.Send(t, testkit.Request{Method: http.MethodPost, Path: "/admin/functions/" + name, Key: h.Master(t), Body: "{}",
+			Header: map[string]string{"Content-Type": "application/json"}}).WantStatus(t, 202)
+		wantLog(t, h, "inputs of "+name+": "+want)
+	}
+	wantLog(t, h, `has type \"table\", which this host does not have`, "use one of these inputs: durableClient")
+	h.Get(t, "/api/table", "").WantStatus(t, 404)
+}
+
 // TestASystemKeyThatIsDeletedStaysDeletedUntilTheNextStart: nothing makes it anew
 // behind the back of who deleted it.
 func TestASystemKeyThatIsDeletedStaysDeletedUntilTheNextStart(t *testing.T) {

@@ -32,11 +32,11 @@ func Recalled(m *instance.Model, found funcapp.Found) *instance.Model {
 // their functions.
 func Model(app *funcapp.App, s Settings) *instance.Model {
 	m := &instance.Model{App: app, Functions: app.Functions, Settings: s}
+	checkBindings(m, s) // a function that does not run has no route
 	table, conflicts := route.Build(app.Host.HTTP.RoutePrefix, m.Functions)
 	for _, c := range conflicts {
 		m.Functions[c.Index].Faults = append(m.Functions[c.Index].Faults, c.Fault)
 	}
 	m.Routes = table
-	checkBindings(m, s)
 	return m
 }

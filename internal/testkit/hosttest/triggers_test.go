@@ -77,3 +77,20 @@ func TestFunctionsOfOtherTriggersRunWhenAsked(t *testing.T) {
 		t.Errorf("also ran %q", <-ran)
 	}
 }
+
+// TestAFunctionWithAFaultyBindingIsNotServed: what a request would set going would
+// lack what the binding stands for.
+func TestAFunctionWithAFaultyBindingIsNotServed(t *testing.T) {
+	with := func(binding string) string {
+		return `{"bindings":[{"type":"httpTrigger","name":"req","authLevel":"anonymous","direction":"in"},` + binding + `,{"type":"http","name":"$return","direction":"out"}]}`
+	}
+	h := testkit.Start(t, testkit.App{Files: map[string]string{
+		"input/function.json":  with(`{"type":"table","name":"rows","direction":"in"}`),
+		"output/function.json": with(`{"type":"kafka","name":"out","direction":"out"}`),
+		"fine/function.json":   testkit.HTTPFunction("anonymous", ""),
+	}})
+	h.Get(t, "/api/fine", "").WantStatus(t, 204)
+	for _, name := range []string{"input", "output"} {
+		h.Get(t, "/api/"+name, "").WantStatus(t, 404)
+	}
+}
