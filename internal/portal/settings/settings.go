@@ -82,10 +82,13 @@ func (r reference) Shown() state {
 	return s
 }
 
+// Own reports whether it is read with the app's own identity.
+func (r reference) Own() bool { return strings.EqualFold(r.Properties.Identity.Type, "SystemAssigned") }
+
 // Identity names the identity it is read with.
 func (r reference) Identity() string {
 	id := r.Properties.Identity.ResourceID
-	if i := strings.LastIndexByte(id, '/'); i >= 0 && !strings.EqualFold(r.Properties.Identity.Type, "SystemAssigned") {
+	if i := strings.LastIndexByte(id, '/'); i >= 0 {
 		return id[i+1:]
 	}
 	return r.Properties.Identity.Type
