@@ -32,12 +32,13 @@ state:
 packages:
   maxBytes: 1000
 workers: {isolation: required}
+containers: {engine: docker}
 identity:
   tokenLifetime: 1h
   upstream: [{identity: orders, mode: secret, tenantId: t, clientId: c, secretFile: /s, resources: ["https://storage.azure.com"]}]
 quirks: {stoppedSiteTokenExpiry: true}
 `)
-	got, err := settings.Load(path, []string{"LATCHKEY_STATE_ETCD_ENDPOINTS=http://b:2379,http://c:2379", "LATCHKEY_NODE=n1", "LATCHKEY_REFERENCES_INTERVAL=90s", "LATCHKEY_QUIRKS_STOPPED_SITE_TOKEN_EXPIRY=false", "LATCHKEY_WORKERS_FIRST_ID=3000000000", "LATCHKEY_KEK=x", "PATH=/bin"})
+	got, err := settings.Load(path, []string{"LATCHKEY_STATE_ETCD_ENDPOINTS=http://b:2379,http://c:2379", "LATCHKEY_NODE=n1", "LATCHKEY_REFERENCES_INTERVAL=90s", "LATCHKEY_QUIRKS_STOPPED_SITE_TOKEN_EXPIRY=false", "LATCHKEY_WORKERS_FIRST_ID=3000000000", "LATCHKEY_CONTAINERS_ENGINE=process", "LATCHKEY_CONTAINERS_HOST=unix:///x.sock", "LATCHKEY_KEK=x", "PATH=/bin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ quirks: {stoppedSiteTokenExpiry: true}
 		DataDir: "/var/lib/latchkey", Node: "n1", Functions: settings.Listen{Address: "0.0.0.0:80"},
 		State:    settings.State{Kind: "etcd", Etcd: settings.Etcd{Endpoints: []string{"http://b:2379", "http://c:2379"}}},
 		Packages: settings.Limits{MaxBytes: 1000},
-		Workers:  settings.Workers{Isolation: "required", FirstID: 3_000_000_000},
+		Workers:  settings.Workers{Isolation: "required", FirstID: 3_000_000_000}, Containers: settings.Containers{Engine: "process", Host: "unix:///x.sock"},
 		Identity: settings.Identity{TokenLifetime: "1h", Upstream: []settings.Upstream{{
 			Identity: "orders", Mode: "secret", TenantID: "t", ClientID: "c", SecretFile: "/s", Resources: []string{"https://storage.azure.com"},
 		}}},
@@ -63,6 +64,7 @@ functions: 7071
 state: {kind: sqlite, etcd: {endpoints: "http://a:2379"}}
 packages: {maxBytes: many}
 workers: {isolation: "on", firstId: 4294967290}
+containers: {engine: rkt}
 tokens: {algorithm: none}
 identity: {tokenLifetime: 25h, upstream: [{mode: secret}, {identity: a, mode: x, extra: 1}]}
 references: {interval: soon, onFailure: ignore, webhook: "ftp://x", realVaults: yes}
@@ -76,7 +78,7 @@ quirks: {stoppedSiteTokenExpiry: 1}
 		"datadir: unknown setting; known are dataDir", "functions: must be a map", `state.kind: "sqlite"`,
 		"state.etcd.endpoints: must be a list", "packages.maxBytes: must be a whole number, not text",
 		`workers.isolation: "on" is none of auto, off, required`, "workers.firstId: 4294967290 is not between",
-		`tokens.algorithm: "none"`, `identity.tokenLifetime: "25h"`, "identity.upstream[0].identity: must name", "identity.upstream[0]: mode secret needs",
+		`containers.engine: "rkt" is none of auto, docker, process, none`, `tokens.algorithm: "none"`, `identity.tokenLifetime: "25h"`, "identity.upstream[0].identity: must name", "identity.upstream[0]: mode secret needs",
 		`identity.upstream[1].mode: "x"`, "identity.upstream[1].extra: unknown setting", `references.interval: "soon"`, `references.onFailure: "ignore"`,
 		"references.webhook: is no", "references.realVaults: must be a list", "quirks.stoppedSiteTokenExpiry: must be true or false, not a number",
 		"LATCHKEY_DATADIR: unknown setting", "LATCHKEY_PACKAGES_MAX_BYTES: must be a whole number",
