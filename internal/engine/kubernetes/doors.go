@@ -89,6 +89,17 @@ func (d *doors) know(name string, data map[string][]byte) map[string]string {
 	return have
 }
 
+// forget lets go of the headers in secrets whose names begin with prefix.
+func (d *doors) forget(prefix string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name := range d.known {
+		if strings.HasPrefix(name, prefix) {
+			delete(d.known, name)
+		}
+	}
+}
+
 // observe tells Identity what happened to the containers of a pod.
 func (d *doors) observe(p *pod, gone bool) {
 	if d.e.cfg.Identity == nil || p.Metadata.UID == "" {
@@ -113,6 +124,12 @@ func (d *doors) observe(p *pod, gone bool) {
 		return // its end is told when it is gone
 	}
 	ended := p.initEnded()
+	if l.initEnded && !ended && !p.serving() {
+		// The machine came up again: the pod begins anew, init containers first.
+		d.e.cfg.Identity.Gone(ref, p.Metadata.Name)
+		l = &lives{starts: map[string]*life{}}
+		d.pods[p.Metadata.UID] = l
+	}
 	p.each(func(role engine.Role, name string, s containerStatus) {
 		if role == engine.RoleInit {
 			d.live(l, engine.Start{Revision: ref, Replica: p.Metadata.Name, Container: name, Role: role, Count: s.Restarts}, s)

@@ -12,3 +12,15 @@ func (e *Engine) Applied(ref engine.Ref) bool {
 	defer r.mu.Unlock()
 	return r.passes > 0
 }
+
+// Inside, for tests.
+var (
+	RegistryKey = registryKey
+	ExitCode    = exitCode
+)
+
+// ReasonOf gives what is made of a waiting container's reason and message.
+func ReasonOf(reason, message string) engine.Reason {
+	got, _ := waiting(engine.RoleMain, reason, message)
+	return got
+}

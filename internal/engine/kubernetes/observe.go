@@ -107,6 +107,11 @@ func (p *pod) initEnded() bool {
 	return true
 }
 
+// serving reports whether a main container runs.
+func (p *pod) serving() bool {
+	return slices.ContainsFunc(p.Status.Main, func(s containerStatus) bool { return s.State.Running != nil })
+}
+
 // each gives the containers with their roles and what is said of them.
 func (p *pod) each(do func(engine.Role, string, containerStatus)) {
 	one := func(role engine.Role, name string, list []containerStatus) {

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/engine"
@@ -61,7 +63,7 @@ func (registry) Credential(_ context.Context, _ engine.Ref, image string) (engin
 	return engine.Credential{Username: "u", Password: "p4ss"}, nil
 }
 
-const patience = 12 * time.Second
+const patience = 60 * time.Second
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
@@ -213,6 +215,19 @@ func TestAgainstARealAPIServer(t *testing.T) {
 		return err == nil && err2 == nil
 	})
 	t.Run("objects", func(t *testing.T) { objects(t, n, access) })
+	t.Run("the documented role is enough", func(t *testing.T) {
+		grant(t, s)
+		limited := access
+		limited.Token = realcluster.AppToken
+		eventually(t, "the role in force", func() bool {
+			e, err := kubernetes.Open(t.Context(), kubernetes.Config{Config: config("limited", nil), Access: limited})
+			if err == nil {
+				_ = e.Close()
+			}
+			return err == nil
+		})
+		scales(t, n, limited)
+	})
 	t.Run("scaling", func(t *testing.T) { scales(t, n, access) })
 	t.Run("identity", func(t *testing.T) {
 		identities(t, n, access, func(pod, uid, account string) string {
@@ -343,7 +358,66 @@ func TestIdentity(t *testing.T) {
 	identities(t, startNodes(t, s.access()), s.access(), func(pod, _, _ string) string { return "pod:" + pod })
 }
 
+// A machine that comes up again runs the init containers of its pods again.
+func TestAPodThatBeginsAnewGetsNewSecrets(t *testing.T) {
+	s := startServer(t)
+	n := startNodes(t, s.access())
+	p := &enginetest.Provider{}
+	e := open(t, s.access(), config("anew", p))
+	defer func() { _ = e.Close() }()
+	spec := full()
+	if err := e.Place(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	name := ready(t, e, spec.Ref).Replicas[0].Name
+	before := strings.Join(p.Calls(), ", ")
+	status := func(field string, state map[string]any) []any {
+		return []any{map[string]any{"name": field, "restartCount": 1, "state": state}}
+	}
+	waiting := map[string]any{"waiting": map[string]any{"reason": "PodInitializing"}}
+	if _, err := n.ask(http.MethodPatch, core+"pods/"+name+"/status", nil, map[string]any{"status": map[string]any{
+		"initContainerStatuses": status("init", running()), "containerStatuses": status("main", waiting)}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a new life", func() bool {
+		return strings.Join(p.Calls(), ", ") == before+", gone, environment init 1"
+	})
+}
+
 func TestScaling(t *testing.T) {
 	s := startServer(t)
 	scales(t, startNodes(t, s.access()), s.access())
+}
+
+// grant lets user "app" do what the documentation says that Latchkey must be able to.
+func grant(t *testing.T, s *realcluster.Server) {
+	t.Helper()
+	page, err := os.ReadFile("../../../docs/container-apps-kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for i, part := range strings.Split(string(page), "```") {
+		text, ok := strings.CutPrefix(part, "yaml\n")
+		if i%2 == 0 || !ok {
+			continue
+		}
+		var object map[string]any
+		if err := yaml.Unmarshal([]byte(text), &object); err != nil {
+			t.Fatal(err)
+		}
+		at := "/apis/rbac.authorization.k8s.io/v1/"
+		kind := object["kind"].(string)
+		if kind == "Role" || kind == "RoleBinding" {
+			at += "namespaces/apps/"
+		}
+		if object["subjects"] != nil {
+			object["subjects"] = []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "app"}}
+		}
+		s.Make(t, at+strings.ToLower(kind)+"s", object)
+		made++
+	}
+	if made != 3 {
+		t.Fatalf("%d objects in the page", made)
+	}
 }

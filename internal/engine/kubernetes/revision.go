@@ -11,7 +11,10 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
-const keptEvents = 50
+const (
+	keptEvents = 50
+	mostRaces  = 5 // lost to others that change a Deployment, before it is left for later
+)
 
 // revision keeps the objects of one revision as they are wanted.
 type revision struct {
@@ -187,17 +190,20 @@ func (r *revision) deploy(ctx context.Context, w wanted, auto bool) error {
 		_, err := r.apply(ctx, w)
 		return err
 	}
-	var now deploy
-	err := r.e.get(ctx, deployment, r.base, &now)
-	switch {
-	case err == nil:
-		w.object["spec"].(fields)["replicas"] = now.Spec.Replicas
-		w.object["metadata"].(fields)["resourceVersion"] = now.Metadata.ResourceVersion
-	case problem.KindOf(err) != problem.NotFound:
-		return r.e.fault(err, "get Deployment "+r.base)
+	for try := 0; ; try++ {
+		var now deploy
+		err := r.e.get(ctx, deployment, r.base, &now)
+		if err != nil && problem.KindOf(err) != problem.NotFound {
+			return r.e.fault(err, "get Deployment "+r.base)
+		}
+		if err == nil {
+			w.object["spec"].(fields)["replicas"] = now.Spec.Replicas
+			w.object["metadata"].(fields)["resourceVersion"] = now.Metadata.ResourceVersion
+		}
+		if _, err = r.apply(ctx, w); problem.KindOf(err) != problem.Conflict || try == mostRaces {
+			return err
+		}
 	}
-	_, err = r.apply(ctx, w)
-	return err
 }
 
 // headers gives the secrets by which the identity endpoint knows containers of a spec:
@@ -237,6 +243,7 @@ func (r *revision) prune(ctx context.Context, keep map[string]bool, current stri
 		if keep[key(f.kind, f.Name)] || f.kind == secret && of != "" && of != current && (used[of] || !d.settled()) {
 			continue
 		}
+		r.e.doors.forget(f.Name)
 		faults = append(faults, r.e.fault(r.e.remove(ctx, f.kind, f.Name), "delete "+f.kind.name+" "+f.Name))
 		r.mu.Lock()
 		delete(r.applied, key(f.kind, f.Name))
@@ -306,4 +313,5 @@ func (e *Engine) forget(r *revision) {
 	if e.revisions[r.base] == r {
 		delete(e.revisions, r.base)
 	}
+	e.doors.forget(r.base)
 }
