@@ -27,6 +27,14 @@ func (c *cache) has(k kind) bool {
 	return c.known[k.plural]
 }
 
+// exists reports whether there is an object.
+func (c *cache) exists(k kind, name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, there := c.objects[k.plural][name]
+	return there
+}
+
 // replaceAll takes all objects of a kind for those that there are.
 func (e *Engine) replaceAll(k kind, all map[string]json.RawMessage) {
 	e.seen.mu.Lock()

@@ -41,8 +41,10 @@ func (r *revision) pulls(ctx context.Context, s engine.Spec) (w wanted, any bool
 		return wanted{}, false, err
 	}
 	text, err := json.Marshal(fields{"auths": auths})
-	return secretOf(r.meta(r.base+"-pull", nil), "kubernetes.io/dockerconfigjson", map[string][]byte{".dockerconfigjson": text}), true, err
+	return secretOf(r.meta(r.pullName(), nil), "kubernetes.io/dockerconfigjson", map[string][]byte{".dockerconfigjson": text}), true, err
 }
+
+func (r *revision) pullName() string { return r.base + "-pull" }
 
 // registryKey gives what a kubelet looks up for an image: its repository, so that
 // images of one registry can have different credentials.

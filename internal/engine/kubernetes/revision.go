@@ -123,7 +123,7 @@ func (r *revision) applyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keep := map[string]bool{key(configMap, r.base): true}
+	keep := map[string]bool{key(configMap, r.base): true, key(secret, r.pullName()): refused != nil}
 	for _, w := range want {
 		if w.kind == deployment {
 			err = r.deploy(ctx, r.owned(owner.UID, w), auto != nil)
@@ -155,6 +155,12 @@ func (r *revision) objects(ctx context.Context, s engine.Spec, auto *engine.Auto
 	pull, some, refused := r.pulls(ctx, s)
 	if some {
 		out = append(out, pull)
+	}
+	if refused != nil { // what there is may still be good, and replicas need not be replaced
+		r.mu.Lock()
+		_, some = r.applied[key(secret, r.pullName())]
+		r.mu.Unlock()
+		some = some || r.e.seen.exists(secret, r.pullName())
 	}
 	if !r.e.cfg.Network.Open {
 		out = append(out, r.policy(s)) // before there is anything to protect

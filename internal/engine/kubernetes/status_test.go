@@ -135,6 +135,13 @@ func TestCredentialsOfRegistries(t *testing.T) {
 	k.answer.Store(given{Credential: engine.Credential{Username: "u", Password: "2"}})
 	place()
 	eventually(t, "another one", func() bool { now := pullSecret(); return now != "" && now != first })
+	k.answer.Store(given{err: errors.New("nobody answers")})
+	second := pullSecret()
+	place()
+	sees("why", func(st engine.Status) bool { return st.Reason == engine.ReasonImageAuth })
+	if now := n.list(apps + "deployments")[0]; pullSecret() != second || at(now, "spec", "template", "spec", "imagePullSecrets") == nil {
+		t.Error("a registry that is away takes the last credential along")
+	}
 	k.answer.Store(given{})
 	place()
 	eventually(t, "none", func() bool { return pullSecret() == "" })

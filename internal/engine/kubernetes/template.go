@@ -99,7 +99,7 @@ func (r *revision) pod(s engine.Spec, pull bool) fields {
 		spec["volumes"] = volumes
 	}
 	if pull {
-		spec["imagePullSecrets"] = []any{fields{"name": r.base + "-pull"}}
+		spec["imagePullSecrets"] = []any{fields{"name": r.pullName()}}
 	}
 	return fields{
 		"metadata": fields{"labels": r.podLabels(s), "annotations": fields{noteApp: r.ref.App, noteRevision: r.ref.Revision}},
