@@ -158,8 +158,8 @@ func (n *Node) endContainers(ctx context.Context, a containerapp.App) error {
 func (n *Node) newContainerApps() (*containerapps.API, error) {
 	return containerapps.New(containerapps.Config{
 		Apps: n.containers.apps, Identities: n.identities, Authorize: n.roles,
+		Domain: withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n), Secrets: n.containers.vaults,
 		AuthToken: n.streamToken,
-		Domain:    withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n), Secrets: n.containers.vaults,
 	})
 }
 
@@ -215,10 +215,10 @@ func (n *Node) containerEnv(ctx context.Context, a containerapp.App, r container
 		return nil, err
 	}
 	suffix := e.Domain(n.names.domain)
-	env := []engine.Env{
+	env := append(n.containerWay(), []engine.Env{
 		{Name: "CONTAINER_APP_NAME", Value: a.Name}, {Name: "CONTAINER_APP_REVISION", Value: r.Name},
 		{Name: "CONTAINER_APP_ENV_DNS_SUFFIX", Value: suffix},
-	}
+	}...)
 	if g := a.Properties.Configuration.Ingress; g != nil {
 		name := strings.ToLower(r.Name)
 		if !g.External {
