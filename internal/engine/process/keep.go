@@ -183,9 +183,12 @@ func (s *site) Exec(ctx context.Context, id string, cmd engine.Exec) (int, error
 	c.WaitDelay = time.Second
 	err = c.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit):
 		return exit.ExitCode(), nil
-	} else if err != nil {
+	case errors.Is(err, exec.ErrWaitDelay): // it ended while nobody had typed to its end
+		return 0, nil
+	case err != nil:
 		return 0, engine.Fail(engine.ReasonCommand, problem.Wrap(problem.Invalid, "the command cannot be executed", err))
 	}
 	return 0, nil
