@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestASidecarPassesOnToTheNodeAndSurvivesIt(t *testing.T) {
+	dir, err := os.MkdirTemp("", "lk-side") // t.TempDir can be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s.sock")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- passOn(ctx, l, socket) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	get := func() (string, error) {
+		answer, err := client.Get("http://" + l.Addr().String() + "/msi/token?x=1")
+		if err != nil {
+			return "", err
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		return string(text), err
+	}
+	if _, err := get(); err == nil {
+		t.Error("somebody answers although the node is away")
+	}
+	for range 2 { // a node, and the one after it
+		node, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) }))
+		_ = server.Listener.Close()
+		server.Listener = node
+		server.Start()
+		if text, err := get(); err != nil || text != "x=1" {
+			t.Errorf("%q %v", text, err)
+		}
+		server.Close()
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the sidecar does not end")
+	}
+}
