@@ -20,6 +20,7 @@ import (
 type Rule struct {
 	Private bool           // private networks may be reached too
 	Allow   []netip.Prefix // networks that may be reached besides
+	Setting string         // where the operator says Allow, for messages; may be empty
 }
 
 // inner are networks that only who runs the node may permit, although netip does
@@ -64,14 +65,17 @@ func (r Rule) Control(_, address string, _ syscall.RawConn) error {
 		return err
 	}
 	if !r.Permits(ap.Addr()) {
-		return refused(ap.Addr())
+		return r.refused(ap.Addr())
 	}
 	return nil
 }
 
-func refused(ip netip.Addr) error {
-	return problem.New(problem.Denied, fmt.Sprintf("address %s is not public and not allowed", ip)).
-		WithNext("use another address; only who runs the installation can allow this one")
+func (r Rule) refused(ip netip.Addr) error {
+	next := "use another address; only who runs the installation can allow this one"
+	if r.Setting != "" {
+		next += ", by " + r.Setting
+	}
+	return problem.New(problem.Denied, fmt.Sprintf("address %s is not public and not allowed", ip)).WithNext(next)
 }
 
 // Transport sends requests where the rule permits it. Where the environment names

@@ -26,7 +26,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
 			_ = r.Body.Close()
 		}
-		return nil, refused(ip)
+		return nil, t.rule.refused(ip)
 	}
 	return t.proxied.RoundTrip(r)
 }

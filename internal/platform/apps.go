@@ -113,11 +113,11 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	}, func() { n.rings.remove(keyPlace(a), ring); unplug(); leave() }, nil
 }
 
-// outbound sends the requests of an app's bindings. They go where the app's settings
+// outbound sends the requests of an app's bindings and key store. They go where the app's settings
 // say, with the node's place in the network: not to the node itself, nor to what
 // trusts it.
 func (n *Node) outbound() http.RoundTripper {
-	return egress.Rule{Private: true, Allow: n.cfg.AppNetworks}.Transport(account.MaxIdle)
+	return egress.Rule{Private: true, Allow: n.cfg.AppNetworks, Setting: "apps.networks"}.Transport(account.MaxIdle)
 }
 
 // orchestrations is where those of an app are kept.

@@ -133,7 +133,7 @@ func same(t *testing.T, p *platformtest.Platform, where string, want hostValues)
 
 // TestKeysOfAnAppMoveToAStorageAccount: of an app that is stopped.
 func TestKeysOfAnAppMoveToAStorageAccount(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platform.Config{AppNetworks: loopback})
 	storage := azurite.Start(t, azurite.Options{})
 	p.CreateApp(t, "orders", "http://127.0.0.1:1")
 	before, err := hostValuesOf(t, p, "orders")

@@ -166,7 +166,7 @@ func recorded(t *testing.T, p *platformtest.Platform, operations ...string) {
 // TestSealedKeysInAStorageAccount: each way out for an app whose keys are sealed with
 // an encryption key that its settings do not have any more.
 func TestSealedKeysInAStorageAccount(t *testing.T) {
-	p := platformtest.Start(t, platform.Config{})
+	p := platformtest.Start(t, platform.Config{AppNetworks: loopback})
 	storage := azurite.Start(t, azurite.Options{})
 	up := platformtest.Upstream(t, saying("hello"))
 	p.CreateApp(t, "orders", up)

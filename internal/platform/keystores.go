@@ -37,7 +37,7 @@ func (n *Node) openKeys(ctx context.Context, a app.App, s hosted.Settings) (keys
 func (n *Node) openKeysOf(ctx context.Context, a app.App, s hosted.Settings, before *controlplane.Store) (keystore.Store, error) {
 	own := func() (keystore.Store, error) { return before, nil }
 	cfg := stores.Config{
-		Setting: s.Get, Default: own, Files: own, Credential: n.credentialOf(a, "key store"), Transport: keyTransport{n},
+		Setting: s.Get, Default: own, Files: own, Credential: n.credentialOf(a, "key store"), Transport: keyTransport{n, n.outbound()},
 		Clock: n.outside(), Log: n.log.With("app", a.Name),
 	}
 	sealer, err := dataprotection.FromEnviron(s.Environ())
@@ -133,13 +133,16 @@ func identityFor(a app.App, purpose string, list []identity.Assigned, r keycred.
 }
 
 // keyTransport sends requests of key stores: to a vault of this installation without
-// a network, to all others as ever.
-type keyTransport struct{ n *Node }
+// a network, to all others by out.
+type keyTransport struct {
+	n   *Node
+	out http.RoundTripper
+}
 
 // RoundTrip implements http.RoundTripper.
 func (t keyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if kind, _ := t.n.names.kindOf(r.URL.Host); kind != hostVault {
-		return http.DefaultTransport.RoundTrip(r)
+		return t.out.RoundTrip(r)
 	}
 	if r.Body != nil {
 		defer func() { _ = r.Body.Close() }()

@@ -2,7 +2,9 @@ package platform_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/platform"
@@ -89,4 +91,25 @@ func TestAnAppWithoutAnIdentityIsToldToGetOne(t *testing.T) {
 	})
 	letRead(t, p, "orders", "appkeys")
 	masterIs(t, p, "orders", "the-master-of-the-vault", true)
+}
+
+// TestAKeyStoreDoesNotLeadToTheNodeItself: settings are an app's, the node's place in
+// the network is not.
+func TestAKeyStoreDoesNotLeadToTheNodeItself(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	var asked atomic.Int32
+	own := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(own.Close)
+	p.CreateApp(t, "orders", "http://127.0.0.1:1")
+	setSettings(t, p, "orders", map[string]string{
+		storeType:             "blob",
+		"AzureWebJobsStorage": "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=" + own.URL + "/a;",
+	})
+	_, err := hostValuesOf(t, p, "orders")
+	if err == nil || !strings.Contains(err.Error(), "apps.networks") {
+		t.Errorf("it is not said what is refused: %v", err)
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("a server on the node was asked %d times", n)
+	}
 }

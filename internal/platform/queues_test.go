@@ -29,6 +29,9 @@ type queueService struct {
 	token   string
 }
 
+// loopback are the networks that an installation has to allow for emulators.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
 func (s *queueService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +76,7 @@ func TestQueuesAreReadAsTheAppsOwnIdentity(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, "{}")
 	})
-	p := platformtest.Start(t, platform.Config{AppNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	p := platformtest.Start(t, platform.Config{AppNetworks: loopback})
 	upstream := platformtest.Upstream(t, handler)
 	p.CreateApp(t, "orders", upstream)
 	setSettings(t, p, "orders", map[string]string{testkit.UpstreamSetting: upstream, "FUNCTIONS_WORKER_RUNTIME": "custom",

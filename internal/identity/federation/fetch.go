@@ -29,7 +29,7 @@ const (
 // newClient makes a client that speaks HTTPS only, goes where it is allowed to,
 // without a proxy, which would go anywhere, and follows redirects within a host.
 func newClient(cfg Config) *http.Client {
-	dialer := &net.Dialer{Timeout: fetchTimeout, Control: egress.Rule{Allow: cfg.Allow}.Control}
+	dialer := &net.Dialer{Timeout: fetchTimeout, Control: egress.Rule{Allow: cfg.Allow, Setting: "federation.networks"}.Control}
 	return &http.Client{
 		Timeout: fetchTimeout,
 		Transport: &http.Transport{
