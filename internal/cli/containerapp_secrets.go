@@ -38,6 +38,9 @@ func newContainerSecretList(env *Env) *cobra.Command {
 					list = append(list, containerapps.Secret{Name: s.Name, KeyVaultURL: s.KeyVaultURL, Identity: s.Identity})
 				}
 			}
+			if err == nil {
+				err = client.Standing(cmd.Context(), a, list)
+			}
 			if err != nil {
 				return err
 			}
@@ -51,12 +54,12 @@ func newContainerSecretList(env *Env) *cobra.Command {
 
 func (f *containerFlags) printSecrets(list []containerapps.Secret, values bool) error {
 	return f.print(list, func() error {
-		rows, heading := [][]string{}, "NAME FROM"
+		rows, heading := [][]string{}, "NAME FROM STATUS"
 		if values {
 			heading += " VALUE"
 		}
 		for _, s := range list {
-			row := []string{s.Name, secretFrom(s.KeyVaultURL, s.Identity)}
+			row := []string{s.Name, secretFrom(s.KeyVaultURL, s.Identity), secretStatus(s)}
 			if values && s.Value != nil {
 				row = append(row, *s.Value)
 			}
@@ -64,6 +67,18 @@ func (f *containerFlags) printSecrets(list []containerapps.Secret, values bool) 
 		}
 		return writeTable(f.env.Stdout, heading, rows)
 	})
+}
+
+// secretStatus says how a secret stands.
+func secretStatus(s containerapps.Secret) string {
+	status := orText(s.Status, "-")
+	if s.Stale {
+		status += ", last good value in use"
+	}
+	if s.Why != "" {
+		status += ": " + s.Why
+	}
+	return status
 }
 
 // secretFrom says where the value of a secret comes from.

@@ -67,7 +67,7 @@ func (n *Node) containerSecretChanged(e reference.Event) {
 	if e.To != reference.Resolved {
 		log = n.log.Warn
 	}
-	log("a secret of a container app changed", "app", e.App.Name, "secret", e.Setting, "vault", e.Vault, "name", e.Secret,
+	log("a secret of a container app changed", "app", e.App.Name, "setting", e.Setting, "vault", e.Vault, "name", e.Secret,
 		"from", e.From, "to", e.To, "stale", e.Stale, "version", e.Version, "why", e.Why)
 	scope := e.App.ID.String() + "/secretReferences/" + e.Setting
 	n.audit.Record(audit.Event{

@@ -450,6 +450,32 @@ type Secret struct {
 	Value       *string `json:"value,omitempty"`
 	KeyVaultURL string  `json:"keyVaultUrl,omitempty"`
 	Identity    string  `json:"identity,omitempty"`
+
+	// How one of a vault stands: see Standing.
+	Status  string `json:"status,omitempty"`
+	Version string `json:"activeVersion,omitempty"`
+	Stale   bool   `json:"stale,omitempty"` // it is the last good value
+	Why     string `json:"why,omitempty"`
+}
+
+// Standing adds to secrets of an app how those of vaults stand.
+func (c *Client) Standing(ctx context.Context, a App, list []Secret) error {
+	if !slices.ContainsFunc(list, func(s Secret) bool { return s.KeyVaultURL != "" }) {
+		return nil
+	}
+	type reference struct {
+		Name       string `json:"name"`
+		Properties Secret `json:"properties"`
+	}
+	all, err := armclient.List[reference](ctx, c.arm, path(a.ID+"/secretReferences"))
+	for _, r := range all {
+		for i := range list {
+			if s := &list[i]; s.Name == r.Name {
+				s.Status, s.Version, s.Stale, s.Why = r.Properties.Status, r.Properties.Version, r.Properties.Stale, r.Properties.Why
+			}
+		}
+	}
+	return err
 }
 
 // Secrets reads the secrets of an app with their values.
