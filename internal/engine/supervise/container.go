@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,13 +132,13 @@ func (c *container) launch(ctx context.Context, s engine.Start) (string, error) 
 	if c.p.isOld() {
 		return "", engine.Fail(engine.ReasonReplaced, problem.New(problem.NotFound, "a container of an older spec ended"))
 	}
-	env := append([]engine.Env(nil), c.spec.Env...)
+	env := slices.Clone(c.spec.Env)
 	if c.p.r.e.cfg.Identity != nil {
 		more, err := c.p.r.e.cfg.Identity.Environment(ctx, s)
 		if err != nil {
 			return "", engine.Fail(engine.ReasonIdentity, problem.Wrap(problem.KindOf(err), "the container's identity is not ready", err))
 		}
-		env = append(env, more...)
+		env = append(without(env, more), more...)
 	}
 	id, err := c.p.r.e.rt.Start(ctx, Unit{Start: s, Digest: c.p.digest, Spec: c.spec, Env: env, Volumes: c.p.spec.Volumes, Ports: c.p.spec.AllPorts()})
 	if err != nil {
@@ -149,6 +150,15 @@ func (c *container) launch(ctx context.Context, s engine.Start) (string, error) 
 	}
 	c.p.r.event(c.p.name, c.spec.Name, engine.ReasonStarted, fmt.Sprintf("start %d", s.Count+1))
 	return id, nil
+}
+
+// without leaves out the variables that the identity provider sets: of two with one
+// name containers see either, and what an app chose would be taken for a secret of
+// ours when the container is taken over.
+func without(env, more []engine.Env) []engine.Env {
+	return slices.DeleteFunc(env, func(e engine.Env) bool {
+		return slices.ContainsFunc(more, func(m engine.Env) bool { return m.Name == e.Name })
+	})
 }
 
 // errResume marks that the identity provider did not take a container over.

@@ -322,9 +322,10 @@ func (p *replica) all() []*container {
 	return append(append(out, p.inits...), p.mains...)
 }
 
+// container finds one of the app's containers; the sidecar is nobody's to look into.
 func (p *replica) container(name string) (id string, running bool) {
 	for _, c := range p.all() {
-		if c.spec.Name == name {
+		if c != p.side && c.spec.Name == name {
 			return c.current()
 		}
 	}

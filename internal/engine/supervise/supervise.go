@@ -40,6 +40,9 @@ func (e *Engine) Place(ctx context.Context, spec engine.Spec) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
+	if err := e.distinct(spec); err != nil {
+		return err
+	}
 	spec.Ref = spec.Key()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -57,6 +60,17 @@ func (e *Engine) Place(ctx context.Context, spec engine.Spec) error {
 	e.revisions[spec.Ref] = r
 	e.work.Go(r.keep)
 	return nil
+}
+
+// distinct refuses a container with the name of the sidecar: it would take its place.
+func (e *Engine) distinct(spec engine.Spec) (err error) {
+	side := e.rt.Sidecar()
+	spec.Containers(func(_ engine.Role, c engine.Container) {
+		if side != nil && c.Name == side.Name {
+			err = problem.New(problem.Invalid, "field 'containers' has the name "+c.Name+", which is that of Latchkey's sidecar").WithNext("give the container another name")
+		}
+	})
+	return err
 }
 
 func (e *Engine) find(ref engine.Ref) (*revision, error) {
