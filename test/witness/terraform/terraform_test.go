@@ -24,7 +24,10 @@ import (
 	"github.com/latchkey/latchkey/internal/trust/connect"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	containerMain()
+	testkit.Main(m)
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()
