@@ -50,6 +50,9 @@ func containerMain() {
 		mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFile(w, r, filepath.Join(os.Getenv("CONTAINER_ROOT"), r.URL.RawQuery))
 		})
+		if more := os.Getenv("PORT_9000"); more != "" {
+			go func() { _ = http.ListenAndServe("127.0.0.1:"+more, mux) }()
+		}
 		_ = http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux)
 	}
 	os.Exit(3)

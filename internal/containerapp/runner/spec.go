@@ -17,7 +17,7 @@ const defaultGrace = 30 * time.Second
 // specOf makes what an engine is to run of a revision.
 func specOf(a containerapp.App, rev containerapp.Revision, secrets map[string]string, more []engine.Env) (engine.Spec, error) {
 	t := rev.Template
-	s := engine.Spec{Ref: Ref(a, rev.Name), Generation: generation(a, rev), Grace: defaultGrace, Ports: portsOf(a.Properties.Configuration.Ingress)}
+	s := engine.Spec{Ref: Ref(a, rev.Name), Generation: generation(a, rev), Grace: defaultGrace, Ports: portsOf(a.Properties.Configuration.Ingress, t)}
 	if t.TerminationGrace != nil && *t.TerminationGrace > 0 {
 		s.Grace = time.Duration(*t.TerminationGrace) * time.Second
 	}
@@ -32,7 +32,10 @@ func specOf(a containerapp.App, rev containerapp.Revision, secrets map[string]st
 	if s.Init, err = containersOf("initContainers", t.InitContainers, secrets, more, secretVolumes, 0); err != nil {
 		return s, err
 	}
-	target := targetOf(a)
+	target := targetOf(a, rev)
+	if target == 0 && a.Properties.Configuration.Ingress != nil {
+		return s, field("configuration.ingress.targetPort", "0", "which port the first container listens at could not be found out: say it here, in its variable PORT, or in one of its probes")
+	}
 	s.Main, err = containersOf("containers", t.Containers, secrets, more, secretVolumes, target)
 	if err == nil && target > 0 {
 		s.Main[0].Probes = withStartup(s.Main[0].Probes, target)
@@ -54,19 +57,16 @@ func withStartup(list []engine.Probe, port int) []engine.Probe {
 	return append(list, engine.Probe{Kind: engine.Startup, Port: port, Period: startupEvery, FailureThreshold: int(startupTime / startupEvery)})
 }
 
-// targetOf gives the port that an app's ingress leads to; 0 for none.
-func targetOf(a containerapp.App) int {
-	if g := a.Properties.Configuration.Ingress; g != nil {
-		return g.TargetPort
-	}
-	return 0
+// targetOf gives the port of a revision that its app's ingress leads to; 0 for none.
+func targetOf(a containerapp.App, rev containerapp.Revision) int {
+	return a.Properties.Configuration.Ingress.TargetPortOf(rev.Template)
 }
 
-func portsOf(g *containerapp.Ingress) []engine.Port {
-	if g == nil || g.TargetPort == 0 {
-		return nil
+func portsOf(g *containerapp.Ingress, t containerapp.Template) (ports []engine.Port) {
+	for _, n := range g.Ports(t) {
+		ports = append(ports, engine.Port{Number: n})
 	}
-	return []engine.Port{{Number: g.TargetPort}}
+	return ports
 }
 
 func volumesOf(list []containerapp.Volume, secrets map[string]string) (out []engine.Volume, err error) {

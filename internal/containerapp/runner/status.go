@@ -122,7 +122,7 @@ func settles(rev containerapp.Revision, asked map[string]bool, o engine.Status, 
 func askedOf(a containerapp.App, rev containerapp.Revision) map[string]bool {
 	asked := map[string]bool{}
 	for i, c := range rev.Template.Containers {
-		asked[c.Name] = i == 0 && targetOf(a) > 0 ||
+		asked[c.Name] = i == 0 && targetOf(a, rev) > 0 ||
 			slices.ContainsFunc(c.Probes, func(p containerapp.Probe) bool { return !strings.EqualFold(p.Type, string(engine.Liveness)) })
 	}
 	return asked

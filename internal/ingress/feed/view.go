@@ -23,7 +23,7 @@ func View(a containerapp.App, revisions []containerapp.Revision, domain string) 
 	g := c.Ingress
 	v = ingress.App{
 		ID: a.ID.String(), Name: a.Name, Domain: domain, External: g.External, AllowInsecure: g.AllowInsecure,
-		Port: g.TargetPort, Transport: ingress.Transport(g.Transport), TLS: strings.EqualFold(g.TargetScheme, "https"),
+		Transport: ingress.Transport(g.Transport), TLS: strings.EqualFold(g.TargetScheme, "https"),
 		Sticky: g.StickySessions != nil && strings.EqualFold(g.StickySessions.Affinity, "sticky"),
 	}
 	if !a.Stopped {
@@ -33,6 +33,7 @@ func View(a containerapp.App, revisions []containerapp.Revision, domain string) 
 			}
 		}
 	}
+	v.Port = targetOf(g, latest(a, v.Revisions), revisions)
 	for _, t := range g.Traffic {
 		name := t.RevisionName
 		if t.LatestRevision {
@@ -44,6 +45,17 @@ func View(a containerapp.App, revisions []containerapp.Revision, domain string) 
 		v.Closed = true
 	}
 	return v, true, err
+}
+
+// targetOf gives the port that requests go to; where none is named, that of a
+// revision.
+func targetOf(g *containerapp.Ingress, name string, revisions []containerapp.Revision) int {
+	for _, r := range revisions {
+		if strings.EqualFold(r.Name, name) {
+			return g.TargetPortOf(r.Template)
+		}
+	}
+	return g.TargetPort
 }
 
 // latest gives the revision that stands for the latest one: that which was ready
@@ -71,16 +83,12 @@ func read(v *ingress.App, g *containerapp.Ingress) (err error) {
 	for _, d := range domains {
 		v.CustomDomains = append(v.CustomDomains, d.Name)
 	}
-	var more []struct {
-		External    bool `json:"external"`
-		TargetPort  int  `json:"targetPort"`
-		ExposedPort int  `json:"exposedPort"`
-	}
+	var more []containerapp.PortMapping
 	if err := understand("additionalPortMappings", g.AdditionalPorts, &more); err != nil {
 		return err
 	}
-	if v.Transport == ingress.TCP {
-		v.Ports = append(v.Ports, ingress.TCPPort{Exposed: cmp.Or(g.ExposedPort, g.TargetPort), Target: g.TargetPort, External: g.External})
+	if v.Transport == ingress.TCP && v.Port > 0 {
+		v.Ports = append(v.Ports, ingress.TCPPort{Exposed: cmp.Or(g.ExposedPort, v.Port), Target: v.Port, External: g.External})
 	}
 	for i, m := range more {
 		exposed := cmp.Or(m.ExposedPort, m.TargetPort)
