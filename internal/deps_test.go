@@ -131,6 +131,9 @@ var layers = map[string]int{
 	"test/azurite":  programs,
 	"test/portal":   programs,
 	"test/nodeapp":  programs,
+
+	"test/containerapps":  programs,
+	"test/containerapps/": programs,
 }
 
 // beside lists the imports that stay within a layer. A package may also import

@@ -15,12 +15,13 @@ import (
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/engine/docker"
 	"github.com/latchkey/latchkey/internal/engine/enginetest"
+	"github.com/latchkey/latchkey/internal/engine/enginetest/localengine"
 )
 
 // bed is an engine on a daemon, with one installation.
 type bed struct {
 	*docker.Engine
-	d        *daemon
+	d        *localengine.Daemon
 	cl       *client.Client
 	identity *enginetest.Provider
 	registry credentials
@@ -35,11 +36,11 @@ func (c *credentials) Credential(context.Context, engine.Ref, string) (engine.Cr
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
-	b := &bed{d: dockerd(t), identity: &enginetest.Provider{}}
+	b := &bed{d: localengine.Docker(t), identity: &enginetest.Provider{}}
 	binary := program(t)
-	b.cl = load(t, b.d, binary)
+	b.cl = b.d.Load(t, binary, testImage)
 	var err error
-	b.Engine, err = docker.Open(t.Context(), docker.Config{Host: b.d.host, Sidecar: docker.Sidecar{Binary: binary, Args: []string{"wait"}},
+	b.Engine, err = docker.Open(t.Context(), docker.Config{Host: b.d.Host, Sidecar: docker.Sidecar{Binary: binary, Args: []string{"wait"}},
 		Config: engine.Config{Installation: "faults", Identity: b.identity, Registry: &b.registry, Clock: clock.Real{}}})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +170,7 @@ func sidecarKilled(t *testing.T, b *bed) {
 	}
 	for _, o := range objects {
 		if o.Role == engine.RoleSidecar {
-			kill(t, b.cl, o.ID)
+			localengine.Kill(t, b.cl, o.ID)
 		}
 	}
 	after := b.await(t, "the replica again", func(s engine.Status) bool {
@@ -192,11 +193,11 @@ func restartsOf(s engine.Status) int {
 
 func engineKilled(t *testing.T, b *bed) {
 	before := b.ready(t)
-	b.d.stop(syscall.SIGKILL)
+	b.d.Stop(syscall.SIGKILL)
 	b.await(t, "that the engine is away", func(s engine.Status) bool {
 		return len(s.Replicas) == 1 && s.Replicas[0].Reason == engine.ReasonEngine
 	})
-	b.d.start(t)
+	b.d.Start(t)
 	b.await(t, "the replica again", func(s engine.Status) bool { return s.Ready == 1 && restartsOf(s) > restartsOf(before) })
 	objects, err := b.List(t.Context())
 	if err != nil || len(objects) != 2 {

@@ -24,6 +24,7 @@ import (
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/engine/docker"
 	"github.com/latchkey/latchkey/internal/engine/enginetest"
+	"github.com/latchkey/latchkey/internal/engine/enginetest/localengine"
 	"github.com/latchkey/latchkey/internal/state/memory"
 	"github.com/latchkey/latchkey/internal/testkit/localregistry"
 	"github.com/latchkey/latchkey/internal/token"
@@ -64,14 +65,14 @@ func programImage(t *testing.T, program string) v1.Image {
 }
 
 func TestImagesArePulledByIdentity(t *testing.T) {
-	for name, start := range map[string]func(*testing.T) *daemon{"docker": dockerd, "podman": podman} {
+	for name, start := range map[string]func(testing.TB) *localengine.Daemon{"docker": localengine.Docker, "podman": localengine.Podman} {
 		t.Run(name, func(t *testing.T) { pullByIdentity(t, start) })
 	}
 }
 
 // pullByIdentity has an engine pull with what a registry gives for a token of an
 // identity, first without the right to it.
-func pullByIdentity(t *testing.T, start func(*testing.T) *daemon) {
+func pullByIdentity(t *testing.T, start func(testing.TB) *localengine.Daemon) {
 	const object = "aaaaaaaa-0000-0000-0000-000000000001"
 	authority, err := token.New(token.Config{
 		Store: memory.New(clock.Real{}), Clock: clock.Real{}, Log: slog.New(slog.DiscardHandler), TenantID: pullTenant,
@@ -109,8 +110,8 @@ func pullByIdentity(t *testing.T, start func(*testing.T) *daemon) {
 		},
 	})
 	b := &bed{d: d, identity: &enginetest.Provider{}}
-	b.cl = load(t, d, binary)
-	b.Engine, err = docker.Open(t.Context(), docker.Config{Host: d.host, Sidecar: docker.Sidecar{Binary: binary, Args: []string{"wait"}},
+	b.cl = d.Load(t, binary, testImage)
+	b.Engine, err = docker.Open(t.Context(), docker.Config{Host: d.Host, Sidecar: docker.Sidecar{Binary: binary, Args: []string{"wait"}},
 		Config: engine.Config{Installation: "pulls", Identity: b.identity, Registry: with, Clock: clock.Real{}}})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,215 @@
+// Package localengine owns container engines for tests: Docker's and podman's,
+// each started with everything of its own, given images that are made here, and
+// ended without leaving anything. It does not know what the tests run on them.
+package localengine
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+)
+
+// Setting lets tests start container engines of their own, which takes root, a
+// network of their own and minutes.
+const Setting = "LATCHKEY_TEST_DOCKER"
+
+// Patience bounds the start of an engine.
+const Patience = time.Minute
+
+// Daemon is a container engine of a test.
+type Daemon struct {
+	Host    string // such as unix:///tmp/…/docker.sock
+	dir     string
+	command func() *exec.Cmd
+	running *exec.Cmd
+}
+
+// Wanted skips a test for which no engine may be started.
+func Wanted(t testing.TB) {
+	t.Helper()
+	if os.Getenv(Setting) == "" {
+		t.Skip("set " + Setting + "=1, or run make test-docker")
+	}
+}
+
+// Start starts the engine, which must not run, and waits until it answers. A test on
+// a machine where it does not start is skipped.
+func (d *Daemon) Start(t testing.TB) {
+	t.Helper()
+	if err := d.launch(); err != nil {
+		t.Fatal(err)
+	}
+	cl, err := client.New(client.WithHost(d.Host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	for {
+		if _, err = cl.Ping(ctx, client.PingOptions{}); err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			text, _ := os.ReadFile(filepath.Join(d.dir, "log"))
+			t.Skipf("the container engine does not start here: %v\n%s", err, text)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (d *Daemon) launch() error {
+	d.running = d.command()
+	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.running.Stdout, d.running.Stderr = log, log
+	d.running.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return d.running.Start()
+}
+
+// Stop ends the engine with a signal and waits for its end. Its containers may go on.
+func (d *Daemon) Stop(with syscall.Signal) {
+	_ = syscall.Kill(d.running.Process.Pid, with)
+	_ = d.running.Wait()
+}
+
+// end stops the engine and what it left behind: everything that has the test's own
+// folder in its command line.
+func (d *Daemon) end() {
+	d.Stop(syscall.SIGTERM)
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range paths {
+		line, _ := os.ReadFile(p)
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil && pid != os.Getpid() && bytes.Contains(line, []byte(d.dir+"/")) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	for _, m := range strings.Split(string(mounts), "\n") {
+		if at := strings.Fields(m + " . ."); strings.HasPrefix(at[1], d.dir+"/") {
+			_ = syscall.Unmount(at[1], syscall.MNT_DETACH)
+		}
+	}
+	_ = os.RemoveAll(d.dir)
+}
+
+// start makes a daemon of a program whose command is made for a folder.
+func start(t testing.TB, program, packages string, command func(path, dir, host string) *exec.Cmd) *Daemon {
+	t.Helper()
+	Wanted(t)
+	path, err := exec.LookPath(program)
+	if err != nil || os.Getuid() != 0 {
+		t.Skip("needs root and " + program + ": install Debian's " + packages)
+	}
+	dir, err := os.MkdirTemp("", "lk-"+program) // t.TempDir would be too long for containerd's sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{dir: dir, Host: "unix://" + dir + "/engine.sock"}
+	d.command = func() *exec.Cmd { return command(path, dir, d.Host) }
+	t.Cleanup(d.end)
+	d.Start(t)
+	return d
+}
+
+// Docker starts Docker's engine with everything of its own.
+func Docker(t testing.TB) *Daemon {
+	t.Helper()
+	return start(t, "dockerd", "package docker.io", func(path, dir, host string) *exec.Cmd {
+		return exec.Command(path, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "-H", host, "--bip", "10.251.7.1/24",
+			"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false")
+	})
+}
+
+// podmanSettings keep podman from raising limits, which a test's machine may not let
+// it do, and from the machine's own firewall and events.
+const podmanSettings = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n[network]\nfirewall_driver = \"none\"\n"
+
+// Podman starts podman's compatible service with everything of its own.
+func Podman(t testing.TB) *Daemon {
+	t.Helper()
+	return start(t, "podman", "packages podman and runc", func(path, dir, host string) *exec.Cmd {
+		conf := filepath.Join(dir, "containers.conf")
+		_ = os.WriteFile(conf, []byte(podmanSettings), 0o600) // podman says what it misses
+		cmd := exec.Command(path, "--root", dir+"/root", "--runroot", dir+"/run", "--tmpdir", dir+"/tmp", "system", "service", "--time=0", host)
+		cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+conf)
+		return cmd
+	})
+}
+
+// Build builds a program of this module, statically.
+func Build(t testing.TB, pkg string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "program")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return out
+}
+
+// Client gives a client of the engine until the test ends.
+func (d *Daemon) Client(t testing.TB) *client.Client {
+	t.Helper()
+	cl, err := client.New(client.WithHost(d.Host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cl.Close() })
+	return cl
+}
+
+// Load gives the engine an image of nothing but a program, as its /program.
+func (d *Daemon) Load(t testing.TB, program, image string) *client.Client {
+	t.Helper()
+	cl := d.Client(t)
+	binary, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	_ = w.WriteHeader(&tar.Header{Name: "program", Mode: 0o755, Size: int64(len(binary)), Typeflag: tar.TypeReg})
+	_, _ = w.Write(binary)
+	_ = w.Close()
+	res, err := cl.ImageImport(t.Context(), client.ImageImportSource{Source: &buf, SourceName: "-"}, image, client.ImageImportOptions{Changes: []string{`ENTRYPOINT ["/program"]`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Close()
+	if _, err := io.Copy(io.Discard, res); err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+// Kill kills a container's process behind the engine's back. One that does not run
+// any more stays as it is.
+func Kill(t testing.TB, cl *client.Client, id string) {
+	t.Helper()
+	one, err := cl.ContainerInspect(t.Context(), id, client.ContainerInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid := one.Container.State.Pid; pid > 0 {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+			t.Fatal(err)
+		}
+	}
+}
