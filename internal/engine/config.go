@@ -24,6 +24,9 @@ type Start struct {
 	Container string
 	Role      Role
 	Count     int // 0 for the first start of this container in this replica
+	// Generation is that of the spec that the container was started for; empty where
+	// the engine does not know it (any more).
+	Generation string
 }
 
 // Identity gives containers their way to tokens. Methods are called from many

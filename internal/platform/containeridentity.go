@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/containerapp/runner"
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
@@ -20,14 +21,17 @@ import (
 
 // containerWorkload tells the identity endpoint what an app's containers may use, as
 // of now.
-func (n *Node) containerWorkload(ctx context.Context, name string) (w containerroles.Workload, err error) {
-	id, err := resource.Parse(name)
+func (n *Node) containerWorkload(ctx context.Context, s engine.Start) (w containerroles.Workload, err error) {
+	id, err := resource.Parse(s.Revision.App)
 	if err != nil {
 		return w, err
 	}
 	a, err := n.containers.apps.Get(ctx, id)
 	if err != nil {
 		return w, err
+	}
+	if s.Generation != "" && !runner.Generates(a, s.Generation) {
+		return w, problem.New(problem.NotFound, "the container is of an app that was deleted")
 	}
 	e, err := n.containers.apps.Environment(ctx, a.Environment())
 	if err != nil {

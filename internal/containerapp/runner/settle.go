@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/containerapp"
@@ -228,4 +229,11 @@ func (r *Runner) report(ctx context.Context, it *item, rev containerapp.Revision
 // how often a restart was asked for, as who knows of new values of secrets does.
 func generation(a containerapp.App, rev containerapp.Revision) string {
 	return fmt.Sprintf("%s.%d", a.UID, rev.Restarts)
+}
+
+// Generates reports whether a generation is of this life of an app: containers of one
+// that was deleted can outlive it for a while, and another of its name can be there.
+func Generates(a containerapp.App, generation string) bool {
+	life, _, _ := strings.Cut(generation, ".")
+	return life == a.UID
 }

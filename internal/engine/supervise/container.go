@@ -116,7 +116,11 @@ func (c *container) cycle(ctx context.Context, up chan<- error) (engine.Exit, er
 func (c *container) start() engine.Start {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return engine.Start{Revision: c.p.r.ref, Replica: c.p.name, Container: c.spec.Name, Role: c.role, Count: c.starts}
+	s := engine.Start{Revision: c.p.r.ref, Replica: c.p.name, Container: c.spec.Name, Role: c.role, Count: c.starts}
+	if !c.p.isOld() {
+		s.Generation = c.p.spec.Generation
+	}
+	return s
 }
 
 // launch starts the container, unless it runs since before.

@@ -34,10 +34,12 @@ type Workload struct {
 
 // Config is what an Endpoint works with. All but OnEvent must be set.
 type Config struct {
-	// Workload tells of an app by its name as the engine gives it, in whatever case. It
-	// is asked for every request, so that changes act at once. An app that is gone is
-	// problem.NotFound or a Workload without identities.
-	Workload func(ctx context.Context, app string) (Workload, error)
+	// Workload tells of the app of a start, by its name as the engine gives it, in
+	// whatever case. It is asked for every request, so that changes act at once. An app
+	// that is gone is problem.NotFound or a Workload without identities; so is one whose
+	// place another one took since, which the start's Generation tells if it is not
+	// empty: containers of the former may not have ended yet.
+	Workload func(ctx context.Context, s engine.Start) (Workload, error)
 	// URL gives the address that a container finds the endpoint at, with the path,
 	// such as "http://localhost:42356/msi/token".
 	URL func(engine.Start) string
@@ -114,6 +116,9 @@ func New(cfg Config) (*Endpoint, error) {
 
 var _ engine.Identity = (*Endpoint)(nil)
 
+// generation is the variable that keeps for Resume what a container was started for.
+const generation = "LATCHKEY_GENERATION"
+
 // Environment makes the secret of a start, in place of that of the start before.
 // Containers of apps without identities get one too: what is assigned later acts at
 // once. problem.Conflict for an init container of a replica whose init containers
@@ -125,20 +130,28 @@ func (e *Endpoint) Environment(_ context.Context, s engine.Start) ([]engine.Env,
 	}
 	at := e.cfg.URL(s)
 	return []engine.Env{
+		{Name: generation, Value: s.Generation},
 		{Name: "IDENTITY_ENDPOINT", Value: at}, {Name: "IDENTITY_HEADER", Value: secret, Secret: true},
 		{Name: "MSI_ENDPOINT", Value: at}, {Name: "MSI_SECRET", Value: secret, Secret: true},
 	}, nil
 }
 
 // Resume lets a container that runs since before keep its secret. problem.Invalid
-// if it has none.
+// if it has none of ours: what somebody else chose, others may know.
 func (e *Endpoint) Resume(_ context.Context, s engine.Start, environment []engine.Env) error {
+	secret := ""
 	for _, one := range environment {
-		if one.Name == "IDENTITY_HEADER" && one.Value != "" {
-			return e.open(s, one.Value)
+		switch one.Name {
+		case "IDENTITY_HEADER":
+			secret = one.Value
+		case generation:
+			s.Generation = one.Value
 		}
 	}
-	return problem.New(problem.Invalid, "the container has no secret for the identity endpoint")
+	if id, err := uuid.Parse(secret); err != nil || id.Version() != 4 || id.String() != secret {
+		return problem.New(problem.Invalid, "the container has no secret for the identity endpoint")
+	}
+	return e.open(s, secret)
 }
 
 // open lets a secret in, and that of the start before no more.

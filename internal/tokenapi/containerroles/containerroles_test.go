@@ -40,11 +40,12 @@ var (
 type fixture struct {
 	*testing.T
 	*containerroles.Endpoint
-	mu       sync.Mutex
-	workload containerroles.Workload
-	missing  bool
-	issuing  func() // called while a token is made
-	events   []containerroles.Event
+	mu         sync.Mutex
+	workload   containerroles.Workload
+	generation string // that the app has
+	missing    bool
+	issuing    func() // called while a token is made
+	events     []containerroles.Event
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -52,10 +53,10 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{T: t, issuing: func() {}}
 	var err error
 	f.Endpoint, err = containerroles.New(containerroles.Config{
-		Workload: func(_ context.Context, name string) (containerroles.Workload, error) {
+		Workload: func(_ context.Context, s engine.Start) (containerroles.Workload, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			if f.missing || !strings.EqualFold(name, app) {
+			if f.missing || !strings.EqualFold(s.Revision.App, app) || s.Generation != "" && s.Generation != f.generation {
 				return containerroles.Workload{}, problem.New(problem.NotFound, "no app")
 			}
 			return f.workload, nil
@@ -288,7 +289,7 @@ func TestAContainerThatRunsSinceBeforeKeepsItsSecret(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if w := ask(next, env[1].Value, nil); w.Code != 200 {
+	if w := ask(next, env[2].Value, nil); w.Code != 200 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if err := next.Resume(t.Context(), started(engine.RoleInit, 0), env); problem.KindOf(err) != problem.Conflict {
@@ -330,5 +331,52 @@ func TestEnvironmentsThatLetInitContainersHaveNone(t *testing.T) {
 	}
 	if w := ask(f, f.header(started(engine.RoleMain, 0)), nil); w.Code != 200 {
 		t.Errorf("main: %d %s", w.Code, w.Body)
+	}
+}
+
+// A container may outlive its app for a while; another app of the same name is
+// another one, also after the node started anew.
+func TestAContainerOfAnEarlierLifeOfItsAppGetsNothing(t *testing.T) {
+	f := newFixture(t)
+	f.set(nil, own)
+	f.generation = "first"
+	s := started(engine.RoleMain, 0)
+	s.Generation = "first"
+	env, err := f.Environment(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := f.header(s)
+	if w := ask(f, secret, nil); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	f.generation = "second"
+	if w := ask(f, secret, nil); !isRefusal(w) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	next := newFixture(t)
+	next.set(nil, own)
+	next.generation = "second"
+	s.Generation = "" // the engine has forgotten
+	if err := next.Resume(t.Context(), s, env); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range env {
+		if w := ask(next, e.Value, nil); e.Name == "IDENTITY_HEADER" && !isRefusal(w) {
+			t.Errorf("after a start of the node: %d %s", w.Code, w.Body)
+		}
+	}
+}
+
+func TestASecretThatSomebodyChoseIsNotTakenOver(t *testing.T) {
+	f := newFixture(t)
+	f.set(nil, own)
+	for _, chosen := range []string{"x", "secret", "00000000-0000-0000-0000-000000000000", "{6ba7b810-9dad-41d1-80b4-00c04fd430c8}", "6BA7B810-9DAD-41D1-80B4-00C04FD430C8"} {
+		if err := f.Resume(t.Context(), started(engine.RoleMain, 0), []engine.Env{{Name: "IDENTITY_HEADER", Value: chosen}}); problem.KindOf(err) != problem.Invalid {
+			t.Errorf("%q: %v", chosen, err)
+		}
+		if w := ask(f, chosen, nil); w.Code == 200 {
+			t.Errorf("%q lets in", chosen)
+		}
 	}
 }

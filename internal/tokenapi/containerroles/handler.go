@@ -48,7 +48,7 @@ func roleOf(r engine.Role) identityrules.Role {
 
 // workload reads the app of a start; an app that is gone has no identities.
 func (e *Endpoint) workload(ctx context.Context, s engine.Start) (Workload, error) {
-	w, err := e.cfg.Workload(ctx, s.Revision.App)
+	w, err := e.cfg.Workload(ctx, s)
 	if errors.Is(err, problem.NotFound) {
 		return Workload{}, nil
 	}
