@@ -69,7 +69,7 @@ func (s *site) options(ctx context.Context, u supervise.Unit) (client.ContainerC
 		publish(u, c, h)
 		h.CapDrop, h.ReadonlyRootfs = []string{"ALL"}, true
 		for at, folder := range s.sidecar.Folders {
-			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: folder, Target: at})
+			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: folder, Target: at, ReadOnly: true}) // sockets in it can be connected to
 		}
 	} else {
 		h.NetworkMode = container.NetworkMode("container:" + s.name(u.Replica, sidecarName))
