@@ -33,6 +33,7 @@ type Daemon struct {
 	dir     string
 	command func() *exec.Cmd
 	running *exec.Cmd
+	bridge  string // "" for none of its own
 }
 
 // Wanted skips a test for which no engine may be started.
@@ -84,6 +85,9 @@ func (d *Daemon) launch() error {
 
 // Stop ends the engine with a signal and waits for its end. Its containers may go on.
 func (d *Daemon) Stop(with syscall.Signal) {
+	if d.running == nil || d.running.Process == nil {
+		return
+	}
 	_ = syscall.Kill(d.running.Process.Pid, with)
 	_ = d.running.Wait()
 }
@@ -105,23 +109,54 @@ func (d *Daemon) end() {
 			_ = syscall.Unmount(at[1], syscall.MNT_DETACH)
 		}
 	}
+	if d.bridge != "" {
+		_ = exec.Command("ip", "link", "del", d.bridge).Run()
+	}
 	_ = os.RemoveAll(d.dir)
 }
 
-// start makes a daemon of a program whose command is made for a folder.
-func start(t testing.TB, program, packages string, command func(path, dir, host string) *exec.Cmd) *Daemon {
+// bridge makes a network bridge that nobody else uses, as engines of several tests
+// would give the same addresses otherwise.
+func bridge(t testing.TB) string {
+	t.Helper()
+	for n := range 250 {
+		name := "lk-test" + strconv.Itoa(n)
+		if exec.Command("ip", "link", "add", name, "type", "bridge").Run() != nil {
+			continue // somebody has it
+		}
+		err := exec.Command("ip", "addr", "add", "10.251."+strconv.Itoa(n+1)+".1/24", "dev", name).Run()
+		if err == nil {
+			err = exec.Command("ip", "link", "set", name, "up").Run()
+		}
+		if err != nil {
+			_ = exec.Command("ip", "link", "del", name).Run()
+			t.Skipf("no network for a container engine can be made here: %v", err)
+		}
+		return name
+	}
+	t.Skip("no network for a container engine can be made here: it takes Debian's package iproute2")
+	return ""
+}
+
+// found gives where a program is.
+func found(t testing.TB, program, packages string) string {
 	t.Helper()
 	Wanted(t)
 	path, err := exec.LookPath(program)
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("needs root and " + program + ": install Debian's " + packages)
 	}
-	dir, err := os.MkdirTemp("", "lk-"+program) // t.TempDir would be too long for containerd's sockets
-	if err != nil {
+	return path
+}
+
+// start starts a daemon until the test ends.
+func (d *Daemon) start(t testing.TB, command func() *exec.Cmd) *Daemon {
+	t.Helper()
+	var err error
+	if d.dir, err = os.MkdirTemp("", "lk-engine"); err != nil { // t.TempDir would be too long for containerd's sockets
 		t.Fatal(err)
 	}
-	d := &Daemon{dir: dir, Host: "unix://" + dir + "/engine.sock"}
-	d.command = func() *exec.Cmd { return command(path, dir, d.Host) }
+	d.Host, d.command = "unix://"+d.dir+"/engine.sock", command
 	t.Cleanup(d.end)
 	d.Start(t)
 	return d
@@ -130,8 +165,10 @@ func start(t testing.TB, program, packages string, command func(path, dir, host 
 // Docker starts Docker's engine with everything of its own.
 func Docker(t testing.TB) *Daemon {
 	t.Helper()
-	return start(t, "dockerd", "package docker.io", func(path, dir, host string) *exec.Cmd {
-		return exec.Command(path, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "-H", host, "--bip", "10.251.7.1/24",
+	path := found(t, "dockerd", "package docker.io")
+	d := &Daemon{bridge: bridge(t)}
+	return d.start(t, func() *exec.Cmd {
+		return exec.Command(path, "--data-root", d.dir+"/data", "--exec-root", d.dir+"/exec", "--pidfile", d.dir+"/pid", "-H", d.Host, "--bridge", d.bridge,
 			"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false")
 	})
 }
@@ -143,10 +180,11 @@ const podmanSettings = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \
 // Podman starts podman's compatible service with everything of its own.
 func Podman(t testing.TB) *Daemon {
 	t.Helper()
-	return start(t, "podman", "packages podman and runc", func(path, dir, host string) *exec.Cmd {
-		conf := filepath.Join(dir, "containers.conf")
+	path, d := found(t, "podman", "packages podman and runc"), &Daemon{}
+	return d.start(t, func() *exec.Cmd {
+		conf := filepath.Join(d.dir, "containers.conf")
 		_ = os.WriteFile(conf, []byte(podmanSettings), 0o600) // podman says what it misses
-		cmd := exec.Command(path, "--root", dir+"/root", "--runroot", dir+"/run", "--tmpdir", dir+"/tmp", "system", "service", "--time=0", host)
+		cmd := exec.Command(path, "--root", d.dir+"/root", "--runroot", d.dir+"/run", "--tmpdir", d.dir+"/tmp", "system", "service", "--time=0", d.Host)
 		cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+conf)
 		return cmd
 	})
