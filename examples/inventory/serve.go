@@ -37,6 +37,7 @@ func serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	log.Print("serving the stock list that key ", s.LoadedBy, " loaded")
 	go work(ctx, orders)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
