@@ -114,6 +114,9 @@ func (e Event) coarse(k kind) Event {
 // event.
 func (l *Log) Record(e Event) {
 	e = l.complete(e)
+	if e.Category == Denied {
+		l.recent.keep(e.detailed())
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.others

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -21,9 +22,13 @@ type Filter struct {
 	Principal string // object id or app id, in any case
 	Scope     string // a resource id: events about it and what lies in it
 	Action    string // in any case; a * at the end stands for any text
-	Limit     int    // most events to give; 0 is 100
-	Oldest    bool   // oldest first, otherwise newest first
-	After     uint64 // go on after this sequence, in the order asked for; see [Log.List]
+	Outcome   string // in any case; of events without one, "Succeeded"
+
+	Correlation string // in any case
+
+	Limit  int    // most events to give; 0 is 100
+	Oldest bool   // oldest first, otherwise newest first
+	After  uint64 // go on after this sequence, in the order asked for; see [Log.List]
 }
 
 // List gives events in the order of the chain. next is what to give as After for
@@ -155,6 +160,10 @@ func (f Filter) matches(e Event) bool {
 	case f.Category != "" && !strings.EqualFold(string(f.Category), string(e.Category)):
 		return false
 	case f.Principal != "" && !strings.EqualFold(f.Principal, e.Principal.ObjectID) && !strings.EqualFold(f.Principal, e.Principal.AppID):
+		return false
+	case f.Correlation != "" && !strings.EqualFold(f.Correlation, e.CorrelationID):
+		return false
+	case f.Outcome != "" && !strings.EqualFold(f.Outcome, cmp.Or(e.Outcome, "Succeeded")):
 		return false
 	}
 	return inScope(f.Scope, e.Scope) && isAction(f.Action, e.Action)

@@ -39,6 +39,8 @@ type Log struct {
 	once  sync.Once
 	tail  tail // the owner's
 
+	recent recent
+
 	mu             sync.Mutex
 	denied, others *pending
 	retryNot       time.Time // before it, they are not tried again

@@ -25,6 +25,7 @@ type exchange struct {
 	decision   keyring.Decision
 	token      access.SiteToken
 	invocation [36]byte // GUID text; zero until the function was invoked
+	request    string   // what a refused caller was told to ask with; "" for others
 	params     [8]route.Param
 	reason     string // for the operator
 }
@@ -41,6 +42,11 @@ func (x *exchange) begin(f *Front, w http.ResponseWriter, r *http.Request) {
 func (x *exchange) WriteHeader(status int) {
 	if status >= 400 && x.unread() {
 		x.Header()["Connection"] = []string{"close"}
+	}
+	if x.refused(status) && x.reason != "" && x.invocation[0] == 0 {
+		var id [36]byte
+		x.request = newGUID(&id)
+		x.Header()["X-Ms-Request-Id"] = []string{x.request}
 	}
 	x.Recorder.WriteHeader(status)
 }
@@ -59,15 +65,23 @@ func (x *exchange) end() {
 	if f.cfg.Requests != nil {
 		f.cfg.Requests.Log(x.event(took))
 	}
-	if s := x.Status(); f.cfg.Denied != nil && (s == http.StatusUnauthorized || s == http.StatusForbidden) && x.reason != "" {
+	if s := x.Status(); x.refused(s) && (x.reason != "" || x.invocation[0] != 0) {
 		f.cfg.Denied(x.denial(s))
 	}
 	*x = exchange{}
 	f.pool.Put(x)
 }
 
+// refused reports whether a status is one that somebody is told of.
+func (x *exchange) refused(status int) bool {
+	return x.f.cfg.Denied != nil && (status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusTooManyRequests)
+}
+
 func (x *exchange) denial(status int) Denial {
-	d := Denial{Path: x.r.URL.Path, Reason: x.reason, Remote: x.r.RemoteAddr, Status: status}
+	d := Denial{ID: x.request, Method: x.r.Method, Path: x.r.URL.Path, Reason: x.reason, Remote: x.r.RemoteAddr, Status: status}
+	if x.invocation[0] != 0 {
+		d.ID, d.Invocation = string(x.invocation[:]), true
+	}
 	if x.endpoint != nil {
 		d.Function = x.endpoint.function.Name
 	}
@@ -121,13 +135,16 @@ func (x *exchange) refuse(status int, reason string) {
 	x.WriteHeader(status)
 }
 
-// newInvocation makes the id of an invocation: a random (version 4) GUID. It
-// identifies, it does not protect, so the runtime's fast generator serves.
-func (x *exchange) newInvocation() string {
+// newInvocation makes the id of an invocation.
+func (x *exchange) newInvocation() string { return newGUID(&x.invocation) }
+
+// newGUID makes a random (version 4) GUID. It identifies, it does not protect, so
+// the runtime's fast generator serves.
+func newGUID(text *[36]byte) string {
 	hi, lo := rand.Uint64(), rand.Uint64()
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(0xc<<60) | 0x8<<60
-	b := x.invocation[:0]
+	b := text[:0]
 	b = appendHex(b, hi>>32, 8)
 	b = append(b, '-')
 	b = appendHex(b, hi>>16&0xffff, 4)
@@ -137,7 +154,7 @@ func (x *exchange) newInvocation() string {
 	b = appendHex(b, lo>>48, 4)
 	b = append(b, '-')
 	appendHex(b, lo&(1<<48-1), 12)
-	return string(x.invocation[:])
+	return string(text[:])
 }
 
 func appendHex(b []byte, v uint64, digits int) []byte {

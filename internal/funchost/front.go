@@ -39,12 +39,15 @@ type Config struct {
 
 // Denial is a caller that was refused. It never holds what was presented.
 type Denial struct {
-	Function string // "" outside of functions
-	Path     string
-	Key      string // kind and name of the key that was presented, if it is known
-	Reason   string // for the operator
-	Remote   string // address of the connection
-	Status   int
+	ID         string // what the caller was told in x-ms-request-id, or the invocation's
+	Invocation bool   // the function itself answered so: the caller was let in
+	Function   string // "" outside of functions
+	Method     string
+	Path       string
+	Key        string // kind and name of the key that was presented, if it is known
+	Reason     string // for the operator
+	Remote     string // address of the connection
+	Status     int
 }
 
 // Front serves one app. It is an [http.Handler].

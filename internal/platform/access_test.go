@@ -78,3 +78,35 @@ func TestATokenForTheHostManagesItsAppOnly(t *testing.T) {
 		t.Errorf("another app: %d", got)
 	}
 }
+
+// TestARefusalIsExplainedByItsID asks with what the answer says, at the management
+// API.
+func TestARefusalIsExplainedByItsID(t *testing.T) {
+	p := platformtest.Start(t, platform.Config{})
+	p.CreateApp(t, "orders", platformtest.Upstream(t, saying("hello")))
+	p.Deploy(t, "orders", platformtest.Package(t, []string{"f"}, nil))
+	for range 3 { // those that are alike are told apart
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Node.FunctionsAddr()+"/api/f", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "orders.localhost"
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		id := answer.Header.Get("X-Ms-Request-Id")
+		if answer.StatusCode != http.StatusUnauthorized || id == "" {
+			t.Fatalf("%d, id %q", answer.StatusCode, id)
+		}
+		var e struct {
+			Scope, Reason, CorrelationID string
+			Details                      map[string]string
+		}
+		p.Do(t, http.MethodGet, "/providers/Latchkey.Audit/decisions/"+id, nil, &e)
+		if e.CorrelationID != id || e.Reason != "key: noKey" || !strings.HasSuffix(e.Scope, "/sites/orders/functions/f") || e.Details["path"] != "/api/f" {
+			t.Errorf("explained as %+v", e)
+		}
+	}
+}

@@ -29,7 +29,7 @@ import (
 func (n *Node) openApps(context.Context) error {
 	n.fleet = fleet.New(fleet.Config{
 		Store: n.store, Prefix: inventory.TypePrefix(app.SiteType) + "subscriptions/", Decode: decodeWant,
-		Open: n.openCopy, Eager: n.eager, OnChange: n.statuses.publish, Clock: n.outside(), Log: n.log,
+		Open: n.openCopy, Eager: n.eager, OnChange: n.appChanged, Clock: n.outside(), Log: n.log,
 	})
 	if n.webhook != nil && n.cfg.AlertRetiredKeys {
 		n.keyAlerts = newKeyAlerts(n.webhook.Send, n.cfg.Clock, n.log)
@@ -144,9 +144,9 @@ func (n *Node) auditDenial(a app.App) func(funchost.Denial) {
 	return func(d funchost.Denial) {
 		event := audit.Event{
 			Category: audit.Denied, Action: "invoke", Scope: scope, Outcome: "Denied", Status: d.Status, Reason: d.Reason,
-			Source: d.Remote, Details: map[string]string{},
+			Source: d.Remote, CorrelationID: d.ID, Details: map[string]string{},
 		}
-		for name, value := range map[string]string{"function": d.Function, "key": d.Key} {
+		for name, value := range map[string]string{"function": d.Function, "key": d.Key, "method": d.Method, "path": d.Path} {
 			if value != "" {
 				event.Details[name] = value
 			}
@@ -154,7 +154,15 @@ func (n *Node) auditDenial(a app.App) func(funchost.Denial) {
 		if d.Function != "" {
 			event.Scope += "/functions/" + d.Function
 		}
-		n.audit.Record(event)
+		switch {
+		case d.Invocation:
+			event.Category, event.Outcome = "", "Admitted" // the app's own answer is none of ours
+			n.audit.Keep(event)
+		case d.Status == http.StatusTooManyRequests: // what is used too much is recorded by keyAudit
+			n.audit.Keep(event)
+		default:
+			n.audit.Record(event)
+		}
 	}
 }
 

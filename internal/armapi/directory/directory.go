@@ -72,6 +72,7 @@ func (s *Service) Operations() []arm.Operation {
 		{Method: "DELETE", Pattern: federated + "/{credential}", Handler: s.removeFederated},
 
 		{Method: "GET", Pattern: log + "events", Handler: s.events},
+		{Method: "GET", Pattern: log + "decisions/{id}", Handler: s.decision},
 		{Method: "POST", Pattern: log + "verify", Action: "Latchkey.Audit/verify/action", Handler: s.verify, Reads: true},
 		{Method: "GET", Pattern: log + "export", Handler: s.export},
 		{Method: "GET", Pattern: "/subscriptions/{subscription}/providers/Microsoft.Insights/eventtypes/management/values",
@@ -87,7 +88,7 @@ func Providers() []arm.Provider {
 			{Name: "principals", APIVersions: versions}, {Name: "principals/federatedCredentials", APIVersions: versions},
 			{Name: "groups", APIVersions: versions}, {Name: "groups/members", APIVersions: versions},
 		}},
-		{Namespace: "Latchkey.Audit", Types: []arm.ProviderType{{Name: "events", APIVersions: versions}, {Name: "export", APIVersions: versions}}},
+		{Namespace: "Latchkey.Audit", Types: []arm.ProviderType{{Name: "events", APIVersions: versions}, {Name: "decisions", APIVersions: versions}, {Name: "export", APIVersions: versions}}},
 		{Namespace: "Microsoft.Insights", Types: []arm.ProviderType{{Name: "eventtypes", APIVersions: []string{"2017-03-01-preview", "2015-04-01"}}}},
 	}
 }
@@ -101,6 +102,7 @@ func Recorder(log *audit.Log) func(context.Context, arm.AuditEntry) error {
 		switch {
 		case e.Denied != "":
 			event.Category, event.Outcome, event.Reason = audit.Denied, "Denied", e.Code
+			event.Details["why"] = e.Denied
 			log.Record(event)
 			return nil
 		case e.Changed:

@@ -13,11 +13,12 @@ import (
 )
 
 // events lists the audit record by the query's from, to (RFC 3339), category,
-// principal, scope, action, order (newest or oldest) and $top.
+// principal, scope, action, outcome, correlationId, order (newest or oldest) and
+// $top.
 func (s *Service) events(c *arm.Call) (arm.Reply, error) {
 	f := audit.Filter{
 		Category: audit.Category(c.Query.Get("category")), Principal: c.Query.Get("principal"),
-		Scope: c.Query.Get("scope"), Action: c.Query.Get("action"),
+		Scope: c.Query.Get("scope"), Action: c.Query.Get("action"), Outcome: c.Query.Get("outcome"), Correlation: c.Query.Get("correlationid"),
 	}
 	var err error
 	if f.From, err = timeOf("from", c.Query.Get("from")); err != nil {
@@ -38,6 +39,16 @@ func (s *Service) events(c *arm.Call) (arm.Reply, error) {
 		return arm.Reply{}, err
 	}
 	return arm.List(c, list, next), nil
+}
+
+// decision gives an event by the id that an answer has, for who asks why a request
+// was refused.
+func (s *Service) decision(c *arm.Call) (arm.Reply, error) {
+	e, err := s.cfg.Audit.Find(c.Context(), c.Params["id"])
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	return arm.OK(e), nil
 }
 
 // page lists what a filter chooses from where the call's skip token says.
