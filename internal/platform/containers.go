@@ -159,7 +159,7 @@ func (n *Node) newContainerApps() (*containerapps.API, error) {
 	return containerapps.New(containerapps.Config{
 		Apps: n.containers.apps, Identities: n.identities, Authorize: n.roles,
 		Domain: withPort(n.names.domain, n.names.functions, 80), Runtime: (*containerRuntime)(n), Secrets: n.containers.vaults,
-		AuthToken: n.streamToken,
+		AuthToken: n.streamToken, Scaling: n.containerScaling,
 	})
 }
 

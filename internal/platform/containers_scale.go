@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/armapi/containerapps"
 	"github.com/latchkey/latchkey/internal/containerapp"
 	"github.com/latchkey/latchkey/internal/containerapp/identityrules"
 	"github.com/latchkey/latchkey/internal/containerapp/runner"
@@ -177,6 +178,21 @@ func (n *Node) ContainerScale(id resource.ID, revision string) (e scale.Explanat
 		return s.Explain(engine.Ref{App: id.String(), Revision: revision})
 	}
 	return e, false
+}
+
+// containerScaling tells the management API of it. Nothing is known
+// where another node scales the revision.
+func (n *Node) containerScaling(a containerapp.App, r containerapp.Revision) (shown containerapps.Scaling, ok bool) {
+	e, ok := n.ContainerScale(a.ID, r.Name)
+	if !ok {
+		return shown, false
+	}
+	shown = containerapps.Scaling{Desired: e.Desired, Reason: e.Reason, Error: e.Error, Rules: []containerapps.ScalingRule{}}
+	for _, one := range e.Rules {
+		shown.Rules = append(shown.Rules, containerapps.ScalingRule{Name: one.Name, Type: one.Type, Value: one.Value, Target: one.Target, Unit: one.Unit,
+			Replicas: one.Replicas, Active: one.Active, Error: one.Error})
+	}
+	return shown, true
 }
 
 // activateContainer tells that a request waits for a revision.

@@ -101,3 +101,30 @@ func TestAQueueReadByAnIdentityThatTheCodeCannotUseDecidesTheReplicas(t *testing
 	platformtest.Until(t, "there is one replica", func() bool { return c.scaled(shop) == 1 })
 	c.settled("shop", "Succeeded")
 }
+
+func TestAScaleRuleThatIsNotFollowedIsSaid(t *testing.T) {
+	c := startContained(t, platform.Config{})
+	a := c.app()
+	a["properties"].(object)["template"].(object)["scale"] = object{"minReplicas": 1, "maxReplicas": 3, "rules": []any{
+		object{"name": "topic", "custom": object{"type": "kafka", "metadata": object{"topic": "t", "bootstrapServers": "b:9092", "consumerGroup": "g"}}},
+		object{"name": "requests", "http": object{"metadata": object{"concurrentRequests": "10"}}},
+	}}
+	c.Do(t, "PUT", c.at("containerApps", "shop"), a, nil)
+	shop := c.settled("shop", "Succeeded")
+	var revision object
+	c.Do(t, "GET", shop["id"].(string)+"/revisions/"+inside(shop, "properties", "latestRevisionName").(string), nil, &revision)
+	if text := fmt.Sprint(inside(revision, "properties", "runningStateDetails")); !strings.Contains(text, `Scale rule 'topic'`) || !strings.Contains(text, "kafka") || strings.Contains(text, "requests") {
+		t.Errorf("the revision's details: %s", text)
+	}
+	for _, of := range []object{shop, revision} {
+		list, _ := inside(of, "properties", "scaling", "rules").([]any)
+		if len(list) != 2 || !strings.Contains(fmt.Sprint(list[0]), "kafka") || inside(list[1].(object), "error") != nil || inside(of, "properties", "scaling", "desiredReplicas") != 1.0 {
+			t.Errorf("scaling: %v", list)
+		}
+	}
+	c.Do(t, "POST", shop["id"].(string)+"/stop", nil, nil)
+	c.Do(t, "GET", shop["id"].(string), nil, &revision)
+	if s := inside(revision, "properties", "scaling"); s != nil {
+		t.Errorf("a stopped app scales: %v", s)
+	}
+}

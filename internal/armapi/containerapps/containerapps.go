@@ -67,6 +67,9 @@ type Config struct {
 	Runtime Runtime
 	// Secrets is nil if nothing reads secrets from vaults.
 	Secrets Secrets
+	// Scaling tells why a revision has as many replicas as it has, without waiting; ok
+	// is false where nobody knows. nil knows of none.
+	Scaling func(a containerapp.App, r containerapp.Revision) (s Scaling, ok bool)
 	// AuthToken makes a token for the logs and consoles of an app; nil refuses.
 	AuthToken func(c *arm.Call, a containerapp.App) (token string, expires time.Time, err error)
 }

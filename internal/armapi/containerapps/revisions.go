@@ -102,6 +102,7 @@ func (api *API) revision(a containerapp.App, r containerapp.Revision, domain str
 	if r.Status.Reason != "" {
 		p["provisioningError"], p["runningStateDetails"] = r.Status.Reason, r.Status.Reason
 	}
+	api.showScaling(p, a, r)
 	if g := a.Properties.Configuration.Ingress; g != nil {
 		p["fqdn"] = hostName(r.Name, domain, g.External)
 	}

@@ -72,6 +72,9 @@ func (api *API) show(c *arm.Call, a containerapp.App) (appShown, error) {
 	if latest.Status.Code != "" {
 		properties["deploymentErrors"] = latest.Status.Reason
 	}
+	if s, ok := api.scaling(a, latest); ok {
+		properties["scaling"] = s
+	}
 	if g := a.Properties.Configuration.Ingress; g != nil {
 		inner := properties["configuration"].(map[string]any)["ingress"].(map[string]any)
 		inner["fqdn"] = hostName(a.Name, domain, g.External)
