@@ -70,10 +70,11 @@ const (
 
 // App is an app as its callers meet it. Names compare without case.
 type App struct {
-	ID            string   // as in engine.Ref
-	Name          string   // the first label of its host name
-	Domain        string   // of its environment, without port
-	CustomDomains []string // more host names of the app; those that belong to another one already do nothing
+	ID            string // as in engine.Ref
+	Name          string // the first label of its host name
+	Domain        string // of its environment, without port
+	Created       time.Time
+	CustomDomains []string // more host names of the app; those that belong to another one already do nothing, nor do addresses
 	External      bool     // not only for callers inside
 	AllowInsecure bool     // no redirect to HTTPS
 	Sticky        bool     // a client stays with a replica
@@ -90,7 +91,7 @@ type App struct {
 
 // TCPPort is a port at which an app takes connections of any protocol.
 type TCPPort struct {
-	Exposed  int // where it is reached; of two apps with the same one, that with the lower id gets it
+	Exposed  int // where it is reached; of two apps with the same one, the older one gets it
 	Target   int // of the replicas
 	External bool
 }

@@ -1,8 +1,10 @@
 package ingress
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -263,10 +265,13 @@ func (in *Ingress) compile(a App, s *site) *app {
 }
 
 // newTable gives the table of apps. Of two that claim a host name the one gets it
-// whose own it is, then the one with the lower id.
+// whose own it is, then the older one: nobody takes what is somebody's by making
+// another app.
 func newTable(apps map[string]*app, reserved func(string) bool) *table {
 	t := &table{hosts: map[string]*route{}, ports: map[int]*route{}, apps: apps}
-	ids := slices.Sorted(maps.Keys(apps))
+	ids := slices.SortedFunc(maps.Keys(apps), func(x, y string) int {
+		return cmp.Or(apps[x].Created.Compare(apps[y].Created), strings.Compare(x, y))
+	})
 	for _, id := range ids {
 		apps[id].ownHosts(t.claim)
 		for _, p := range apps[id].Ports {
@@ -278,6 +283,9 @@ func newTable(apps map[string]*app, reserved func(string) bool) *table {
 	for _, id := range ids {
 		for _, host := range apps[id].CustomDomains {
 			name, ok := hostName(host)
+			if _, address := netip.ParseAddr(name); address == nil {
+				continue // that is the machine's
+			}
 			if ok && apps[id].External && apps[id].Transport != TCP && (reserved == nil || !reserved(name)) {
 				t.claim(&route{host: name, app: apps[id], port: apps[id].Port})
 			}

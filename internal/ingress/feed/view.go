@@ -22,7 +22,7 @@ func View(a containerapp.App, revisions []containerapp.Revision, domain string) 
 	}
 	g := c.Ingress
 	v = ingress.App{
-		ID: a.ID.String(), Name: a.Name, Domain: domain, External: g.External, AllowInsecure: g.AllowInsecure,
+		ID: a.ID.String(), Name: a.Name, Domain: domain, Created: a.Resource.Created, External: g.External, AllowInsecure: g.AllowInsecure,
 		Transport: ingress.Transport(g.Transport), TLS: strings.EqualFold(g.TargetScheme, "https"),
 		Sticky: g.StickySessions != nil && strings.EqualFold(g.StickySessions.Affinity, "sticky"),
 	}
