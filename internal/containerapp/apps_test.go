@@ -23,6 +23,7 @@ const groupAt = "/subscriptions/5ab5c1b0-0000-4000-8000-000000000000/resourceGro
 type fixture struct {
 	*testing.T
 	*containerapp.Apps
+	inv      *inventory.Inventory
 	id, env  resource.ID
 	onDelete func() error
 }
@@ -46,6 +47,7 @@ func newFixture(t *testing.T) *fixture {
 	inv := &inventory.Inventory{Store: store, Clock: c}
 	_, _, err := inv.Write(t.Context(), parse(t, groupAt), "me", func(r inventory.Resource, _ bool) (inventory.Resource, error) { return r, nil })
 	f.must(err)
+	f.inv = inv
 	f.Apps = containerapp.New(containerapp.Config{Inventory: inv, Clock: c,
 		OnDelete: []func(context.Context, containerapp.App) error{func(context.Context, containerapp.App) error { return f.onDelete() }}})
 	_, _, err = f.PutEnvironment(t.Context(), f.env, "me", containerapp.Spec{Location: "local"}, false)

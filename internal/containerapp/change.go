@@ -121,6 +121,9 @@ func (d *draft) apply(ctx context.Context, s Spec, next Properties, exists bool)
 	if err := d.environment(ctx, next, exists); err != nil {
 		return err
 	}
+	if err := d.claim(ctx, next, exists); err != nil {
+		return err
+	}
 	d.secrets(next.Configuration)
 	if err := d.template(&next, exists, s.whole); err != nil {
 		return err
