@@ -61,6 +61,10 @@ func plainID(text string) string {
 	return text
 }
 
+// skipDelay has the azurerm provider follow what goes on without its own pauses of
+// many seconds.
+const skipDelay = "X-Go-Azure-Sdk-Skip-Polling-Delay"
+
 func (x *exchange) setHeaders() {
 	h := x.w.Header()
 	h.Set("X-Ms-Request-Id", x.ids.request)
@@ -77,7 +81,7 @@ func (x *exchange) setHeaders() {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 	if !x.api.cfg.SlowPolling {
-		h.Set("X-Go-Azure-Sdk-Skip-Polling-Delay", "true")
+		h.Set(skipDelay, "true")
 	}
 }
 
@@ -171,6 +175,9 @@ func (x *exchange) send(reply Reply) {
 	h := x.w.Header()
 	for name, values := range reply.Header {
 		h[http.CanonicalHeaderKey(name)] = values
+	}
+	if pause := h.Get("Retry-After"); pause != "" && pause != "0" {
+		h.Del(skipDelay) // it would be asked again at once, without an end
 	}
 	if reply.ETag != "" {
 		h.Set("ETag", `"`+reply.ETag+`"`)

@@ -217,6 +217,9 @@ func TestTheCommandLineToolFollowsAPatchByItsLocation(t *testing.T) {
 	if got := f.object(200, "GET", status, "")["status"]; got != "InProgress" {
 		t.Errorf("at first: %v", got)
 	}
+	if h := f.want(200, "GET", status, "").Header(); h.Get("Retry-After") != "1" || h.Get("X-Go-Azure-Sdk-Skip-Polling-Delay") != "" {
+		t.Errorf("the azurerm provider would ask again at once, all the time: %v", h)
+	}
 	f.report(f.latest(), ready)
 	if got := f.object(200, "GET", status, "")["status"]; got != "Succeeded" {
 		t.Errorf("when it is ready: %v", got)

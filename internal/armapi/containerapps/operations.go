@@ -36,9 +36,15 @@ func (o operation) address(c *arm.Call, of, location string) string {
 		"?api-version=" + c.APIVersion + "&azureAsyncOperation=true"
 }
 
+// pause is after how many seconds clients are to ask again.
+const pause = "1"
+
 // headers are those by which clients follow a change.
 func (o operation) headers(c *arm.Call, location string, patched bool) http.Header {
-	h := http.Header{"Azure-Asyncoperation": {o.address(c, "containerappOperationStatuses", location)}, "Retry-After": {"1"}}
+	h := http.Header{"Azure-Asyncoperation": {o.address(c, "containerappOperationStatuses", location)}, "Retry-After": {pause}}
+	if o.UID == "" { // it is done already
+		h["Retry-After"] = []string{"0"}
+	}
 	if patched {
 		h["Location"] = []string{o.address(c, "containerappOperationResults", location)}
 	}
@@ -97,7 +103,11 @@ func (api *API) status(c *arm.Call) (arm.Reply, error) {
 	}
 	_, state, wrong, err := api.outcome(c, o)
 	shown.Status, shown.Error = state, wrong
-	return arm.OK(shown), err
+	reply := arm.OK(shown)
+	if state == "InProgress" {
+		reply.Header = http.Header{"Retry-After": {pause}}
+	}
+	return reply, err
 }
 
 // result answers 202 while a change goes on, then with the app.
@@ -113,7 +123,7 @@ func (api *API) result(c *arm.Call) (arm.Reply, error) {
 	case wrong != nil:
 		return arm.Reply{}, arm.Fault{Status: http.StatusConflict, Code: wrong.Code, Message: wrong.Message}
 	case state == "InProgress":
-		return arm.Reply{Status: http.StatusAccepted, Header: http.Header{"Location": {o.address(c, "containerappOperationResults", a.Resource.Location)}, "Retry-After": {"1"}}}, nil
+		return arm.Reply{Status: http.StatusAccepted, Header: http.Header{"Location": {o.address(c, "containerappOperationResults", a.Resource.Location)}, "Retry-After": {pause}}}, nil
 	}
 	return api.getApp(c, a)
 }
