@@ -264,7 +264,7 @@ func containerFacts(a containerapps.App) [][2]string {
 		facts = append(facts, [2]string{"ingress", ingressText(g)})
 	}
 	if s := p.Template.Scale; s != nil {
-		facts = append(facts, [2]string{"replicas", scaleText(s)})
+		facts = append(facts, [2]string{"replicas", scaleText(s)}, [2]string{"scale problem", p.ScaleProblem()})
 	}
 	for _, i := range identitiesOf(a) {
 		facts = append(facts, [2]string{"identity " + i.name, i.lifecycle})

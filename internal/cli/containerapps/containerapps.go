@@ -75,6 +75,27 @@ type Properties struct {
 	LatestReady string `json:"latestReadyRevisionName,omitempty"`
 	Events      string `json:"eventStreamEndpoint,omitempty"`
 	Errors      string `json:"deploymentErrors,omitempty"`
+	Scaling     struct {
+		Error string `json:"error"`
+		Rules []struct {
+			Name  string `json:"name"`
+			Error string `json:"error"`
+		} `json:"rules"`
+	} `json:"scaling,omitzero"`
+}
+
+// ScaleProblem tells what is wrong with the scale rules; "" for nothing.
+func (p Properties) ScaleProblem() string {
+	var all []string
+	for _, r := range p.Scaling.Rules {
+		if r.Error != "" {
+			all = append(all, r.Error)
+		}
+	}
+	if p.Scaling.Error != "" {
+		all = append(all, p.Scaling.Error)
+	}
+	return strings.Join(all, "; ")
 }
 
 // Identity is which identities an app has.
