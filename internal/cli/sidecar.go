@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey/internal/engine/kubernetes/sidecar"
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -21,11 +23,15 @@ const (
 
 // newSidecar makes the command that runs in each replica of a container app: it
 // passes on to the node what containers send to their identity endpoint. It reads
-// nothing of it.
-func newSidecar(_ *Env) *cobra.Command {
+// nothing of it. On Kubernetes the way to the node is another one, and its settings are
+// variables.
+func newSidecar(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use: platform.SidecarCommand, Short: "Pass requests for tokens on to the node (runs in containers)", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if env.Get(sidecar.UpstreamSetting) != "" {
+				return inPod(cmd.Context(), env)
+			}
 			l, err := net.Listen("tcp", platform.SidecarAddress)
 			if err != nil {
 				return problem.Wrap(problem.Unavailable, "the identity endpoint cannot be served at "+platform.SidecarAddress, err)
@@ -33,6 +39,16 @@ func newSidecar(_ *Env) *cobra.Command {
 			return passOn(cmd.Context(), l, platform.SidecarSocket)
 		},
 	}
+}
+
+// inPod is the sidecar of a pod.
+func inPod(ctx context.Context, env *Env) error {
+	cfg, err := sidecar.Parse(env.Get)
+	if err != nil {
+		return err
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
+	return sidecar.Run(ctx, cfg)
 }
 
 // passOn connects whoever comes to l with the socket at path, until ctx ends.

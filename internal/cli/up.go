@@ -54,7 +54,7 @@ func newUp(env *Env) *cobra.Command {
 	fl.StringVar(&f.functions, "functions-address", "", "host:port of the apps (default "+platform.DefaultFunctions+")")
 	fl.StringVar(&f.management, "management-address", "", "host:port of the management API (default "+platform.DefaultManagement+")")
 	fl.StringVar(&f.metrics, "metrics-address", "", "host:port of /metrics, /healthz and /readyz; empty is none (default "+platform.DefaultMetrics+")")
-	fl.StringVar(&f.containers, "containers", "", "engine of container apps: docker, process, none or auto (default auto)")
+	fl.StringVar(&f.containers, "containers", "", "engine of container apps: docker, kubernetes, process, none or auto (default auto)")
 	fl.StringVar(&f.logFormat, "log-format", "", "form of log lines: text or json (default text)")
 	fl.StringVar(&f.logLevel, "log-level", "", "least level to log: debug, info, warn or error (default info)")
 	fl.BoolVar(&f.drill, "drill", false, "let the owner move the clock and make parts fail: latchkey clock, latchkey drill")
@@ -98,6 +98,11 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 	if !slices.Contains(settings.Engines, containers) {
 		return platform.Config{}, usageError{fmt.Errorf("--containers: %q is none of %s", containers, strings.Join(settings.Engines, ", "))}
 	}
+	if containers == platform.EngineKubernetes {
+		if err := file.Containers.Kubernetes.Check(); err != nil {
+			return platform.Config{}, err
+		}
+	}
 	references, err := referencesConfig(file.References)
 	if err != nil {
 		return platform.Config{}, err
@@ -116,7 +121,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		CertFile:       file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: prefixes(file.Federation.Networks),
 		AppNetworks:    prefixes(file.Apps.Networks),
 		Workers:        platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
-		Containers:     platform.ContainersConfig{Engine: containers, Host: file.Containers.Host, QueueServices: file.Containers.QueueServices},
+		Containers:     platform.ContainersConfig{Engine: containers, Host: file.Containers.Host, QueueServices: file.Containers.QueueServices, Kubernetes: platform.KubernetesConfig(file.Containers.Kubernetes)},
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
 		Keys: file.Keys, KeysFile: file.KeysFile,
 		AlertRetiredKeys: file.Alerts.RetiredKeys,

@@ -38,7 +38,7 @@ type Access struct {
 }
 
 // ServiceAccount is where a pod has its account.
-const ServiceAccount = "/run/secrets/kubernetes.io/serviceaccount"
+const ServiceAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // InCluster gives a pod's access, with the account in a folder.
 func InCluster(setting func(string) string, account string) (Access, error) {

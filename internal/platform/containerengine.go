@@ -25,6 +25,8 @@ func (n *Node) openEngine(ctx context.Context, changed func(engine.Ref)) (engine
 		return n.openProcessEngine(cfg)
 	case EngineDocker, EngineAuto:
 		return n.openDockerEngine(ctx, cfg)
+	case EngineKubernetes:
+		return n.openKubernetesEngine(ctx, cfg)
 	case EngineNone:
 		return nil, problem.New(problem.Unsupported, "container apps do not run here: containers.engine is none").
 			WithNext("set containers.engine to docker, or to process, which runs folders instead of images and isolates nothing, and start Latchkey again")

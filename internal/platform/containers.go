@@ -40,6 +40,7 @@ type ContainersConfig struct {
 	// QueueServices are addresses of storage accounts' queues for scale rules with an
 	// identity, as account=address; others are the public cloud's.
 	QueueServices []string
+	Kubernetes    KubernetesConfig
 }
 
 // containers is what runs container apps.
@@ -59,6 +60,7 @@ type containers struct {
 	registry engine.Registry
 	url      string // where containers find the endpoint
 	noURL    error  // why there is none
+	sidecars sidecars
 }
 
 // openContainers makes what keeps container apps. They run once the node does.
@@ -87,6 +89,8 @@ func (n *Node) openContainers(ctx context.Context) (err error) {
 		n.containers.noURL = n.listenLoopback(ctx)
 	case EngineDocker, EngineAuto:
 		n.containers.noURL = n.listenSocket(ctx)
+	case EngineKubernetes:
+		n.containers.noURL = n.listenForSidecars(ctx)
 	}
 	return nil
 }
@@ -136,6 +140,7 @@ func (n *Node) runContainersHere(ctx context.Context) {
 	})
 	n.containers.runner.Store(r)
 	defer n.containers.runner.Store(nil)
+	defer n.containers.sidecars.answer.Store(nil)
 	n.containers.scaler.Store(s)
 	defer n.containers.scaler.Store(nil)
 	var work sync.WaitGroup

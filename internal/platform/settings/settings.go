@@ -168,11 +168,12 @@ type Containers struct {
 	Host   string `json:"host"`   // of the Docker Engine API, such as unix:///run/docker.sock
 	// QueueServices are addresses of storage accounts' queues for scale rules with an
 	// identity, as account=address.
-	QueueServices []string `json:"queueServices"`
+	QueueServices []string   `json:"queueServices"`
+	Kubernetes    Kubernetes `json:"kubernetes"`
 }
 
 // Engines are those that container apps can run on.
-var Engines = []string{"auto", "docker", "process", "none"}
+var Engines = []string{"auto", "docker", EngineKubernetes, "process", "none"}
 
 // notOurs are variables with the prefix that are no settings of this file.
 var notOurs = []string{"LATCHKEY_KEK", "LATCHKEY_TRUST_FRONT_END"}
@@ -443,6 +444,10 @@ func check(f File) []string {
 	}
 	if e := f.Containers.Engine; e != "" && !slices.Contains(Engines, e) {
 		faults = append(faults, fmt.Sprintf("containers.engine: %q is none of %s", e, strings.Join(Engines, ", ")))
+	}
+	faults = append(faults, f.Containers.Kubernetes.faults()...)
+	if f.Containers.Engine == EngineKubernetes {
+		faults = append(faults, f.Containers.Kubernetes.missing()...)
 	}
 	for i, pair := range f.Containers.QueueServices {
 		if name, address, _ := strings.Cut(pair, "="); name == "" || !strings.HasPrefix(address, "https://") && !strings.HasPrefix(address, "http://") {

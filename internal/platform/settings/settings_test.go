@@ -78,7 +78,7 @@ quirks: {stoppedSiteTokenExpiry: 1}
 		"datadir: unknown setting; known are dataDir", "functions: must be a map", `state.kind: "sqlite"`,
 		"state.etcd.endpoints: must be a list", "packages.maxBytes: must be a whole number, not text",
 		`workers.isolation: "on" is none of auto, off, required`, "workers.firstId: 4294967290 is not between",
-		`containers.engine: "rkt" is none of auto, docker, process, none`, `tokens.algorithm: "none"`, `identity.tokenLifetime: "25h"`, "identity.upstream[0].identity: must name", "identity.upstream[0]: mode secret needs",
+		`containers.engine: "rkt" is none of auto, docker, kubernetes, process, none`, `tokens.algorithm: "none"`, `identity.tokenLifetime: "25h"`, "identity.upstream[0].identity: must name", "identity.upstream[0]: mode secret needs",
 		`identity.upstream[1].mode: "x"`, "identity.upstream[1].extra: unknown setting", `references.interval: "soon"`, `references.onFailure: "ignore"`,
 		"references.webhook: is no", "references.realVaults: must be a list", "quirks.stoppedSiteTokenExpiry: must be true or false, not a number",
 		"LATCHKEY_DATADIR: unknown setting", "LATCHKEY_PACKAGES_MAX_BYTES: must be a whole number",

@@ -32,6 +32,9 @@ type Config struct {
 	Log       *slog.Logger
 }
 
+// UpstreamSetting is the variable that only a sidecar on Kubernetes has.
+const UpstreamSetting = "LATCHKEY_SIDECAR_UPSTREAM"
+
 const (
 	maxToken     = 64 << 10
 	answerTime   = 30 * time.Second // that Latchkey may take
@@ -46,9 +49,9 @@ func Parse(env func(string) string) (Config, error) {
 	wrong := func(name, why string) (Config, error) {
 		return Config{}, problem.New(problem.Invalid, name+" "+why).WithNext("the sidecar is started by Latchkey's kubernetes engine, which sets it")
 	}
-	u, err := url.Parse(env("LATCHKEY_SIDECAR_UPSTREAM"))
+	u, err := url.Parse(env(UpstreamSetting))
 	if err != nil || u.Host == "" || u.Scheme != "https" {
-		return wrong("LATCHKEY_SIDECAR_UPSTREAM", "is not an https address")
+		return wrong(UpstreamSetting, "is not an https address")
 	}
 	cfg.Upstream = u
 	if cfg.TokenFile == "" {
