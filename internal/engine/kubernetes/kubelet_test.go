@@ -70,6 +70,20 @@ func startNodes(t *testing.T, access kubeapi.Access) *nodes {
 	return n
 }
 
+func must1[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// copyOf gives a copy that shares nothing.
+func copyOf(object map[string]any) map[string]any {
+	var out map[string]any
+	_ = json.Unmarshal(must1(json.Marshal(object)), &out)
+	return out
+}
+
 const core, apps = "/api/v1/namespaces/apps/", "/apis/apps/v1/namespaces/apps/"
 
 func (n *nodes) ask(method, path string, q url.Values, body any) (map[string]any, error) {
@@ -214,7 +228,7 @@ func (n *nodes) deployment(d map[string]any, all []map[string]any) {
 }
 
 func (n *nodes) create(d map[string]any, hash string) {
-	p := clone(at(d, "spec", "template").(map[string]any))
+	p := copyOf(at(d, "spec", "template").(map[string]any))
 	p["apiVersion"], p["kind"] = "v1", "Pod"
 	meta := p["metadata"].(map[string]any)
 	meta["name"] = text(d, "metadata", "name") + "-" + hash + "-" + strings.ToLower(rand.Text()[:5])

@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey/latchkey/internal/engine/enginetest"
 	"github.com/latchkey/latchkey/internal/engine/kubernetes"
 	"github.com/latchkey/latchkey/internal/kubeapi"
+	"github.com/latchkey/latchkey/internal/testkit/memorycluster"
 )
 
 func open(t *testing.T, access kubeapi.Access, cfg engine.Config) *kubernetes.Engine {
@@ -32,9 +33,9 @@ func backend(n *nodes, access kubeapi.Access) enginetest.Backend {
 }
 
 func TestConformance(t *testing.T) {
-	s := startServer(t)
-	n := startNodes(t, s.access())
-	s.logs = n.logs
-	s.exec = n.exec
-	enginetest.Run(t, backend(n, s.access()))
+	s := memorycluster.Start(t)
+	n := startNodes(t, s.Access())
+	s.Logs = n.logs
+	s.Exec = n.exec
+	enginetest.Run(t, backend(n, s.Access()))
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/engine/enginetest"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/testkit/memorycluster"
 )
 
 var update = flag.Bool("update", false, "write the golden manifests")
@@ -26,9 +29,9 @@ var update = flag.Bool("update", false, "write the golden manifests")
 var changing = regexp.MustCompile(`(?m)^( +(- )?)(uid|resourceVersion|creationTimestamp|lk-[^:]*|env\.[^:]*|init|main|\.dockerconfigjson): \S+$`)
 
 func TestManifestsOfAFullSpec(t *testing.T) {
-	s := startServer(t)
-	n := startNodes(t, s.access())
-	e := open(t, s.access(), config("golden", &enginetest.Provider{}))
+	s := memorycluster.Start(t)
+	n := startNodes(t, s.Access())
+	e := open(t, s.Access(), config("golden", &enginetest.Provider{}))
 	defer func() { _ = e.Close() }()
 	spec := full()
 	if err := e.Place(t.Context(), spec); err != nil {
@@ -43,12 +46,12 @@ func TestManifestsOfAFullSpec(t *testing.T) {
 	eventually(t, "a full pass", func() bool { return e.Applied(spec.Ref) })
 	_ = n
 	var out bytes.Buffer
-	s.mu.Lock()
-	for _, path := range sortedKeys(s.applied) {
-		text := must1(yaml.Marshal(s.applied[path]))
+	s.Mu.Lock()
+	for _, path := range slices.Sorted(maps.Keys(s.Applied)) {
+		text := must1(yaml.Marshal(s.Applied[path]))
 		fmt.Fprintf(&out, "---\n%s", changing.ReplaceAll(text, []byte("${1}${3}: (changes)")))
 	}
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	const golden = "testdata/full.yaml"
 	if *update {
 		if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
@@ -65,8 +68,8 @@ func TestManifestsOfAFullSpec(t *testing.T) {
 }
 
 func TestWhatTheClusterCannotDoIsRefused(t *testing.T) {
-	s := startServer(t)
-	e := open(t, s.access(), config("refusals", nil))
+	s := memorycluster.Start(t)
+	e := open(t, s.Access(), config("refusals", nil))
 	defer func() { _ = e.Close() }()
 	for field, change := range map[string]func(*engine.Spec){
 		"ports":            func(s *engine.Spec) { s.Ports[0].Host = 80 },
@@ -108,11 +111,11 @@ func TestWhatTheClusterCannotDoIsRefused(t *testing.T) {
 }
 
 func TestAServerThatIsAwayComesBack(t *testing.T) {
-	s := startServer(t)
-	n := startNodes(t, s.access())
-	e := open(t, s.access(), config("away", nil))
+	s := memorycluster.Start(t)
+	n := startNodes(t, s.Access())
+	e := open(t, s.Access(), config("away", nil))
 	defer func() { _ = e.Close() }()
-	down := func(is bool) { s.mu.Lock(); s.down = is; s.mu.Unlock(); s.CloseClientConnections() }
+	down := func(is bool) { s.Mu.Lock(); s.Down = is; s.Mu.Unlock(); s.CloseClientConnections() }
 	down(true)
 	spec := full()
 	if err := e.Place(t.Context(), spec); err != nil {
@@ -130,9 +133,9 @@ func TestAServerThatIsAwayComesBack(t *testing.T) {
 	// What happened while nobody could be told is found out.
 	name := text(n.list(apps + "deployments")[0], "metadata", "name")
 	down(true)
-	s.mu.Lock()
-	s.remove(core+"services/"+name, s.objects[core+"services/"+name], false)
-	s.mu.Unlock()
+	s.Mu.Lock()
+	s.Remove(core+"services/"+name, s.Objects[core+"services/"+name], false)
+	s.Mu.Unlock()
 	down(false)
 	eventually(t, "repair", func() bool {
 		_, err := n.ask(http.MethodGet, core+"services/"+name, nil, nil)
@@ -141,10 +144,10 @@ func TestAServerThatIsAwayComesBack(t *testing.T) {
 }
 
 func TestCommandsRead(t *testing.T) {
-	s := startServer(t)
-	n := startNodes(t, s.access())
-	s.exec = n.exec
-	e := open(t, s.access(), config("exec", nil))
+	s := memorycluster.Start(t)
+	n := startNodes(t, s.Access())
+	s.Exec = n.exec
+	e := open(t, s.Access(), config("exec", nil))
 	defer func() { _ = e.Close() }()
 	spec := full()
 	if err := e.Place(t.Context(), spec); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey/latchkey/internal/engine/enginetest"
 	"github.com/latchkey/latchkey/internal/engine/kubernetes"
 	"github.com/latchkey/latchkey/internal/kubeapi"
+	"github.com/latchkey/latchkey/internal/testkit/memorycluster"
 	"github.com/latchkey/latchkey/internal/testkit/realcluster"
 )
 
@@ -198,8 +199,8 @@ func objects(t *testing.T, n *nodes, access kubeapi.Access) {
 func passes(e *kubernetes.Engine, ref engine.Ref) bool { return e.Applied(ref) }
 
 func TestObjects(t *testing.T) {
-	s := startServer(t)
-	objects(t, startNodes(t, s.access()), s.access())
+	s := memorycluster.Start(t)
+	objects(t, startNodes(t, s.Access()), s.Access())
 }
 
 func TestAgainstARealAPIServer(t *testing.T) {
@@ -354,16 +355,16 @@ func identities(t *testing.T, n *nodes, access kubeapi.Access, tokenOf func(pod,
 }
 
 func TestIdentity(t *testing.T) {
-	s := startServer(t)
-	identities(t, startNodes(t, s.access()), s.access(), func(pod, _, _ string) string { return "pod:" + pod })
+	s := memorycluster.Start(t)
+	identities(t, startNodes(t, s.Access()), s.Access(), func(pod, _, _ string) string { return "pod:" + pod })
 }
 
 // A machine that comes up again runs the init containers of its pods again.
 func TestAPodThatBeginsAnewGetsNewSecrets(t *testing.T) {
-	s := startServer(t)
-	n := startNodes(t, s.access())
+	s := memorycluster.Start(t)
+	n := startNodes(t, s.Access())
 	p := &enginetest.Provider{}
-	e := open(t, s.access(), config("anew", p))
+	e := open(t, s.Access(), config("anew", p))
 	defer func() { _ = e.Close() }()
 	spec := full()
 	if err := e.Place(t.Context(), spec); err != nil {
@@ -385,8 +386,8 @@ func TestAPodThatBeginsAnewGetsNewSecrets(t *testing.T) {
 }
 
 func TestScaling(t *testing.T) {
-	s := startServer(t)
-	scales(t, startNodes(t, s.access()), s.access())
+	s := memorycluster.Start(t)
+	scales(t, startNodes(t, s.Access()), s.Access())
 }
 
 // grant lets user "app" do what the documentation says that Latchkey must be able to.

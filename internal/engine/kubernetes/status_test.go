@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/engine/kubernetes"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/testkit/memorycluster"
 )
 
 func TestWhyAContainerWaits(t *testing.T) {
@@ -92,13 +93,13 @@ func (k *keeper) Credential(context.Context, engine.Ref, string) (engine.Credent
 }
 
 func TestCredentialsOfRegistries(t *testing.T) {
-	s := startServer(t)
-	n := startNodes(t, s.access())
+	s := memorycluster.Start(t)
+	n := startNodes(t, s.Access())
 	k := &keeper{}
 	k.answer.Store(given{err: errors.New("s3cret is wrong")})
 	cfg := config("pulls", nil)
 	cfg.Registry = k
-	e := open(t, s.access(), cfg)
+	e := open(t, s.Access(), cfg)
 	defer func() { _ = e.Close() }()
 	spec := full()
 	place := func() {

@@ -1,4 +1,9 @@
-package kubernetes_test
+// Package memorycluster owns an API server of Kubernetes for tests, in memory: what
+// Latchkey's engine and the controllers of pods ask of a real one, with server-side apply
+// of one manager and the garbage collector. It has no controllers, and checks nothing
+// of the objects' form; what it claims is shown by tests on a real one, see package
+// realcluster.
+package memorycluster
 
 import (
 	"bytes"
@@ -8,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -21,20 +27,19 @@ import (
 	"github.com/latchkey/latchkey/internal/kubeapi"
 )
 
-// server is an API server in memory: what the engine and its pods' controllers ask of a
-// real one, with server-side apply of one manager. TestAgainstARealAPIServer shows what
-// this one only claims.
-type server struct {
+// Server is a running API server. What it holds is read and changed under Mu.
+type Server struct {
 	*httptest.Server
-	mu      sync.Mutex
-	objects map[string]map[string]any // by path
-	applied map[string]any            // what was applied last, by path
+	Mu      sync.Mutex
+	Objects map[string]map[string]any // by path
+	Applied map[string]any            // what was applied last, by path
 	log     []event
 	version int
 	changed chan struct{} // closed at each change
-	down    bool
-	logs    func(pod, container string, q map[string][]string, w io.Writer) bool
-	exec    http.HandlerFunc
+	Down    bool          // every call fails
+	// Logs and Exec answer for containers; nil: there are none.
+	Logs func(pod, container string, q map[string][]string, w io.Writer) bool
+	Exec http.HandlerFunc
 }
 
 type event struct {
@@ -44,10 +49,15 @@ type event struct {
 	object  map[string]any
 }
 
-const adminToken = "admin-token"
+// Token is of somebody who may do everything, and Namespace is the only one there is.
+const (
+	Token     = "admin-token"
+	Namespace = "apps"
+)
 
-func startServer(t *testing.T) *server {
-	s := &server{objects: map[string]map[string]any{}, applied: map[string]any{}, version: 100, changed: make(chan struct{})}
+// Start runs a server until the test ends.
+func Start(t testing.TB) *Server {
+	s := &Server{Objects: map[string]map[string]any{}, Applied: map[string]any{}, version: 100, changed: make(chan struct{})}
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.EnableHTTP2 = true
@@ -56,8 +66,9 @@ func startServer(t *testing.T) *server {
 	return s
 }
 
-func (s *server) access() kubeapi.Access {
-	return kubeapi.Access{Server: s.URL, Namespace: "apps", Token: adminToken,
+// Access is the way to the server.
+func (s *Server) Access() kubeapi.Access {
+	return kubeapi.Access{Server: s.URL, Namespace: Namespace, Token: Token,
 		CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})}
 }
 
@@ -66,32 +77,36 @@ func refuse(w http.ResponseWriter, code int, reason string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "code": code, "reason": reason, "message": "quotes a s3cret value"})
 }
 
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	s.mu.Lock()
-	down := s.down
-	s.mu.Unlock()
+	s.Mu.Lock()
+	down := s.Down
+	s.Mu.Unlock()
 	path := r.URL.Path
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
 	case down:
 		refuse(w, 503, "ServiceUnavailable")
-	case r.Header.Get("Authorization") != "Bearer "+adminToken:
+	case r.Header.Get("Authorization") != "Bearer "+Token:
 		refuse(w, 401, "Unauthorized")
 	case strings.HasSuffix(path, "/tokenreviews"):
 		s.review(w, r)
 	case strings.HasSuffix(path, "/log"):
-		if !s.logs(parts[5], r.URL.Query().Get("container"), r.URL.Query(), flusher{w}) {
+		if s.Logs == nil || !s.Logs(parts[5], r.URL.Query().Get("container"), r.URL.Query(), flusher{w}) {
 			refuse(w, 404, "NotFound")
 		}
 	case strings.HasSuffix(path, "/exec"):
-		s.exec(w, r)
+		if s.Exec == nil {
+			refuse(w, 404, "NotFound")
+			return
+		}
+		s.Exec(w, r)
 	case isList(parts) && r.Method == http.MethodGet && r.URL.Query().Get("watch") == "true":
 		s.watch(w, r)
 	default:
 		body, _ := io.ReadAll(r.Body)
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		s.Mu.Lock()
+		defer s.Mu.Unlock()
 		s.call(w, r, path, isList(parts), body)
 	}
 }
@@ -109,18 +124,18 @@ func isList(parts []string) bool {
 	return parts[0] == "api" && len(parts) == 5 || parts[0] == "apis" && len(parts) == 6
 }
 
-func (s *server) call(w http.ResponseWriter, r *http.Request, path string, list bool, body []byte) {
+func (s *Server) call(w http.ResponseWriter, r *http.Request, path string, list bool, body []byte) {
 	var object map[string]any
 	_ = json.Unmarshal(body, &object)
 	status := strings.HasSuffix(path, "/status")
 	path = strings.TrimSuffix(path, "/status")
-	now, there := s.objects[path]
+	now, there := s.Objects[path]
 	switch {
 	case list && r.Method == http.MethodGet:
 		items := []any{}
-		for _, p := range sortedKeys(s.objects) {
-			if strings.HasPrefix(p, path+"/") && selected(r, s.objects[p]) {
-				items = append(items, s.objects[p])
+		for _, p := range slices.Sorted(maps.Keys(s.Objects)) {
+			if strings.HasPrefix(p, path+"/") && selected(r, s.Objects[p]) {
+				items = append(items, s.Objects[p])
 			}
 		}
 		s.answer(w, 200, map[string]any{"metadata": map[string]any{"resourceVersion": strconv.Itoa(s.version)}, "items": items})
@@ -141,14 +156,14 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, path string, list 
 		merge(next, object)
 		s.answer(w, 200, s.store(path, next))
 	case r.Method == http.MethodDelete:
-		s.remove(path, now, strings.Contains(path, "/pods/") && r.URL.Query().Get("gracePeriodSeconds") != "0")
+		s.Remove(path, now, strings.Contains(path, "/pods/") && r.URL.Query().Get("gracePeriodSeconds") != "0")
 		s.answer(w, 200, map[string]any{"kind": "Status", "status": "Success"})
 	default:
 		refuse(w, 405, "MethodNotAllowed")
 	}
 }
 
-func (s *server) answer(w http.ResponseWriter, code int, object any) {
+func (s *Server) answer(w http.ResponseWriter, code int, object any) {
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(object)
 }
@@ -165,7 +180,7 @@ func selected(r *http.Request, o map[string]any) bool {
 
 // apply does what one manager's apply does: what it applied before and does not now
 // goes, unless somebody else gave it another value.
-func (s *server) apply(w http.ResponseWriter, path string, now, object map[string]any) {
+func (s *Server) apply(w http.ResponseWriter, path string, now, object map[string]any) {
 	if want, ok := object["metadata"].(map[string]any)["resourceVersion"]; ok && (now == nil || now["metadata"].(map[string]any)["resourceVersion"] != want) {
 		refuse(w, 409, "Conflict")
 		return
@@ -174,11 +189,11 @@ func (s *server) apply(w http.ResponseWriter, path string, now, object map[strin
 	if next == nil {
 		next = map[string]any{}
 	}
-	if before, ok := s.applied[path].(map[string]any); ok {
+	if before, ok := s.Applied[path].(map[string]any); ok {
 		prune(next, before, object)
 	}
 	merge(next, clone(object))
-	s.applied[path] = clone(object)
+	s.Applied[path] = clone(object)
 	if now != nil && reflect.DeepEqual(now, clone(next)) {
 		s.answer(w, 200, now)
 		return
@@ -223,40 +238,38 @@ func clone(object map[string]any) map[string]any {
 	return out
 }
 
-// store is called under the lock, as are the following.
-func (s *server) store(path string, next map[string]any) map[string]any {
+// store is called under Mu, as are the following.
+func (s *Server) store(path string, next map[string]any) map[string]any {
 	meta := next["metadata"].(map[string]any)
-	form, now := "MODIFIED", s.objects[path]
+	form, now := "MODIFIED", s.Objects[path]
 	if now == nil {
 		form = "ADDED"
 		meta["uid"], meta["creationTimestamp"], meta["generation"] = rand.Text(), time.Now().UTC().Format(time.RFC3339), 1
-	} else if was, _ := json.Marshal(now["spec"]); !bytes.Equal(was, must1(json.Marshal(next["spec"]))) {
+	} else if was, _ := json.Marshal(now["spec"]); !bytes.Equal(was, encoded(next["spec"])) {
 		g, _ := strconv.Atoi(fmt.Sprint(meta["generation"]))
 		meta["generation"] = g + 1
 	}
 	s.version++
 	meta["resourceVersion"] = strconv.Itoa(s.version)
 	next = clone(next)
-	s.objects[path] = next
+	s.Objects[path] = next
 	s.tell(form, path, next)
 	return next
 }
 
-func must1[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
+func encoded(v any) []byte {
+	data, _ := json.Marshal(v)
+	return data
 }
 
-func (s *server) tell(form, path string, object map[string]any) {
+func (s *Server) tell(form, path string, object map[string]any) {
 	s.log = append(s.log, event{s.version, form, path, clone(object)})
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// remove deletes, and what belongs to it as the garbage collector does.
-func (s *server) remove(path string, now map[string]any, graceful bool) {
+// Remove deletes, and what belongs to it as the garbage collector does.
+func (s *Server) Remove(path string, now map[string]any, graceful bool) {
 	meta := now["metadata"].(map[string]any)
 	if graceful {
 		if meta["deletionTimestamp"] == nil {
@@ -266,42 +279,33 @@ func (s *server) remove(path string, now map[string]any, graceful bool) {
 		}
 		return
 	}
-	delete(s.objects, path)
-	delete(s.applied, path)
+	delete(s.Objects, path)
+	delete(s.Applied, path)
 	s.version++
 	gone := clone(now)
 	gone["metadata"].(map[string]any)["resourceVersion"] = strconv.Itoa(s.version)
 	s.tell("DELETED", path, gone)
-	for _, p := range sortedKeys(s.objects) {
-		o := s.objects[p]
+	for _, p := range slices.Sorted(maps.Keys(s.Objects)) {
+		o := s.Objects[p]
 		if o == nil {
 			continue
 		}
 		owners, _ := o["metadata"].(map[string]any)["ownerReferences"].([]any)
 		if slices.ContainsFunc(owners, func(x any) bool { return x.(map[string]any)["uid"] == meta["uid"] }) {
-			s.remove(p, o, strings.Contains(p, "/pods/"))
+			s.Remove(p, o, strings.Contains(p, "/pods/"))
 		}
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (s *server) watch(w http.ResponseWriter, r *http.Request) {
+func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	w.WriteHeader(200)
 	w.(http.Flusher).Flush()
 	for at := 0; ; {
-		s.mu.Lock()
+		s.Mu.Lock()
 		news, wait := slices.Clone(s.log[at:]), s.changed
 		at = len(s.log)
-		s.mu.Unlock()
+		s.Mu.Unlock()
 		for _, e := range news {
 			if e.version > after && strings.HasPrefix(e.path, r.URL.Path+"/") && selected(r, e.object) {
 				_ = json.NewEncoder(w).Encode(map[string]any{"type": e.form, "object": e.object})
@@ -316,8 +320,13 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// PodToken is the token of a pod's sidecar.
+func PodToken(pod string) string { return podToken + pod }
+
+const podToken = "pod:"
+
 // review takes "pod:NAME" for the token of that pod's sidecar.
-func (s *server) review(w http.ResponseWriter, r *http.Request) {
+func (s *Server) review(w http.ResponseWriter, r *http.Request) {
 	var got struct {
 		Spec struct {
 			Token     string   `json:"token"`
@@ -325,10 +334,10 @@ func (s *server) review(w http.ResponseWriter, r *http.Request) {
 		} `json:"spec"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&got)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name, ok := strings.CutPrefix(got.Spec.Token, "pod:")
-	o := s.objects["/api/v1/namespaces/apps/pods/"+name]
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	name, ok := strings.CutPrefix(got.Spec.Token, podToken)
+	o := s.Objects["/api/v1/namespaces/"+Namespace+"/pods/"+name]
 	if !ok || o == nil {
 		s.answer(w, 201, map[string]any{"status": map[string]any{}})
 		return
