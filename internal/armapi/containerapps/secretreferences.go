@@ -25,10 +25,12 @@ func (api *API) secretReferenceOperations() []arm.Operation {
 	if api.cfg.Secrets == nil {
 		return nil
 	}
+	refresh := api.at("POST", "/secretReferences/refresh", api.refreshSecrets)
+	refresh.Action = "Microsoft.App/containerApps/secretReferences/refresh/action"
 	return []arm.Operation{
+		refresh,
 		api.at("GET", "/secretReferences", api.listSecretReferences),
 		api.at("GET", "/secretReferences/{secret}", api.getSecretReference),
-		api.at("POST", "/secretReferences/refresh", api.refreshSecrets),
 	}
 }
 
