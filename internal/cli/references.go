@@ -14,7 +14,8 @@ func newReferences(env *Env) *cobra.Command {
 	c := newGroup("references", "See and refresh the settings that refer to secrets", newReferencesList(env), newReferencesRefresh(env))
 	c.Long = "A setting of the form @Microsoft.KeyVault(VaultName=…;SecretName=…) gets its value from a\n" +
 		"vault. It is kept up to date whether or not the app runs; when a vault cannot be read, the last\n" +
-		"good value stays in use and the reason is shown here."
+		"good value stays in use and the reason is shown here. Secrets of container apps that are in a\n" +
+		"vault are references as well."
 	return c
 }
 
@@ -27,7 +28,7 @@ func newReferencesList(env *Env) *cobra.Command {
 		Example: "  latchkey references list orders\n  latchkey references list --output json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.references(cmd.Context(), args, (*manage.Installation).References)
+			return s.references(cmd.Context(), args, false)
 		},
 	}
 	s.addTo(c)
@@ -43,41 +44,50 @@ func newReferencesRefresh(env *Env) *cobra.Command {
 		Example: "  latchkey references refresh orders",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.references(cmd.Context(), args, (*manage.Installation).RefreshReferences)
+			return s.references(cmd.Context(), args, true)
 		},
 	}
 	s.addTo(c)
 	return c
 }
 
-// references shows the references of the apps that are named, or of all.
-func (s *session) references(ctx context.Context, names []string, read func(*manage.Installation, context.Context, manage.App) ([]manage.Reference, error)) error {
+// references shows the references of the app that is named, or of all: of function
+// apps and of container apps.
+func (s *session) references(ctx context.Context, names []string, refresh bool) error {
 	in, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
-	var apps []manage.App
-	if len(names) == 0 {
-		apps, err = in.Apps(ctx, "")
-	}
-	for _, name := range names {
-		var a manage.App
-		if a, err = in.App(ctx, name); err == nil {
-			apps = append(apps, a)
-		}
-	}
+	name := strings.Join(names, "")
+	contained, found, err := in.ContainerReferences(ctx, name, refresh)
 	if err != nil {
 		return err
 	}
+	var apps []manage.App
+	if name == "" {
+		apps, err = in.Apps(ctx, "")
+	} else if !found || !strings.HasPrefix(name, "/") {
+		var a manage.App
+		if a, err = in.App(ctx, name); err == nil {
+			apps = []manage.App{a}
+		}
+	}
+	if err != nil && !found {
+		return err
+	}
+	read := in.References
+	if refresh {
+		read = in.RefreshReferences
+	}
 	all := []manage.Reference{}
 	for _, a := range apps {
-		list, err := read(in, ctx, a)
+		list, err := read(ctx, a)
 		if err != nil {
 			return err
 		}
 		all = append(all, list...)
 	}
-	return s.showReferences(all)
+	return s.showReferences(append(all, contained...))
 }
 
 func (s *session) showReferences(all []manage.Reference) error {
