@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/installation"
 	"github.com/latchkey/latchkey/internal/identity"
+	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/portal"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/session"
@@ -63,6 +64,15 @@ func (n *Node) sweepPortal(ctx context.Context) {
 		if err := n.portal.Sweep(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("sessions of the portal that are over cannot be removed", "reason", err)
 		}
+	}
+}
+
+// appChanged takes a change of how an app does on this node. Where nobody else uses
+// the state it is told to pages only.
+func (n *Node) appChanged(st fleet.Status) {
+	n.statuses.publish(st)
+	if n.portal != nil {
+		n.portal.Notify()
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/link"
 	"github.com/latchkey/latchkey/internal/portal/live"
 	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/record"
 	"github.com/latchkey/latchkey/internal/portal/session"
 	"github.com/latchkey/latchkey/internal/portal/settings"
 	"github.com/latchkey/latchkey/internal/portal/signin"
@@ -89,7 +90,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	}
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}

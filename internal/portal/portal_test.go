@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -281,8 +282,9 @@ func TestNamesLeadNowhereElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := fmt.Sprintf("GET /subscriptions/sub/resourceGroups/rg/providers/Microsoft.Web/sites/%s ", raw)
-		if len(f.calls) > 1 || len(f.calls) == 1 && f.calls[0] != want {
-			t.Errorf("%s: %q", name, f.calls)
+		other := slices.DeleteFunc(f.calls, func(call string) bool { return call == want || call == "GET /providers/Latchkey.Audit/events " })
+		if len(other) > 0 {
+			t.Errorf("%s: %q", name, other)
 		}
 	}
 }

@@ -87,6 +87,13 @@ func TestEveryPageReadsWell(t *testing.T) {
 		b.see(pg.says)
 		b.check(pg.name, string(rules))
 	}
+	b.press(`button[lang="zh-TW"]`)
+	b.visit(p.Cred.Endpoint + "/portal/apps/rg/orders/keys")
+	b.see("應用程式金鑰")
+	b.check("app-keys-chinese", string(rules))
+	b.press(`form[action$="/host/partner/show"] button`)
+	b.see("複製")
+	b.check("app-keys-shown", string(rules))
 	if title := eval[string](b, `document.title`); !strings.Contains(title, "Latchkey") {
 		t.Errorf("the title is %q", title)
 	}

@@ -6,10 +6,13 @@ import (
 	"embed"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/portal/record"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 //go:embed templates
@@ -46,6 +49,10 @@ type overview struct {
 	Site    site
 	Running []shownInstance
 	Stopped bool
+
+	Denials    []denial
+	MayDenials bool
+	AuditURL   string
 }
 
 type shownInstance struct {
@@ -63,11 +70,24 @@ func (p *pages) showOverview(v *page.Visit) error {
 	for _, i := range s.Properties.Latchkey.Instances {
 		o.Running = append(o.Running, shownInstance{i, stateOf(i.State)})
 	}
+	if err := o.refused(v, a); err != nil {
+		return err
+	}
 	c := page.Content{Title: s.Name, Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.overview"), Notice: place.Notice(v, s.Name), Data: o, Live: true}
 	if v.Partial() {
 		return v.ShowPart(p.overview, "status", c, nil)
 	}
 	return v.Show(p.overview, c)
+}
+
+// refused reads who was refused lately, for those who may know.
+func (o *overview) refused(v *page.Visit, a place.App) (err error) {
+	o.AuditURL = record.Path + "?" + url.Values{"scope": {a.Path()}, "category": {"Denied"}}.Encode()
+	if o.Denials, err = denials(v, a.Path()); errors.Is(err, problem.Denied) {
+		return nil
+	}
+	o.MayDenials = err == nil
+	return err
 }
 
 // act starts, stops or restarts an app.

@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/portal/record"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -58,7 +59,7 @@ func (p *pages) showHome(v *page.Visit) error {
 		return err
 	}
 	h.pages()
-	if h.Denials, err = denials(v); errors.Is(err, problem.Denied) {
+	if h.Denials, err = denials(v, ""); errors.Is(err, problem.Denied) {
 		err = nil
 	} else {
 		h.MayDenials = err == nil
@@ -161,6 +162,15 @@ type denial struct {
 	Reason    string
 	Source    string
 	Count     int
+	ID        string `json:"correlationId"`
+}
+
+// WhyURL gives the page that explains it; "" if it has no id.
+func (d denial) WhyURL() string {
+	if d.ID == "" {
+		return ""
+	}
+	return record.Why + "?" + url.Values{"id": {d.ID}}.Encode()
 }
 
 // Who names whoever was refused.
@@ -177,7 +187,13 @@ func (d denial) Who() string {
 // maxDenials is the number of denials on the first page.
 const maxDenials = 5
 
-func denials(v *page.Visit) ([]denial, error) {
-	list, _, err := client.List[denial](v.Context(), v.API(), "/providers/Latchkey.Audit/events?category=Denied&$top="+strconv.Itoa(maxDenials), maxDenials)
-	return list, err
+// denials reads the newest about what is at a scope, "" for everything.
+func denials(v *page.Visit, scope string) ([]denial, error) {
+	q := url.Values{"category": {"Denied"}, "$top": {strconv.Itoa(maxDenials)}}
+	if scope != "" {
+		q.Set("scope", scope)
+	}
+	var answer struct{ Value []denial }
+	err := v.API().Get(v.Context(), "/providers/Latchkey.Audit/events?"+q.Encode(), &answer)
+	return answer.Value, err
 }

@@ -36,7 +36,8 @@
   const lost = (e) => {
     const status = e.detail.xhr ? e.detail.xhr.status : 0;
     if (status === 401) { location.reload(); return; }
-    say(document.body.dataset.lost);
+    const words = status >= 400 && (e.detail.xhr.getResponseHeader('Content-Type') || '').startsWith('text/plain');
+    say(words ? e.detail.xhr.responseText : document.body.dataset.lost);
   };
   document.addEventListener('htmx:responseError', lost);
   document.addEventListener('htmx:sendError', lost);

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -71,17 +72,9 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if err != nil {
 		return err
 	}
-	answer, err := c.Transport.RoundTrip(r)
+	text, err := c.send(r)
 	if err != nil {
-		return problem.Wrap(problem.Unavailable, "the management API does not answer", err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return problem.Wrap(problem.Unavailable, "the answer of the management API broke off", err)
-	}
-	if answer.StatusCode >= http.StatusBadRequest {
-		return refusal(answer.StatusCode, text)
+		return err
 	}
 	if out == nil || len(text) == 0 {
 		return nil
@@ -90,6 +83,38 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return problem.Wrap(problem.Internal, "the answer of the management API cannot be read", err)
 	}
 	return nil
+}
+
+// Raw reads path as it is; [ErrTooLarge] if that is over 16 MiB.
+func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
+	r, err := c.request(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.send(r)
+}
+
+// ErrTooLarge is the error for an answer that is too large to be kept.
+var ErrTooLarge = problem.New(problem.TooLarge, "the answer of the management API is too large")
+
+// send gives the body of an answer that is no refusal.
+func (c *Client) send(r *http.Request) ([]byte, error) {
+	answer, err := c.Transport.RoundTrip(r)
+	if errors.Is(err, ErrTooLarge) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, problem.Wrap(problem.Unavailable, "the management API does not answer", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return nil, problem.Wrap(problem.Unavailable, "the answer of the management API broke off", err)
+	}
+	if answer.StatusCode >= http.StatusBadRequest {
+		return nil, refusal(answer.StatusCode, text)
+	}
+	return text, nil
 }
 
 func (c *Client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {

@@ -10,8 +10,8 @@ import (
 // Within is a transport to a handler in this process.
 type Within struct{ Handler http.Handler }
 
-// RoundTrip implements http.RoundTripper. The answer is kept in memory; what is
-// beyond the largest answer is cut off.
+// RoundTrip implements http.RoundTripper. The answer is kept in memory; it returns
+// [ErrTooLarge] for one that is too large for that.
 func (w Within) RoundTrip(r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
 	in.RequestURI, in.TLS = r.URL.RequestURI(), &tls.ConnectionState{}
@@ -25,6 +25,9 @@ func (w Within) RoundTrip(r *http.Request) (*http.Response, error) {
 	kept := &answer{header: http.Header{}}
 	w.Handler.ServeHTTP(kept, in)
 	kept.WriteHeader(http.StatusOK)
+	if kept.cut {
+		return nil, ErrTooLarge
+	}
 	return &http.Response{
 		Status: http.StatusText(kept.status), StatusCode: kept.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: kept.header, Body: io.NopCloser(&kept.body), ContentLength: int64(kept.body.Len()), Request: r,
@@ -36,6 +39,7 @@ type answer struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	cut    bool
 }
 
 // Header implements http.ResponseWriter.
@@ -52,6 +56,7 @@ func (a *answer) WriteHeader(status int) {
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	if a.body.Len()+len(p) > maxAnswer {
+		a.cut = true
 		return 0, io.ErrShortWrite
 	}
 	return a.body.Write(p)

@@ -182,6 +182,12 @@ func (v *Visit) fail(err error) {
 	if status >= http.StatusInternalServerError {
 		v.site.Log.ErrorContext(v.Context(), "portal: a page failed", "path", v.R.URL.Path, "reason", err)
 	}
+	if v.Partial() { // the page that is shown says it
+		v.W.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		v.W.WriteHeader(status)
+		_, _ = v.W.Write([]byte(v.Text.Plain(title) + ". " + v.Text.Plain(f.Body)))
+		return
+	}
 	c := Content{Title: v.Text.Plain(title), Data: f, Bare: v.Session.ObjectID == ""}
 	if err := v.show(status, v.site.errors, "layout.html", v.view(c)); err != nil {
 		v.site.Log.ErrorContext(v.Context(), "portal: the page about an error cannot be made", "reason", err)
