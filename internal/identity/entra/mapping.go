@@ -32,8 +32,9 @@ const maxResource = 1024
 // Mapping says what an identity is in Entra.
 type Mapping struct {
 	// Identity is the resource id of a user-assigned identity or of an app, or the
-	// name of an app, for its own identity. Names of user-assigned identities are
-	// not unique, so that they need the whole id. Case does not count.
+	// name of a function app, for its own identity. Names of user-assigned identities
+	// and of container apps are not unique, so that they need the whole id. Case does
+	// not count.
 	Identity string
 	Mode     Mode
 
@@ -121,8 +122,13 @@ func (m Mapping) isFor(who identity.Assigned) bool {
 	if strings.EqualFold(strings.TrimRight(m.Identity, "/"), strings.TrimRight(who.ResourceID, "/")) {
 		return true
 	}
-	return who.System && strings.EqualFold(m.Identity, who.ResourceID[strings.LastIndex(who.ResourceID, "/")+1:])
+	at := strings.LastIndex(who.ResourceID, "/") + 1
+	return who.System && strings.EqualFold(m.Identity, who.ResourceID[at:]) && strings.HasSuffix(strings.ToLower(who.ResourceID[:at]), functionApps)
 }
+
+// functionApps is what ids of function apps have before the name. Names of others,
+// such as container apps, are not unique: anybody could make one of the same name.
+const functionApps = "/providers/microsoft.web/sites/"
 
 // covers says whether the mapping is for a resource; named asks for one that is named
 // without a wildcard.

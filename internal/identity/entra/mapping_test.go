@@ -54,20 +54,25 @@ func TestMappingsAreChecked(t *testing.T) {
 	}
 }
 
+// Anybody who may make a container app can give it the name of a function app.
 func TestIdentitiesOfMappings(t *testing.T) {
+	contained := identity.Assigned{System: true, ObjectID: "q", AppID: "c",
+		ResourceID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/orders"}
 	for name, tt := range map[string]struct {
 		identity string
 		who      identity.Assigned
 		want     bool
 	}{
-		"id of the app":                 {appID, own, true},
-		"id in another case":            {strings.ToUpper(appID), own, true},
-		"name of the app":               {"Orders", own, true},
-		"id of an identity":             {userID, shared, true},
-		"name is not for an identity":   {"orders", shared, false},
-		"id of the app, other identity": {appID, shared, false},
-		"end of a name":                 {"ders", own, false},
-		"deleted":                       {userID, identity.Assigned{ResourceID: userID}, false},
+		"id of the app":                   {appID, own, true},
+		"id in another case":              {strings.ToUpper(appID), own, true},
+		"name of the app":                 {"Orders", own, true},
+		"id of an identity":               {userID, shared, true},
+		"name is not for an identity":     {"orders", shared, false},
+		"id of the app, other identity":   {appID, shared, false},
+		"name is not for a container app": {"orders", contained, false},
+		"id of a container app":           {contained.ResourceID, contained, true},
+		"end of a name":                   {"ders", own, false},
+		"deleted":                         {userID, identity.Assigned{ResourceID: userID}, false},
 	} {
 		if got := (Mapping{Identity: tt.identity}).isFor(tt.who); got != tt.want {
 			t.Errorf("%s: %t", name, got)
