@@ -24,9 +24,9 @@ type item struct {
 	due     time.Time        // when to place them again anyway; zero for never
 	tries   int              // placements in a row that failed
 	working bool
-	settled bool                     // everything was placed, or is known not to be possible
-	wanted  map[engine.Ref]bool      // as of the last placement
-	ending  map[engine.Ref]bool      // being removed
+	settled bool                // everything was placed, or is known not to be possible
+	wanted  map[engine.Ref]bool // as of the last placement
+	ending  map[engine.Ref]*departure
 	placed  map[engine.Ref]time.Time // since when
 
 	view   View                         // as it was read
@@ -36,10 +36,16 @@ type item struct {
 }
 
 // placement is what a revision was placed as.
-type placement struct{ generation string }
+type placement struct{ life, generation string }
+
+// departure is a revision on its way out.
+type departure struct {
+	life     string // of the app
+	removing bool   // the engine was asked; before, it can be wanted again
+}
 
 func newItem(key string) *item {
-	return &item{key: key, wanted: map[engine.Ref]bool{}, ending: map[engine.Ref]bool{}, placed: map[engine.Ref]time.Time{},
+	return &item{key: key, wanted: map[engine.Ref]bool{}, ending: map[engine.Ref]*departure{}, placed: map[engine.Ref]time.Time{},
 		spec: map[engine.Ref]placement{}, faults: map[engine.Ref]*placingFault{}}
 }
 
@@ -60,12 +66,15 @@ type job struct {
 
 // decide gives out work until ctx ends.
 func (r *Runner) decide(ctx context.Context, work *sync.WaitGroup) {
-	swept := false
+	swept, due := false, time.Time{}
 	for ctx.Err() == nil {
 		next, done := r.dispatch(ctx, work)
 		if done && !swept {
-			if swept = r.sweep(ctx); !swept {
-				next = firstOf(next, r.cfg.Clock.Now().Add(mostPause))
+			if now := r.cfg.Clock.Now(); !now.Before(due) {
+				swept, due = r.sweep(ctx), now.Add(mostPause)
+			}
+			if !swept {
+				next = firstOf(next, due)
 			}
 		}
 		timer := r.cfg.Clock.NewTimer(time.Hour)
@@ -218,19 +227,22 @@ func (r *Runner) end(ctx context.Context, it *item, wanted map[engine.Ref]bool) 
 		if wanted[ref] {
 			continue
 		}
+		life := it.spec[ref].life
 		delete(it.placed, ref)
 		delete(it.spec, ref)
-		it.ending[ref] = true
-		r.removals.Go(func() { r.remove(ctx, it, ref) })
+		if it.ending[ref] == nil { // else it was wanted for a moment
+			it.ending[ref] = &departure{life: life}
+			r.removals.Go(func() { r.remove(ctx, it, ref) })
+		}
 	}
 }
 
-// remove ends a revision, however often that takes.
+// remove ends a revision, however often that takes, unless it is wanted again before.
 func (r *Runner) remove(ctx context.Context, it *item, ref engine.Ref) {
 	if r.cfg.Drain != nil {
 		r.cfg.Drain(ctx, ref)
 	}
-	for wait := firstPause; ctx.Err() == nil; wait = min(2*wait, mostPause) {
+	for wait := firstPause; ctx.Err() == nil && r.departs(it, ref); wait = min(2*wait, mostPause) {
 		e, err := r.Engine()
 		if err == nil {
 			err = e.Remove(ctx, ref)
@@ -241,6 +253,7 @@ func (r *Runner) remove(ctx context.Context, it *item, ref engine.Ref) {
 		if ctx.Err() == nil {
 			r.cfg.Log.Warn("a revision could not be ended; it is tried again", "app", ref.App, "revision", ref.Revision, "reason", err)
 		}
+		r.pauses(it, ref)
 		_ = clock.Sleep(ctx, r.cfg.Clock, wait)
 	}
 	r.mu.Lock()
@@ -248,4 +261,36 @@ func (r *Runner) remove(ctx context.Context, it *item, ref engine.Ref) {
 	it.stir(true)
 	r.mu.Unlock()
 	r.nudge()
+}
+
+// departs begins the removal of a revision, unless the same life of its app wants it
+// again: it then is as if it had never ended.
+func (r *Runner) departs(it *item, ref engine.Ref) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := it.ending[ref]
+	if d.removing = !it.wanted[ref] || it.app.UID != d.life; d.removing {
+		return true
+	}
+	if it.placed[ref].IsZero() {
+		it.placed[ref] = r.cfg.Clock.Now()
+	}
+	return false
+}
+
+// pauses says that a removal that failed waits for its next attempt.
+func (r *Runner) pauses(it *item, ref engine.Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	it.ending[ref].removing = false
+	it.stir(false)
+	r.nudge()
+}
+
+// leaves tells that a revision cannot be placed before what is left of it is gone.
+func (r *Runner) leaves(it *item, ref engine.Ref) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := it.ending[ref]
+	return d != nil && (d.removing || d.life != it.view.App.UID)
 }

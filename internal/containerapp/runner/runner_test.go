@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,10 @@ type world struct {
 	seen   map[string]string // what programs found in their environment, by replica
 	views  []runner.View
 	gone   []string
+
+	drain  func(context.Context, engine.Ref) // of revisions that end; nil: at once
+	scaled func() int                        // nil: the least
+	wrap   func(engine.Engine) engine.Engine // nil: the runner gets the engine itself
 }
 
 func newWorld(t *testing.T) *world {
@@ -104,7 +109,11 @@ func (w *world) start() {
 			if w.open != nil {
 				return nil, w.open
 			}
-			return memory.New(engine.Config{Installation: "test", Changed: changed, Clock: clock.Real{}}, w.machine), nil
+			e := engine.Engine(memory.New(engine.Config{Installation: "test", Changed: changed, Clock: clock.Real{}}, w.machine))
+			if w.wrap != nil {
+				e = w.wrap(e)
+			}
+			return e, nil
 		},
 		Secrets: func(context.Context, containerapp.App) (map[string]string, error) {
 			w.mu.Lock()
@@ -113,6 +122,17 @@ func (w *world) start() {
 		},
 		Seen: func(v runner.View) { w.set(func() { w.views = append(w.views, v) }) },
 		Gone: func(app string) { w.set(func() { w.gone = append(w.gone, app) }) },
+		Drain: func(ctx context.Context, ref engine.Ref) {
+			if w.drain != nil {
+				w.drain(ctx, ref)
+			}
+		},
+		Replicas: func(engine.Ref, containerapp.Scale) int {
+			if w.scaled != nil {
+				return w.scaled()
+			}
+			return 1
+		},
 	})
 	w.set(func() { w.runner = r })
 	ctx, cancel := context.WithCancel(context.Background())
@@ -360,4 +380,107 @@ func TestAReportOfWhatWasBeforeARestartCountsNoMore(t *testing.T) {
 	if _, err := w.ReportOf(t.Context(), a, seen, containerapp.Status{}); !errors.Is(err, problem.NotFound) {
 		t.Errorf("a report on another life of the app: %v", err)
 	}
+}
+
+// told is an engine that tells what it is asked for before it does it.
+type told struct {
+	engine.Engine
+	remove func(engine.Ref)
+	scale  func(engine.Ref, int)
+}
+
+func (e told) Remove(ctx context.Context, ref engine.Ref) error {
+	e.remove(ref)
+	return e.Engine.Remove(ctx, ref)
+}
+
+func (e told) Scale(ctx context.Context, ref engine.Ref, n int) error {
+	e.scale(ref, n)
+	return e.Engine.Scale(ctx, ref, n)
+}
+
+func TestARevisionThatIsWantedAgainBeforeItsRequestsEndedGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	var removed, placed atomic.Int64
+	w.scaled = func() int { placed.Add(1); return 1 }
+	drains, drained := make(chan struct{}, 8), make(chan struct{})
+	w.wrap = func(e engine.Engine) engine.Engine {
+		return told{Engine: e, remove: func(engine.Ref) { removed.Add(1) }}
+	}
+	w.drain = func(ctx context.Context, _ engine.Ref) {
+		drains <- struct{}{}
+		select {
+		case <-drained:
+		case <-ctx.Done():
+		}
+	}
+	w.start()
+	w.put("good", "a")
+	w.is("a", containerapp.Provisioned, containerapp.IsRunning)
+	before := w.replicas("a")
+	for range 3 { // one way out is begun, not three
+		_, err := w.SetStopped(t.Context(), w.id, "me", true)
+		w.must(err)
+		w.is("a", containerapp.Provisioned, containerapp.IsStopped)
+		_, err = w.SetStopped(t.Context(), w.id, "me", false)
+		w.must(err)
+		w.is("a", containerapp.Provisioned, containerapp.IsRunning)
+	}
+	had := placed.Load()
+	drained <- struct{}{}
+	w.until("it is placed as if it had never ended", func() bool { return placed.Load() > had })
+	_, err := w.SetStopped(t.Context(), w.id, "me", true)
+	w.must(err)
+	w.until("it ends again", func() bool { return len(drains) == 2 })
+	if now := w.replicas("a"); len(now) != 1 || now[0] != before[0] || removed.Load() != 0 {
+		t.Errorf("replica %s became %s, with %d removals", before, now, removed.Load())
+	}
+	close(drained)
+	w.until("nothing is left of a stopped app", func() bool { return w.objects() == 0 })
+}
+
+func TestARevisionThatIsWantedAgainWhileItIsRemovedComesBackWithoutAFault(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	asked, onward := make(chan struct{}, 8), make(chan struct{})
+	w.wrap = func(e engine.Engine) engine.Engine {
+		return told{Engine: e, remove: func(engine.Ref) {
+			asked <- struct{}{}
+			<-onward
+		}}
+	}
+	w.start()
+	w.put("good", "a")
+	w.is("a", containerapp.Provisioned, containerapp.IsRunning)
+	before := w.replicas("a")
+	_, err := w.SetStopped(t.Context(), w.id, "me", true)
+	w.must(err)
+	w.until("the engine is asked to remove it", func() bool { return len(asked) == 1 })
+	_, err = w.SetStopped(t.Context(), w.id, "me", false)
+	w.must(err)
+	close(onward)
+	w.until("another replica runs", func() bool {
+		rev, err := w.Revision(t.Context(), w.id, "shop--a")
+		w.must(err)
+		if rev.Status.Provisioning == containerapp.Failed || rev.Status.Code != "" {
+			t.Fatalf("it failed: %+v", rev.Status)
+		}
+		now := w.replicas("a")
+		return len(now) == 1 && now[0] != before[0] && rev.Status.Running == containerapp.IsRunning
+	})
+}
+
+func TestAScaleThatComesWhileARevisionIsPlacedIsNotLost(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	var calls, scaled atomic.Int64
+	w.wrap = func(e engine.Engine) engine.Engine {
+		return told{Engine: e, scale: func(_ engine.Ref, n int) { scaled.Store(int64(n)) }}
+	}
+	w.scaled = func() int { return int(min(calls.Add(1), 2)) } // 1 when it is placed, 2 from then on
+	w.start()
+	w.put("good", "a")
+	w.until("the engine is told the number that is wanted now", func() bool { return scaled.Load() == 2 })
+	w.until("there are as many replicas", func() bool { return len(w.replicas("a")) == 2 })
 }

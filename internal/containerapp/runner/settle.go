@@ -101,6 +101,10 @@ func (r *Runner) placeAll(ctx context.Context, e engine.Engine, it *item, wanted
 			delete(it.faults, ref)
 			continue
 		}
+		if err == errLeaves {
+			out.known = false
+			continue
+		}
 		var fault *placingFault
 		if !errors.As(err, &fault) {
 			fault = &placingFault{code: codeOperation, err: err}
@@ -117,10 +121,16 @@ func (it *item) has(ref engine.Ref, rev containerapp.Revision) bool {
 	return placed && was.generation == generation(it.view.App, rev)
 }
 
+// errLeaves says that a revision is placed when it has gone: who ends it stirs then.
+var errLeaves = errors.New("what is left of the revision is being removed")
+
 // place places one revision.
 func (r *Runner) place(ctx context.Context, e engine.Engine, it *item, rev containerapp.Revision, secrets map[string]string) error {
 	a := it.view.App
 	ref := Ref(a, rev.Name)
+	if r.leaves(it, ref) {
+		return errLeaves
+	}
 	var more []engine.Env
 	if r.cfg.Env != nil {
 		var err error
@@ -140,12 +150,19 @@ func (r *Runner) place(ctx context.Context, e engine.Engine, it *item, rev conta
 	if err := e.Place(ctx, spec); err != nil {
 		return err
 	}
+	// Who scales may have said another number to the engine before this was placed.
+	for n := r.cfg.Replicas(ref, scale); n != spec.Replicas; n = r.cfg.Replicas(ref, scale) {
+		if err := e.Scale(ctx, ref, n); err != nil {
+			return err
+		}
+		spec.Replicas = n
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if it.spec[ref].generation != spec.Generation || it.placed[ref].IsZero() {
 		it.placed[ref] = r.cfg.Clock.Now()
 	}
-	it.spec[ref] = placement{spec.Generation}
+	it.spec[ref] = placement{a.UID, spec.Generation}
 	return nil
 }
 
@@ -158,6 +175,8 @@ func (r *Runner) observe(ctx context.Context, e engine.Engine, it *item, rev con
 		return look, r.report(ctx, it, rev, stopped(rev.Status))
 	case fault != nil && !it.isPlaced(ref):
 		return look, r.report(ctx, it, rev, failing(rev.Status, fault))
+	case !it.isPlaced(ref):
+		return look, true // it leaves, to be placed again
 	}
 	s, err := e.Observe(ctx, ref)
 	if err != nil {
@@ -167,11 +186,10 @@ func (r *Runner) observe(ctx context.Context, e engine.Engine, it *item, rev con
 	now := r.cfg.Clock.Now()
 	asked := askedOf(it.view.App, rev)
 	status := statusOf(rev, asked, s, now.Sub(since), now)
-	if status.Provisioning == containerapp.InProgress {
+	if left := settles(rev, asked, s, now); left > 0 {
+		look = now.Add(left)
+	} else if status.Provisioning == containerapp.InProgress {
 		look = nextLook(since, now)
-		if left := settles(rev, asked, s, now); left > 0 {
-			look = now.Add(left)
-		}
 	}
 	if fault != nil { // what runs is of before
 		status = failing(rev.Status, fault)
@@ -180,12 +198,14 @@ func (r *Runner) observe(ctx context.Context, e engine.Engine, it *item, rev con
 	return look, r.report(ctx, it, rev, status)
 }
 
-// nextLook is when patience with a revision ends next.
+// nextLook is when patience with a revision ends next; zero when it has.
 func nextLook(since, now time.Time) time.Time {
-	if at := since.Add(trial); at.After(now) {
-		return at
+	for _, patient := range [...]time.Duration{trial, deadline} {
+		if at := since.Add(patient); at.After(now) {
+			return at
+		}
 	}
-	return since.Add(deadline)
+	return time.Time{}
 }
 
 func (it *item) isPlaced(ref engine.Ref) bool { _, placed := it.spec[ref]; return placed }

@@ -59,17 +59,18 @@ func stopped(had containerapp.Status) containerapp.Status {
 }
 
 // statusOf makes a revision's status of what its engine observes. A revision is
-// provisioned once all replicas that are wanted were ready, and stays so.
+// provisioned once as many replicas as it has at the least were ready, and stays so.
 func statusOf(rev containerapp.Revision, asked map[string]bool, o engine.Status, took time.Duration, now time.Time) containerapp.Status {
 	s := containerapp.Status{Provisioning: rev.Status.Provisioning, Running: containerapp.Processing, Replicas: replicas(o), Healthy: o.Ready > 0 && o.Ready >= o.Desired}
-	if s.Provisioning == "" || s.Provisioning == containerapp.Failed {
+	if s.Provisioning == "" || s.Provisioning == containerapp.Failed && starts(o) < patience {
 		s.Provisioning = containerapp.InProgress
 	}
-	if o.Ready >= o.Desired && settles(rev, asked, o, now) > 0 {
-		return s // nobody knows yet whether it goes on running
+	if enough := o.Ready >= needed(rev, o); enough && settles(rev, asked, o, now) > 0 {
+		return still(rev, s) // nobody knows yet whether it goes on running
+	} else if enough {
+		s.Provisioning = containerapp.Provisioned
 	}
 	if o.Ready >= o.Desired {
-		s.Provisioning = containerapp.Provisioned
 		if s.Running = containerapp.IsRunning; o.Desired == 0 {
 			s.Running = containerapp.ScaledToZero
 		}
@@ -86,9 +87,11 @@ func statusOf(rev containerapp.Revision, asked map[string]bool, o engine.Status,
 		s.Running = containerapp.IsRunning
 	case reason != "" && final(reason, o, took):
 		s.Running = containerapp.FailedRunning
-		if s.Provisioning != containerapp.Provisioned {
-			s.Provisioning = containerapp.Failed
-		}
+	case reason == "":
+		return still(rev, s)
+	}
+	if s.Provisioning != containerapp.Provisioned && (s.Running == containerapp.FailedRunning || took >= deadline) {
+		s.Provisioning = containerapp.Failed
 	}
 	if reason != "" {
 		s.Reason = text(rev, reason, message)
@@ -97,6 +100,26 @@ func statusOf(rev containerapp.Revision, asked map[string]bool, o engine.Status,
 		s.Code = codeOf(reason)
 	}
 	return s
+}
+
+// needed gives how many ready replicas provision a revision: more may be wanted by
+// then because of what there is to do.
+func needed(rev containerapp.Revision, o engine.Status) int {
+	if t := rev.Template.Scale; t != nil {
+		return min(o.Desired, least(*t))
+	}
+	return min(o.Desired, least(containerapp.Scale{}))
+}
+
+// still gives the status s, or that of a revision which failed and only is between
+// two of its starts.
+func still(rev containerapp.Revision, s containerapp.Status) containerapp.Status {
+	if s.Provisioning != containerapp.Failed {
+		return s
+	}
+	had := rev.Status
+	had.Replicas, had.Healthy = s.Replicas, false
+	return had
 }
 
 // steady is how long containers that nobody asks how they are must have run before a
