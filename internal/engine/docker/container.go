@@ -60,6 +60,7 @@ func (s *site) options(ctx context.Context, u supervise.Unit) (client.ContainerC
 	h := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled}}
 	h.NanoCPUs, h.Memory = int64(u.Spec.CPU*1e9), u.Spec.Memory
 	h.MemorySwap = h.Memory // no swap on top
+	confine(h)
 	if u.Role == engine.RoleSidecar {
 		image, err := s.sidecarImage(ctx)
 		if err != nil {
@@ -67,10 +68,7 @@ func (s *site) options(ctx context.Context, u supervise.Unit) (client.ContainerC
 		}
 		c.Image, h.NanoCPUs = image, 0
 		publish(u, c, h)
-		h.CapDrop, h.ReadonlyRootfs = []string{"ALL"}, true
-		for at, folder := range s.sidecar.Folders {
-			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: folder, Target: at, ReadOnly: true}) // sockets in it can be connected to
-		}
+		s.sidecar.confine(h)
 	} else {
 		h.NetworkMode = container.NetworkMode("container:" + s.name(u.Replica, sidecarName))
 		var err error
@@ -79,6 +77,31 @@ func (s *site) options(ctx context.Context, u supervise.Unit) (client.ContainerC
 		}
 	}
 	return client.ContainerCreateOptions{Config: c, HostConfig: h}, nil
+}
+
+// Limits of a container besides those of its spec: the machine has other tenants.
+const (
+	maxProcesses = 4096
+	maxLogSize   = "10m"
+	maxLogFiles  = "3"
+)
+
+// confine keeps a container from what no app needs: packets in the name of others on
+// the network that all replicas are on, all process ids, and all of the disk for what
+// it writes to its output.
+func confine(h *container.HostConfig) {
+	processes := int64(maxProcesses)
+	h.CapDrop, h.PidsLimit = []string{"NET_RAW"}, &processes
+	h.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": maxLogSize, "max-file": maxLogFiles}}
+}
+
+// confine keeps a sidecar from all but passing on. Sockets in its folders can be
+// connected to all the same.
+func (s Sidecar) confine(h *container.HostConfig) {
+	h.CapDrop, h.ReadonlyRootfs = []string{"ALL"}, true
+	for at, folder := range s.Folders {
+		h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: folder, Target: at, ReadOnly: true})
+	}
 }
 
 // publish makes the replica's ports reachable from this machine, and no other.
