@@ -53,7 +53,11 @@ test: ## Run all tests, with the race detector where a C compiler is present
 
 .PHONY: test-docker
 test-docker: ## Test the container engine with Docker and podman (needs root and Debian's docker.io, podman, runc)
-	LATCHKEY_TEST_DOCKER=1 $(GO) test -count=1 -timeout 15m -v ./internal/engine/docker
+	LATCHKEY_TEST_DOCKER=1 $(GO) test -p 1 -count=1 -timeout 30m -v ./internal/engine/docker ./test/containerapps
+
+.PHONY: test-containers-kills
+test-containers-kills: ## Kill Latchkey, containers and Docker at random (DURATION=10m); identities must stay where they belong
+	LATCHKEY_TEST_DOCKER=1 LATCHKEY_TEST_CONTAINERS_KILLS=$(or $(DURATION),10m) $(GO) test -count=1 -timeout 60m -run KillsLeave.*Docker -v ./test/containerapps
 
 .PHONY: test-portal
 test-portal: ## Test the portal in Debian's Chromium (package chromium); pictures of its pages go to build/portal

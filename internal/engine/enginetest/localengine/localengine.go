@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 )
 
@@ -250,4 +251,27 @@ func Kill(t testing.TB, cl *client.Client, id string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// Container is what an engine tells of one.
+type Container struct {
+	ID     string
+	Labels map[string]string
+	Up     bool
+}
+
+// List gives all containers and the names of all volumes of the engine.
+func List(ctx context.Context, cl *client.Client) (list []Container, volumes []string, err error) {
+	containers, err := cl.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range containers.Items {
+		list = append(list, Container{c.ID, c.Labels, c.State == container.StateRunning})
+	}
+	all, err := cl.VolumeList(ctx, client.VolumeListOptions{})
+	for _, v := range all.Items {
+		volumes = append(volumes, v.Name)
+	}
+	return list, volumes, err
 }
