@@ -106,8 +106,8 @@ func (a *Apps) List(ctx context.Context, scope resource.ID, after state.Key, lim
 // Put creates an app or replaces what it is. What replacing leaves alone when the
 // spec does not say it: location, kind, identity, and values of secrets that are
 // named without one. A template that is another one makes a revision; the same one
-// tries a revision that failed anew. Errors are [Faults] for what cannot be, problem.NotFound without the resource group, and
-// those of Spec.Allow.
+// tries a revision that failed anew. Errors are [Faults] for what cannot be, problem.NotFound without the resource group,
+// problem.Conflict for more than [MaxActive] active revisions, and those of Spec.Allow.
 func (a *Apps) Put(ctx context.Context, id resource.ID, by string, s Spec) (app App, created bool, err error) {
 	if err := CheckName(id.Name()); err != nil {
 		return App{}, false, err

@@ -201,6 +201,9 @@ func (d *draft) template(next *Properties, exists, whole bool) error {
 		c.field("template.revisionsuffix", suffix, "revision with suffix %s already exists.", suffix)
 		return c.err()
 	}
+	if next.Configuration.Mode == Multiple && d.active() >= MaxActive {
+		return tooManyActive()
+	}
 	name := RevisionName(d.id.Name(), suffix)
 	d.revisions = append(d.revisions, state.Item[Revision]{Name: strings.ToLower(name), Value: Revision{
 		Name: name, Created: d.apps.clock.Now().UTC(), Number: d.lastNumber() + 1, Active: true, Template: *next.Template,
@@ -263,6 +266,24 @@ func (d *draft) find(name string) *state.Item[Revision] {
 		return nil
 	}
 	return &d.revisions[i]
+}
+
+// MaxActive is how many revisions of an app can be active: what changes all of them
+// is one write.
+const MaxActive = 90
+
+func (d *draft) active() (n int) {
+	for _, r := range d.revisions {
+		if r.Value.Active {
+			n++
+		}
+	}
+	return n
+}
+
+func tooManyActive() error {
+	return problem.New(problem.Conflict, fmt.Sprintf("the app has %d active revisions, which is the most there can be", MaxActive)).
+		WithNext("deactivate revisions that are not needed any more")
 }
 
 func (d *draft) lastNumber() (n int64) {
@@ -342,8 +363,9 @@ func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(
 		if err != nil {
 			return App{}, err
 		}
-		if by == "" {
-			by = had.Resource.ChangedBy
+		who := by
+		if who == "" {
+			who = had.Resource.ChangedBy
 		}
 		d, err := a.draftOf(ctx, had)
 		if err != nil {
@@ -355,7 +377,7 @@ func (a *Apps) edit(ctx context.Context, id resource.ID, by string, change func(
 		if !d.dirty {
 			return had, nil
 		}
-		return a.write(ctx, d, by, true)
+		return a.write(ctx, d, who, true)
 	})
 }
 

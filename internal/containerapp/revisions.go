@@ -10,7 +10,7 @@ import (
 )
 
 // Activate makes a revision active, where several can be. problem.NotFound if
-// there is none, problem.Conflict where only one can be active.
+// there is none, problem.Conflict where only one can be active, or [MaxActive] are.
 func (a *Apps) Activate(ctx context.Context, id resource.ID, by, name string) (App, error) {
 	return a.onRevision(ctx, id, by, name, func(d *draft, r *Revision) error {
 		if r.Active {
@@ -19,6 +19,9 @@ func (a *Apps) Activate(ctx context.Context, id resource.ID, by, name string) (A
 		if d.props.Configuration.Mode == Single {
 			return problem.New(problem.Conflict, fmt.Sprintf("revision %q cannot be active: only the latest is, in single mode", r.Name)).
 				WithNext("set configuration.activeRevisionsMode to Multiple")
+		}
+		if d.active() >= MaxActive {
+			return tooManyActive()
 		}
 		r.Active, r.Status = true, Status{Provisioning: InProgress, Running: Processing}
 		d.mark(r)
@@ -44,14 +47,16 @@ func (a *Apps) Deactivate(ctx context.Context, id resource.ID, by, name string) 
 	})
 }
 
-// serves reports whether the ingress sends requests to a revision.
+// serves reports whether the ingress sends requests to a revision. Those for the
+// latest one go to the one that was ready last, until the latest is.
 func (d *draft) serves(name string) bool {
 	g := d.props.Configuration.Ingress
 	if g == nil {
 		return false
 	}
+	latest := strings.EqualFold(name, d.private.Latest) || strings.EqualFold(name, d.private.LatestReady)
 	for _, t := range g.Traffic {
-		if t.Weight > 0 && (strings.EqualFold(t.RevisionName, name) || t.LatestRevision && strings.EqualFold(name, d.private.Latest)) {
+		if t.Weight > 0 && (strings.EqualFold(t.RevisionName, name) || t.LatestRevision && latest) {
 			return true
 		}
 	}
