@@ -180,7 +180,10 @@ func (f *madeFlags) makeImage(ctx context.Context, name, source, dockerfile stri
 	}
 	if _, err := os.Stat(filepath.Join(folder, imageFile)); err == nil && dockerfile == "" {
 		f.template.image = folder
-		if f.template.suffix, err = folderDigest(ctx, folder); err != nil {
+		if f.template.suffix == "" { // the same files are the same revision
+			f.template.suffix, err = folderDigest(ctx, folder)
+		}
+		if err != nil {
 			return err
 		}
 		f.tell("the image is folder %s, for the process engine; it isolates nothing", folder)
