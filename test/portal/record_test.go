@@ -123,7 +123,9 @@ func TestTheRecordIsFilteredVerifiedAndExported(t *testing.T) {
 	}
 	b.visit(p.Cred.Endpoint + "/portal/audit?action=Microsoft.Web/sites/host/listkeys/action")
 	b.press(`a[rel="next"]`)
+	b.see("Newest")
 	b.press(`nav.pages a:not([rel])`)
+	b.see("Older")
 	b.visit(p.Cred.Endpoint + "/portal/audit?principal=nobody+of+this+name")
 	b.see("Nobody has this name")
 	b.visit(p.Cred.Endpoint + "/portal/audit?from=yesterday")

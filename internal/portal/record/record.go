@@ -4,6 +4,7 @@
 package record
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"net/http"
@@ -80,7 +81,7 @@ func (e Event) Who() string {
 func (e Event) Thing() string {
 	_, rest, ok := strings.Cut(e.Scope, "/providers/")
 	if !ok {
-		return strings.TrimPrefix(e.Scope, "/")
+		return cmp.Or(strings.TrimPrefix(e.Scope, "/"), "–")
 	}
 	parts := strings.Split(rest, "/")
 	if len(parts) < 3 {
