@@ -79,7 +79,13 @@ func open(t *testing.T) *browser {
 	}()
 	t.Cleanup(func() {
 		end()
-		<-read
+		select {
+		case <-read:
+		case <-time.After(patience):
+			t.Error("the browser's console does not end")
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		for _, fault := range b.faults {
 			t.Errorf("on the console: %s", fault)
 		}
