@@ -40,8 +40,9 @@ func (v *visit) deliver() (again bool) {
 	a := answer{ResponseWriter: v.w, visit: v}
 	a.keep.start(v.ctx, v.in.cfg.Timeout)
 	defer a.keep.end()
-	if err := v.keepBody(); err != nil {
-		panic(http.ErrAbortHandler) // the client ended in the middle of its request
+	if err := v.keepBody(&a.keep); err != nil {
+		v.unsent(&a)
+		return false
 	}
 	r := v.r.WithContext(a.keep.ctx)
 	if r.Body != nil && r.Body != http.NoBody {
@@ -183,8 +184,17 @@ type openBody struct{ io.Reader }
 // Close implements io.Closer.
 func (openBody) Close() error { return nil }
 
+// unsent ends a request whose client did not send all of it.
+func (v *visit) unsent(a *answer) {
+	if !a.keep.fired.Load() {
+		panic(http.ErrAbortHandler)
+	}
+	v.w.Header().Set("Connection", "close")
+	plain(v.w, http.StatusRequestTimeout, "The request's body did not come in time.")
+}
+
 // keepBody makes the body one that survives a replica that refuses.
-func (v *visit) keepBody() error {
+func (v *visit) keepBody(k *keeper) error {
 	switch b := v.r.Body.(type) {
 	case nil, *keptBody, openBody:
 		return nil
@@ -196,7 +206,10 @@ func (v *visit) keepBody() error {
 	r := *v.r
 	if n := r.ContentLength; n > 0 && n <= maxKept {
 		text := make([]byte, n)
-		if _, err := io.ReadFull(r.Body, text); err != nil {
+		// Reading does not end with a context.
+		unblock := context.AfterFunc(k.ctx, func() { _ = http.NewResponseController(v.w).SetReadDeadline(time.Unix(1, 0)) })
+		_, err := io.ReadFull(&movingBody{r.Body, k}, text)
+		if unblock(); err != nil {
 			return err
 		}
 		kept := &keptBody{text: text}
