@@ -8,8 +8,10 @@ import (
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/containerapp"
 	"github.com/latchkey/latchkey/internal/containerapp/registries"
+	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/token"
 )
 
 // openContainerRegistries makes what gives the credentials of container apps' images.
@@ -34,8 +36,15 @@ func (n *Node) registryToken(ctx context.Context, a containerapp.App, which, aud
 		return "", err
 	}
 	t, err := n.tokens.Get(ctx, who, audience)
+	n.auditContainerToken("registryToken", a, who, audience, t, err)
+	return t.Raw, err
+}
+
+// auditContainerToken records a token that the control plane got for itself with an
+// identity of a container app.
+func (n *Node) auditContainerToken(action string, a containerapp.App, who identity.Assigned, audience string, t token.Token, err error) {
 	event := audit.Event{
-		Time: n.cfg.Clock.Now(), Category: audit.SignIn, Action: "registryToken", Scope: a.ID.String(), Outcome: "Succeeded",
+		Time: n.cfg.Clock.Now(), Category: audit.SignIn, Action: action, Scope: a.ID.String(), Outcome: "Succeeded",
 		Principal: audit.Principal{ObjectID: who.ObjectID, AppID: who.AppID, Name: who.ResourceID},
 		Details:   map[string]string{"audience": audience, "token": t.ID},
 	}
@@ -43,7 +52,6 @@ func (n *Node) registryToken(ctx context.Context, a containerapp.App, which, aud
 		event.Category, event.Outcome, event.Reason = audit.Denied, "Denied", problem.KindOf(err).Error()
 	}
 	n.audit.Record(event)
-	return t.Raw, err
 }
 
 // cloudRegistries end the hosts of the cloud's registries.

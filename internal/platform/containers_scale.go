@@ -23,7 +23,7 @@ import (
 // have on this node.
 func (n *Node) newScaler() *scale.Scaler {
 	lengths := queue.New(queue.Config{
-		Token: n.scaleToken, Address: n.queueService, Transport: n.outbound(), Clock: n.outside(),
+		Token: n.scaleToken, Allow: n.mayHaveQueueToken, Address: n.queueService, Transport: n.outbound(), Clock: n.outside(),
 	})
 	return scale.New(scale.Config{
 		Scale: n.scaleContainers, HandOver: n.autoScaleContainers, Clock: n.outside(), Log: n.log, Engine: n.engineName(),
@@ -131,17 +131,47 @@ func (n *Node) containerSecret(ctx context.Context, id resource.ID, name string)
 // scaleToken gets a token of an identity of a container app for the control plane's
 // own use, whatever its lifecycle says about the app's code.
 func (n *Node) scaleToken(ctx context.Context, app, name, audience string) (string, time.Time, error) {
-	id, err := resource.Parse(app)
+	a, who, err := n.scaleIdentity(ctx, app, name)
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	a, err := n.containers.apps.Get(ctx, id)
+	t, err := n.tokens.Get(ctx, who, audience)
+	n.auditContainerToken("scaleToken", a, who, audience, t, err)
+	return t.Raw, t.Expires, err
+}
+
+// cloudQueues end the hosts of the cloud's queue services.
+var cloudQueues = []string{".queue.core.windows.net", ".queue.core.chinacloudapi.cn", ".queue.core.usgovcloudapi.net"}
+
+// mayHaveQueueToken is mayHaveToken for queue services that scale rules name.
+func (n *Node) mayHaveQueueToken(ctx context.Context, app, name, host string) error {
+	_, who, err := n.scaleIdentity(ctx, app, name)
 	if err != nil {
-		return "", time.Time{}, err
+		return nil // that there is no token is told in other words
+	}
+	if _, mapped := n.upstream.Credential(who); !mapped {
+		return nil
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ":443")
+	if slices.ContainsFunc(cloudQueues, func(end string) bool { return strings.HasSuffix(host, end) }) {
+		return nil
+	}
+	return problem.New(problem.Denied, "its tokens are the cloud's, and "+host+" is none of the cloud's queue services").
+		WithNext("use a storage account of Azure, an identity that is not mapped to the cloud, or a connection string")
+}
+
+// scaleIdentity gives an identity that a scale rule names, and its app.
+func (n *Node) scaleIdentity(ctx context.Context, app, name string) (a containerapp.App, who identity.Assigned, err error) {
+	id, err := resource.Parse(app)
+	if err != nil {
+		return a, who, err
+	}
+	if a, err = n.containers.apps.Get(ctx, id); err != nil {
+		return a, who, err
 	}
 	list, err := n.identities.Of(ctx, a.Resource.Identity, a.ID)
 	if err != nil {
-		return "", time.Time{}, err
+		return a, who, err
 	}
 	at := slices.IndexFunc(list, func(i identity.Assigned) bool {
 		switch {
@@ -153,11 +183,10 @@ func (n *Node) scaleToken(ctx context.Context, app, name, audience string) (stri
 		return !i.System && identityrules.SameIdentity(i.ResourceID, name)
 	})
 	if at < 0 {
-		return "", time.Time{}, problem.New(problem.Denied, "container app "+a.Name+" does not have the identity "+name).
+		return a, who, problem.New(problem.Denied, "container app "+a.Name+" does not have the identity "+name).
 			WithNext("assign it with: az containerapp identity assign, or name another one in the scale rule")
 	}
-	t, err := n.tokens.Get(ctx, list[at], audience)
-	return t.Raw, t.Expires, err
+	return a, list[at], nil
 }
 
 // queueService gives the address that the settings have for the queues of a

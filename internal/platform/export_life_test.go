@@ -11,3 +11,8 @@ func (n *Node) UsableIdentities(ctx context.Context, s engine.Start) (int, error
 	w, err := n.containerWorkload(ctx, s)
 	return len(w.Identities), err
 }
+
+// MayHaveQueueToken tells whether the queue service of a scale rule may see tokens.
+func (n *Node) MayHaveQueueToken(ctx context.Context, app, identity, host string) error {
+	return n.mayHaveQueueToken(ctx, app, identity, host)
+}

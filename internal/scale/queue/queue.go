@@ -29,6 +29,9 @@ type Config struct {
 	// Token gives a token of an identity of a container app ("system" or the id of
 	// a user-assigned one) for a resource; nil: identities open nothing.
 	Token func(ctx context.Context, app, identity, resource string) (token string, expires time.Time, err error)
+	// Allow is asked before a token is got for the host of a queue service that a rule
+	// names and Address does not know; its error is told. nil allows.
+	Allow func(ctx context.Context, app, identity, host string) error
 	// Address gives the address of an account's queue service for identities, such
 	// as that of an emulator; "" or nil is the public cloud's.
 	Address   func(account string) string
@@ -52,7 +55,7 @@ func New(cfg Config) *Reader {
 // that does not exist, problem.Denied, problem.Unavailable, and problem.Invalid
 // for a rule that cannot work.
 func (r *Reader) Length(ctx context.Context, q scale.Queue) (int64, error) {
-	found, err := r.account(q)
+	found, err := r.account(ctx, q)
 	if err != nil {
 		return 0, err
 	}
@@ -75,9 +78,9 @@ func (r *Reader) Length(ctx context.Context, q scale.Queue) (int64, error) {
 func rule(q scale.Queue) string { return fmt.Sprintf("scale rule %q", q.Rule) }
 
 // account finds the account of a rule.
-func (r *Reader) account(q scale.Queue) (storage.Account, error) {
+func (r *Reader) account(ctx context.Context, q scale.Queue) (storage.Account, error) {
 	if q.Identity != "" {
-		return r.identified(q)
+		return r.identified(ctx, q)
 	}
 	if q.Connection == "" {
 		return storage.Account{}, problem.New(problem.Invalid, "the connection string of "+rule(q)+" is empty").
@@ -103,7 +106,7 @@ var (
 
 // identified gives an account that an identity opens. Its token travels by https,
 // or within this machine, which [storage.Resolve] sees to.
-func (r *Reader) identified(q scale.Queue) (storage.Account, error) {
+func (r *Reader) identified(ctx context.Context, q scale.Queue) (storage.Account, error) {
 	suffix := q.Endpoint
 	if suffix == "" {
 		suffix = publicSuffix
@@ -116,10 +119,15 @@ func (r *Reader) identified(q scale.Queue) (storage.Account, error) {
 		return storage.Account{}, problem.New(problem.Invalid, "endpointSuffix of "+rule(q)+" cannot be the end of a host name").
 			WithNext("set it to such as " + publicSuffix)
 	}
-	address := "https://" + q.Account + "." + suffix
+	address, known := "https://"+q.Account+"."+suffix, ""
 	if r.cfg.Address != nil && q.Endpoint == "" {
-		if known := r.cfg.Address(q.Account); known != "" {
-			address = known
+		known = r.cfg.Address(q.Account)
+	}
+	if known != "" {
+		address = known
+	} else if r.cfg.Allow != nil {
+		if err := r.cfg.Allow(ctx, q.App, q.Identity, q.Account+"."+suffix); err != nil {
+			return storage.Account{}, problem.Wrap(problem.KindOf(err), rule(q)+" must not be given a token of identity "+q.Identity, err).WithNext(problem.NextOf(err))
 		}
 	}
 	return storage.Resolve(only(rule(q)+"__queueServiceUri", address), rule(q), storage.Queues())
