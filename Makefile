@@ -102,6 +102,10 @@ bench: build ## Measure against nginx, the bare handler and the stores (needs wr
 	  echo "installing wrk and nginx from Debian"; apt-get update -qq && apt-get install -y -qq wrk nginx-light >/dev/null; }
 	$(GO) run ./bench
 
+.PHONY: bench-containers
+bench-containers: ## Measure container apps on a Docker engine of the test's own (APPS=50; needs root and Debian's docker.io)
+	LATCHKEY_TEST_DOCKER=1 LATCHKEY_MEASURE_CONTAINERS=$(or $(APPS),50) $(GO) test -count=1 -timeout 60m -run MeasureContainerApps -v ./test/containerapps
+
 BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 
 .PHONY: proto

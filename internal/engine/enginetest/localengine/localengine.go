@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 )
 
@@ -26,7 +28,7 @@ import (
 const Setting = "LATCHKEY_TEST_DOCKER"
 
 // Patience bounds the start of an engine.
-const Patience = time.Minute
+const Patience = 2 * time.Minute
 
 // Daemon is a container engine of a test.
 type Daemon struct {
@@ -34,7 +36,9 @@ type Daemon struct {
 	dir     string
 	command func() *exec.Cmd
 	running *exec.Cmd
-	bridge  string // "" for none of its own
+	ended   chan struct{} // with running
+	began   bool          // it ran once
+	bridge  string        // "" for none of its own
 }
 
 // Wanted skips a test for which no engine may be started.
@@ -46,7 +50,7 @@ func Wanted(t testing.TB) {
 }
 
 // Start starts the engine, which must not run, and waits until it answers. A test on
-// a machine where it does not start is skipped.
+// a machine where it does not start the first time is skipped.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
 	if err := d.launch(); err != nil {
@@ -61,15 +65,29 @@ func (d *Daemon) Start(t testing.TB) {
 	defer cancel()
 	for {
 		if _, err = cl.Ping(ctx, client.PingOptions{}); err == nil {
+			d.began = true
 			return
 		}
 		select {
 		case <-ctx.Done():
-			text, _ := os.ReadFile(filepath.Join(d.dir, "log"))
-			t.Skipf("the container engine does not start here: %v\n%s", err, text)
+			d.fail(t, err)
+		case <-d.ended: // it found parts of itself that were just ending, after a kill
+			if err := d.launch(); err != nil {
+				t.Fatal(err)
+			}
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+func (d *Daemon) fail(t testing.TB, err error) {
+	t.Helper()
+	text, _ := os.ReadFile(filepath.Join(d.dir, "log"))
+	text = text[max(0, len(text)-4000):]
+	if d.began {
+		t.Fatalf("the container engine does not start again: %v\n%s", err, text)
+	}
+	t.Skipf("the container engine does not start here: %v\n%s", err, text)
 }
 
 func (d *Daemon) launch() error {
@@ -81,7 +99,16 @@ func (d *Daemon) launch() error {
 	defer log.Close()
 	d.running.Stdout, d.running.Stderr = log, log
 	d.running.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return d.running.Start()
+	if err := d.running.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	d.ended = ended
+	go func(cmd *exec.Cmd) {
+		defer close(ended)
+		_ = cmd.Wait()
+	}(d.running)
+	return nil
 }
 
 // Stop ends the engine with a signal and waits for its end. Its containers may go on.
@@ -90,7 +117,7 @@ func (d *Daemon) Stop(with syscall.Signal) {
 		return
 	}
 	_ = syscall.Kill(d.running.Process.Pid, with)
-	_ = d.running.Wait()
+	<-d.ended
 }
 
 // end stops the engine and what it left behind: everything that has the test's own
@@ -274,4 +301,37 @@ func List(ctx context.Context, cl *client.Client) (list []Container, volumes []s
 		volumes = append(volumes, v.Name)
 	}
 	return list, volumes, err
+}
+
+// Pid gives the process of a container; 0 if it does not run.
+func Pid(ctx context.Context, cl *client.Client, id string) (int, error) {
+	one, err := cl.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return 0, err
+	}
+	return one.Container.State.Pid, nil
+}
+
+// Run starts a container of an image by nobody but the engine, and gives where its
+// port is on this machine. It ends with the test.
+func Run(t testing.TB, cl *client.Client, image string, args []string, port uint16) string {
+	t.Helper()
+	number, _ := network.PortFrom(port, network.TCP)
+	made, err := cl.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+		Config:     &container.Config{Image: image, Cmd: args, ExposedPorts: network.PortSet{number: {}}},
+		HostConfig: &container.HostConfig{PortBindings: network.PortMap{number: {{HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1})}}}}})
+	if err == nil {
+		t.Cleanup(func() {
+			_, _ = cl.ContainerRemove(context.WithoutCancel(t.Context()), made.ID, client.ContainerRemoveOptions{Force: true})
+		})
+		_, err = cl.ContainerStart(t.Context(), made.ID, client.ContainerStartOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := cl.ContainerInspect(t.Context(), made.ID, client.ContainerInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "127.0.0.1:" + one.Container.NetworkSettings.Ports[number][0].HostPort
 }
