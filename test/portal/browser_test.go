@@ -106,12 +106,17 @@ func (b *browser) heard(m chromedp.ConsoleMessage) {
 	}
 }
 
+// try does an action within the patience.
+func try[T any](b *browser, a chromedp.Action[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	return chromedp.Run(ctx, a)
+}
+
 // within does an action within the patience.
 func within[T any](b *browser, a chromedp.Action[T]) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	out, err := chromedp.Run(ctx, a)
+	out, err := try(b, a)
 	if err != nil {
 		b.shoot("failed")
 		b.t.Fatalf("%v\nthe page is %s:\n%.2000s", err, b.where(), b.text())
@@ -121,13 +126,13 @@ func within[T any](b *browser, a chromedp.Action[T]) T {
 
 // where gives the address of the page.
 func (b *browser) where() string {
-	url, _ := chromedp.Run(b.ctx, chromedp.Location())
+	url, _ := try(b, chromedp.Location())
 	return url
 }
 
 // text gives what the page says; "" while it is on its way.
 func (b *browser) text() string {
-	text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.body ? document.body.innerText : ''`))
+	text, _ := try(b, chromedp.Evaluate[string](`document.body ? document.body.innerText : ''`))
 	return text
 }
 
@@ -153,7 +158,15 @@ func (b *browser) see(text string) {
 // visit opens an address and waits for its page.
 func (b *browser) visit(url string) {
 	b.t.Helper()
-	within(b, chromedp.Navigate(url))
+	for deadline := time.Now().Add(patience); ; {
+		_, err := try(b, chromedp.Navigate(url))
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) || !strings.Contains(err.Error(), "ERR_NETWORK_CHANGED") { // the machine's doing
+			b.t.Fatalf("%s: %v", url, err)
+		}
+	}
 	within(b, chromedp.WaitReady("main"))
 }
 
@@ -166,7 +179,9 @@ func (b *browser) press(selector string) {
 // theme makes the browser prefer dark or light.
 func (b *browser) theme(name string) {
 	b.t.Helper()
-	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
 	})
 	if err != nil {
@@ -179,7 +194,7 @@ func shots() string { return filepath.Join("..", "..", "build", "portal") }
 
 // shoot takes a picture of the whole page.
 func (b *browser) shoot(name string) {
-	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	picture, err := try(b, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Logf("no picture of %s: %v", name, err)
 		return
