@@ -79,8 +79,8 @@ KUBE_VERSION   := v1.36.3
 KUBE_APISERVER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/latchkey/kube-apiserver-$(KUBE_VERSION)
 
 .PHONY: test-kubernetes
-test-kubernetes: $(KUBE_APISERVER) ## Test the key store and the engine with a real kube-apiserver (built once: minutes, 2 GB of memory)
-	LATCHKEY_TEST_KUBE_APISERVER=$(KUBE_APISERVER) $(GO) test -count=1 -timeout 15m -run RealAPIServer -v ./internal/keystore/kubernetes ./internal/engine/kubernetes
+test-kubernetes: $(KUBE_APISERVER) ## Test the key store, the engine and the manifests with a real kube-apiserver (built once: minutes, 2 GB of memory)
+	LATCHKEY_TEST_KUBE_APISERVER=$(KUBE_APISERVER) $(GO) test -count=1 -timeout 15m -run RealAPIServer -v ./internal/keystore/kubernetes ./internal/engine/kubernetes ./deploy/kubernetes
 
 $(KUBE_APISERVER):
 	mkdir -p $(@D)

@@ -126,6 +126,7 @@ var layers = map[string]int{
 	"examples/":     programs,
 	"bench":         programs,
 	"bench/":        programs,
+	"deploy/":       programs, // tests of manifests
 	"test/witness":  programs,
 	"test/witness/": programs,
 	"test/azurite":  programs,

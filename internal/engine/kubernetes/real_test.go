@@ -390,21 +390,17 @@ func TestScaling(t *testing.T) {
 	scales(t, startNodes(t, s.Access()), s.Access())
 }
 
-// grant lets user "app" do what the documentation says that Latchkey must be able to.
+// grant lets user "app" do what the manifests let Latchkey do.
 func grant(t *testing.T, s *realcluster.Server) {
 	t.Helper()
-	page, err := os.ReadFile("../../../docs/container-apps-kubernetes.md")
+	manifests, err := os.ReadFile("../../../deploy/kubernetes/permissions.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	made := 0
-	for i, part := range strings.Split(string(page), "```") {
-		text, ok := strings.CutPrefix(part, "yaml\n")
-		if i%2 == 0 || !ok {
-			continue
-		}
+	for _, part := range strings.Split(string(manifests), "\n---\n") {
 		var object map[string]any
-		if err := yaml.Unmarshal([]byte(text), &object); err != nil {
+		if err := yaml.Unmarshal([]byte(part), &object); err != nil {
 			t.Fatal(err)
 		}
 		at := "/apis/rbac.authorization.k8s.io/v1/"
@@ -419,6 +415,6 @@ func grant(t *testing.T, s *realcluster.Server) {
 		made++
 	}
 	if made != 3 {
-		t.Fatalf("%d objects in the page", made)
+		t.Fatalf("%d objects in the manifests", made)
 	}
 }
