@@ -67,11 +67,31 @@ func (v *visit) deliver() (again bool) {
 // send picks the way to a replica.
 func (v *visit) send(a *answer, r *http.Request, to *target) error {
 	app := v.at.app
+	r = unswitched(r)
 	if upgrade := len(r.Header["Upgrade"]) > 0; upgrade || app.TLS || app.Transport == HTTP2 {
 		return v.in.other.send(a, r, v, to.addr, upgrade)
 	}
 	req := hop.Request{Target: requestTarget(r), Set: v.fields(), Drop: dropped[:]}
 	return to.client.Relay(a, r, &req)
+}
+
+// unswitched keeps a client from switching to HTTP/2 on its connection, which nobody
+// must grant: what it would ask there would reach the replica unseen, with fields of
+// the client's choice about where it comes from and whose certificate it has.
+func unswitched(r *http.Request) *http.Request {
+	for _, line := range r.Header["Upgrade"] {
+		for one := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(strings.TrimSpace(one), "/")
+			if strings.EqualFold(name, "h2c") || strings.EqualFold(name, "h2") || strings.EqualFold(name, "HTTP") || strings.EqualFold(name, "TLS") {
+				out := *r
+				out.Header = r.Header.Clone()
+				out.Header.Del("Upgrade")
+				out.Header.Del("HTTP2-Settings")
+				return &out
+			}
+		}
+	}
+	return r
 }
 
 // requestTarget gives the path and query as the client sent them.
