@@ -13,8 +13,13 @@ type Config struct {
 	Identity     Identity  // nil: containers get no identity
 	Registry     Registry  // nil: images are pulled anonymously
 	Changed      func(Ref) // told after every change of a revision's status; must not block; may be nil
-	Clock        clock.Clock
-	Log          *slog.Logger
+	// Drain is called when a replica that still runs is to end, before its containers
+	// are asked to; it returns when nothing is under way for it any more, or not worth
+	// waiting for. Engines that do not end replicas themselves do not call it. nil: at
+	// once.
+	Drain func(ctx context.Context, revision Ref, replica string)
+	Clock clock.Clock
+	Log   *slog.Logger
 }
 
 // Start is one start of one container.

@@ -1,7 +1,6 @@
 package ingress
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -51,11 +50,13 @@ type revision struct {
 	ref   engine.Ref
 	clock clock.Clock
 
-	inFlight, waiting, total, last atomic.Int64
-	quiet                          atomic.Pointer[chan struct{}] // closed when nothing is in flight; nil while nobody waits for that
+	inFlight             tally
+	waiting, total, last atomic.Int64
+	drained              atomic.Bool // it was waited for its end, however that went
 
 	mu       sync.Mutex
 	replicas []*replica
+	parting  []*replica // not among the others any more, with requests under way
 	turn     int
 }
 
@@ -65,7 +66,8 @@ type replica struct {
 	token string          // names it to clients that stay with it
 	ports map[int]*target // by the replica's port
 	least int             // the lowest port
-	busy  atomic.Int64
+	busy  tally
+	gone  bool // it gets no new requests
 }
 
 // target is one address of a replica.
@@ -82,45 +84,18 @@ func (r *revision) begin() {
 
 // enter counts a request in that has been counted before, by another revision.
 func (r *revision) enter() {
-	r.inFlight.Add(1)
+	r.inFlight.begin()
 	r.last.Store(r.clock.Now().UnixNano())
 }
 
 // end counts a request out.
 func (r *revision) end() {
 	r.last.Store(r.clock.Now().UnixNano())
-	if r.inFlight.Add(-1) > 0 {
-		return
-	}
-	if told := r.quiet.Swap(nil); told != nil {
-		close(*told)
-	}
-}
-
-// drain waits until nothing is in flight, or ctx ends.
-func (r *revision) drain(ctx context.Context) {
-	for r.inFlight.Load() > 0 {
-		told := make(chan struct{})
-		if !r.quiet.CompareAndSwap(nil, &told) {
-			other := r.quiet.Load()
-			if other == nil {
-				continue
-			}
-			told = *other
-		}
-		if r.inFlight.Load() <= 0 {
-			return // whoever ended last may not have seen the channel
-		}
-		select {
-		case <-told:
-		case <-ctx.Done():
-			return
-		}
-	}
+	r.inFlight.end()
 }
 
 func (r *revision) load() Load {
-	l := Load{InFlight: int(r.inFlight.Load()), Waiting: int(r.waiting.Load()), Total: r.total.Load()}
+	l := Load{InFlight: int(r.inFlight.n.Load()), Waiting: int(r.waiting.Load()), Total: r.total.Load()}
 	if last := r.last.Load(); last != 0 {
 		l.Last = time.Unix(0, last)
 	}
@@ -131,7 +106,7 @@ func (r *revision) load() Load {
 func (r *revision) idle() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.inFlight.Load() == 0 && len(r.replicas) == 0
+	return r.inFlight.n.Load() == 0 && len(r.replicas) == 0
 }
 
 // set takes what replicas there are. Those that stay keep their connections.
@@ -139,6 +114,7 @@ func (r *revision) set(list []Replica) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	had := r.replicas
+	r.parting = slices.DeleteFunc(r.parting, func(one *replica) bool { return one.busy.n.Load() == 0 })
 	r.replicas = make([]*replica, 0, len(list))
 	for _, one := range list {
 		r.replicas = append(r.replicas, renewed(had, r.ref, one))
@@ -146,8 +122,27 @@ func (r *revision) set(list []Replica) {
 	for _, old := range had {
 		if !slices.Contains(r.replicas, old) {
 			old.close(r.replicas)
+			r.parting = append(r.parting, old)
 		}
 	}
+}
+
+// retire keeps new requests from a replica, and gives what there is of it.
+func (r *revision) retire(name string) (list []*replica) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, one := range r.replicas {
+		if one.name == name {
+			one.gone = true
+			list = append(list, one)
+		}
+	}
+	for _, one := range r.parting {
+		if one.name == name {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // renewed gives the replica that is there already, or a new one with what
@@ -159,6 +154,7 @@ func renewed(had []*replica, ref engine.Ref, one Replica) *replica {
 	}
 	sum := sha256.Sum256([]byte(ref.Key().String() + "\x00" + one.Name))
 	r := &replica{name: one.Name, token: hex.EncodeToString(sum[:8]), ports: make(map[int]*target, len(one.Addresses))}
+	r.gone = i >= 0 && had[i].gone
 	for port, addr := range one.Addresses {
 		if i >= 0 && had[i].ports[port] != nil && had[i].ports[port].addr == addr {
 			r.ports[port] = had[i].ports[port]
@@ -208,16 +204,16 @@ func (r *revision) pick(port int, tried []*replica) *replica {
 	n := len(r.replicas)
 	for i := range n {
 		one := r.replicas[(r.turn+i)%n]
-		if one.target(port) == nil || slices.Contains(tried, one) {
+		if one.gone || one.target(port) == nil || slices.Contains(tried, one) {
 			continue
 		}
-		if best == nil || one.busy.Load() < best.busy.Load() {
+		if best == nil || one.busy.n.Load() < best.busy.n.Load() {
 			best = one
 		}
 	}
 	r.turn++
 	if best != nil {
-		best.busy.Add(1)
+		best.busy.begin()
 	}
 	return best
 }
@@ -227,12 +223,12 @@ func (r *revision) pickToken(port int, token string, tried []*replica) *replica 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, one := range r.replicas {
-		if one.token == token && one.target(port) != nil && !slices.Contains(tried, one) {
-			one.busy.Add(1)
+		if one.token == token && !one.gone && one.target(port) != nil && !slices.Contains(tried, one) {
+			one.busy.begin()
 			return one
 		}
 	}
 	return nil
 }
 
-func (r *replica) release() { r.busy.Add(-1) }
+func (r *replica) release() { r.busy.end() }

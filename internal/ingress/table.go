@@ -212,7 +212,25 @@ func (in *Ingress) Replicas(ref engine.Ref, list []Replica) {
 // requests, or until ctx ends.
 func (in *Ingress) Drain(ctx context.Context, ref engine.Ref) {
 	if v, ok := in.revisions.Load(ref.Key()); ok {
-		v.(*revision).drain(ctx)
+		rev := v.(*revision)
+		rev.inFlight.wait(ctx)
+		rev.drained.Store(true)
+	}
+}
+
+// Retire keeps new requests from a replica that is to end, and waits until nothing is
+// under way any more for it, or until ctx ends. Those of a revision that was drained
+// are not waited for again.
+func (in *Ingress) Retire(ctx context.Context, ref engine.Ref, replica string) {
+	v, ok := in.revisions.Load(ref.Key())
+	if !ok {
+		return
+	}
+	rev := v.(*revision)
+	for _, one := range rev.retire(replica) {
+		if !rev.drained.Load() {
+			one.busy.wait(ctx)
+		}
 	}
 }
 
@@ -250,6 +268,7 @@ func (in *Ingress) compile(a App, s *site) *app {
 	for _, r := range a.Revisions {
 		name := strings.ToLower(r.Name)
 		c.byName[name] = &share{revision: in.revision(engine.Ref{App: a.ID, Revision: r.Name}), failed: r.Failed}
+		c.byName[name].revision.drained.Store(false)
 	}
 	for _, t := range a.Traffic {
 		one := c.byName[strings.ToLower(t.Revision)]

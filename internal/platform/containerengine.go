@@ -18,7 +18,8 @@ func (n *Node) openEngine(ctx context.Context, changed func(engine.Ref)) (engine
 		return nil, n.containers.noURL
 	}
 	cfg := engine.Config{
-		Installation: n.installationLabel(), Identity: n.containers.endpoint, Registry: n.containers.registry, Changed: changed, Clock: n.outside(), Log: n.log,
+		Installation: n.installationLabel(), Identity: n.containers.endpoint, Registry: n.containers.registry, Changed: changed, Drain: n.drainReplica,
+		Clock: n.outside(), Log: n.log,
 	}
 	switch n.cfg.Containers.Engine {
 	case EngineProcess:

@@ -49,12 +49,19 @@ func (n *Node) containerDomain(ctx context.Context, a containerapp.App) (string,
 }
 
 // drainTime is how long requests under way keep a revision that is being ended.
-const drainTime = 10 * time.Second
+const drainTime = 30 * time.Second
 
 func (n *Node) drainContainers(ctx context.Context, ref engine.Ref) {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
 	n.containers.ingress.Drain(ctx, ref)
+}
+
+// drainReplica is drainContainers for one of several replicas.
+func (n *Node) drainReplica(ctx context.Context, ref engine.Ref, replica string) {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	n.containers.ingress.Retire(ctx, ref, replica)
 }
 
 func (n *Node) observeContainers(ctx context.Context, ref engine.Ref) (engine.Status, error) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -49,6 +50,16 @@ func containerMain() {
 		mux.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, os.Getenv(r.URL.RawQuery)) })
 		mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFile(w, r, filepath.Join(os.Getenv("CONTAINER_ROOT"), r.URL.RawQuery))
+		})
+		mux.HandleFunc("/wait", func(w http.ResponseWriter, r *http.Request) {
+			_ = os.WriteFile(r.URL.RawQuery+".waits", nil, 0o600)
+			for {
+				if _, err := os.Stat(r.URL.RawQuery); err == nil || r.Context().Err() != nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			_, _ = io.WriteString(w, os.Getenv("CONTAINER_APP_REPLICA_NAME"))
 		})
 		if more := os.Getenv("PORT_9000"); more != "" {
 			go func() { _ = http.ListenAndServe("127.0.0.1:"+more, mux) }()

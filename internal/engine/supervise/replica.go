@@ -301,6 +301,9 @@ func (p *replica) leave() {
 	if grace == 0 {
 		grace = 30 * time.Second
 	}
+	if drain := p.r.e.cfg.Drain; drain != nil {
+		drain(p.r.e.ctx, p.r.ref, p.name)
+	}
 	var work sync.WaitGroup
 	for _, c := range p.mains {
 		if id, _ := c.current(); id != "" {
