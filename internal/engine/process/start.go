@@ -195,7 +195,7 @@ func (s *site) furnish(root string, u supervise.Unit) error {
 			if v.Name != m.Volume {
 				continue
 			}
-			if err := s.mount(filepath.Join(root, m.Path), m, v, u.Replica); err != nil {
+			if err := s.mount(filepath.Join(root, filepath.Clean(m.Path)), m, v, u.Replica); err != nil {
 				return err
 			}
 		}
