@@ -125,13 +125,15 @@ func killMarked(replica string) {
 	}
 }
 
-// List gives what is written down, and whether it runs.
+// List gives what is written down, and whether it runs, and folders of replicas that
+// a crash left before anything was.
 func (s *site) List(context.Context) ([]supervise.Found, error) {
 	notes, err := filepath.Glob(filepath.Join(s.dir, "*", "*"+noteSuffix))
 	if err != nil {
 		return nil, problem.Wrap(problem.Internal, "the folder of the process engine cannot be listed", err)
 	}
 	var out []supervise.Found
+	told := map[string]bool{}
 	for _, path := range notes {
 		text, err := os.ReadFile(path)
 		if os.IsNotExist(err) {
@@ -141,15 +143,30 @@ func (s *site) List(context.Context) ([]supervise.Found, error) {
 		}
 		var f supervise.Found
 		if json.Unmarshal(text, &f) != nil {
-			continue // torn by a crash; its folder is removed with its replica
+			continue // torn by a crash; its folder is told of below
 		}
 		f.Running = false
 		if r, err := s.get(f.ID); err == nil && r.found.Replica == f.Replica {
 			f.Running = r.runs()
 		}
+		told[f.Replica] = true
 		out = append(out, f)
 	}
-	return out, nil
+	return append(out, s.left(told)...), nil
+}
+
+// left gives the folders of replicas of before that no note tells of.
+func (s *site) left(told map[string]bool) (out []supervise.Found) {
+	folders, _ := filepath.Glob(filepath.Join(s.dir, "*"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range folders {
+		name := filepath.Base(f)
+		if _, ours := s.ports[name]; !ours && !told[name] { // what is being started has its ports first
+			out = append(out, supervise.Found{Object: engine.Object{Replica: name, Kind: "folder", ID: name}})
+		}
+	}
+	return out
 }
 
 // Logs copies what a process wrote.

@@ -110,3 +110,37 @@ func marked(replica string) []string {
 	}
 	return out
 }
+
+// A replica that was being made when Latchkey was killed has a folder and perhaps a
+// process, and no note that tells whose they are.
+func TestWhatACrashLeftWithoutANoteIsSwept(t *testing.T) {
+	state := t.TempDir()
+	e, err := process.Open(process.Config{Config: engine.Config{Installation: "i", Clock: clock.Real{}}, Folder: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for _, replica := range []string{"bare", "torn"} {
+		if err := os.MkdirAll(filepath.Join(state, "i", replica, "main"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(state, "i", "torn", "main.json"), []byte(`{"Rev`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left := exec.CommandContext(t.Context(), "sleep", "1000")
+	left.Env = []string{"PATH=" + os.Getenv("PATH"), "CONTAINER_APP_REPLICA_NAME=bare"}
+	if err := left.Start(); err != nil {
+		t.Fatal(err)
+	}
+	swept, err := e.Sweep(t.Context(), nil)
+	if err != nil || len(swept) != 2 {
+		t.Errorf("swept %v %v", swept, err)
+	}
+	if err := left.Wait(); err == nil {
+		t.Error("a process was left") // it would have slept for long
+	}
+	if folders, _ := filepath.Glob(filepath.Join(state, "i", "*")); len(folders) != 0 {
+		t.Errorf("left are %v", folders)
+	}
+}
