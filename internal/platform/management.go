@@ -25,7 +25,7 @@ func (n *Node) openManagement(context.Context) error {
 	if err != nil {
 		return err
 	}
-	pages, err := n.openPortal(api)
+	pages, err := n.openPortal(api, vaults)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ const (
 )
 
 // openPortal makes the pages, unless they are switched off.
-func (n *Node) openPortal(api http.Handler) (http.Handler, error) {
+func (n *Node) openPortal(api, vaults http.Handler) (http.Handler, error) {
 	if n.cfg.Portal.Off {
 		return nil, nil
 	}
@@ -39,8 +39,13 @@ func (n *Node) openPortal(api http.Handler) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	forVaults, err := lru.New[session.Principal, token.Token](portalTokens)
+	if err != nil {
+		return nil, err
+	}
 	p, err := portal.New(portal.Config{
-		API: api, Token: n.portalToken(known), Endpoint: n.names.managementURL(), SubscriptionID: n.install.SubscriptionID,
+		Vaults: vaults, VaultToken: n.portalToken(forVaults, n.names.vaultResource()),
+		API: api, Token: n.portalToken(known, n.names.managementURL()), Endpoint: n.names.managementURL(), SubscriptionID: n.install.SubscriptionID,
 		Store: n.store, Clock: n.cfg.Clock, Log: n.log, Version: n.cfg.Version,
 	})
 	if err != nil {
@@ -112,8 +117,8 @@ func (n *Node) watchOnce(ctx context.Context) {
 }
 
 // portalToken gives tokens for those who are signed in to the portal. Whether they
-// are still welcome is asked every time, and again by the management API.
-func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token]) func(context.Context, session.Principal) (string, error) {
+// are still welcome is asked every time, and again by whom they are for.
+func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token], audience string) func(context.Context, session.Principal) (string, error) {
 	return func(ctx context.Context, p session.Principal) (string, error) {
 		if _, err := n.directory.Accepts(ctx, p.ObjectID, p.Epoch); err != nil {
 			known.Remove(p)
@@ -123,7 +128,7 @@ func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token]) fun
 			return t.Raw, nil
 		}
 		t, err := n.authority.Mint(ctx, token.Claims{
-			Audience: n.names.managementURL(), ObjectID: p.ObjectID, AppID: p.AppID, Proof: token.ProofSecret, Epoch: p.Epoch,
+			Audience: audience, ObjectID: p.ObjectID, AppID: p.AppID, Proof: token.ProofSecret, Epoch: p.Epoch,
 		}, portalTokenLife)
 		if err == nil {
 			known.Add(p, t)

@@ -54,7 +54,7 @@ func (n *Node) newVaultAPI() (http.Handler, error) {
 // newKeyVault makes the operations of Microsoft.KeyVault.
 func (n *Node) newKeyVault() (*keyvault.Service, error) {
 	return keyvault.New(keyvault.Config{
-		Vaults: n.vaults, Secrets: n.secrets, TenantID: n.install.TenantID, VaultURL: n.names.vaultURL, Authorize: n.roles,
+		Vaults: n.vaults, Secrets: n.secrets, TenantID: n.install.TenantID, VaultURL: n.names.vaultURL, Authorize: n.roles, Groups: n.groups.Of,
 	})
 }
 

@@ -33,7 +33,11 @@ type Config struct {
 	API http.Handler // the management API
 	// Token makes a token for the management API, good for minutes. Its error is
 	// problem.Unauthenticated for a principal that is no longer welcome.
-	Token          func(ctx context.Context, p session.Principal) (string, error)
+	Token func(ctx context.Context, p session.Principal) (string, error)
+	// Vaults is the data plane of vaults, and VaultToken makes tokens for it as Token
+	// does; without them there are no pages about secrets.
+	Vaults         http.Handler
+	VaultToken     func(ctx context.Context, p session.Principal) (string, error)
 	Endpoint       string // of the management API, "https://localhost:7443"
 	SubscriptionID string
 	Store          state.Store // sealed: for sessions and links, which count on every node
@@ -76,7 +80,12 @@ func (p *Portal) site() (*page.Site, error) {
 	if err != nil {
 		return nil, err
 	}
+	var vaults http.RoundTripper
+	if p.cfg.Vaults != nil {
+		vaults = client.Within{Handler: p.cfg.Vaults}
+	}
 	return page.NewSite(page.Config{
+		VaultTransport: vaults, VaultToken: p.cfg.VaultToken,
 		Text: texts, Assets: files, Sessions: p.sessions, Transport: client.Within{Handler: p.cfg.API}, Token: p.cfg.Token,
 		Endpoint: p.cfg.Endpoint, SubscriptionID: p.cfg.SubscriptionID, Version: p.cfg.Version, Clock: p.cfg.Clock, Log: p.cfg.Log,
 	})

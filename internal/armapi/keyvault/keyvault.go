@@ -5,6 +5,7 @@
 package keyvault
 
 import (
+	"context"
 	"errors"
 
 	"github.com/latchkey/latchkey/internal/armapi/arm"
@@ -12,7 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/vault/secrets"
 )
 
-// Config is what a Service works with. Everything must be set.
+// Config is what a Service works with. Everything but Groups must be set.
 type Config struct {
 	Vaults   *vault.Vaults
 	Secrets  *secrets.Store
@@ -23,6 +24,9 @@ type Config struct {
 	VaultURL func(name string) string
 	// Authorize says who may change how access to a vault is decided.
 	Authorize arm.Authorizer
+	// Groups gives the groups that a principal is in, for the check of somebody
+	// else's access; nil for none.
+	Groups func(ctx context.Context, principal string) ([]string, error)
 }
 
 // Service serves the operations. It is safe for concurrent use.
@@ -72,6 +76,9 @@ func (s *Service) Operations() []arm.Operation {
 		{Method: "PATCH", Pattern: oneSecret, Handler: s.patchSecret},
 		{Method: "GET", Pattern: oneSecret, Handler: s.getSecret},
 		{Method: "GET", Pattern: oneVault + "/secrets", Handler: s.listSecrets},
+
+		// Who may ask sees role assignments anyway.
+		{Method: "POST", Pattern: oneVault + "/checkAccess", Action: "Microsoft.Authorization/roleAssignments/read", Reads: true, Handler: s.checkAccess},
 	}
 }
 

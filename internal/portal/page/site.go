@@ -34,7 +34,7 @@ const (
 	Assets     = Base + "assets/"
 )
 
-// Config is what pages work with; all of it is required.
+// Config is what pages work with; all of it is required but where it is said.
 type Config struct {
 	Text      *text.Catalogue
 	Assets    *assets.Files
@@ -43,6 +43,10 @@ type Config struct {
 	// Token makes a token for the management API, good for minutes. Its error is
 	// problem.Unauthenticated for a principal that is no longer welcome.
 	Token func(ctx context.Context, p session.Principal) (string, error)
+	// VaultTransport goes to the vaults, and VaultToken makes tokens for them; nil
+	// leaves pages about secrets out.
+	VaultTransport http.RoundTripper
+	VaultToken     func(ctx context.Context, p session.Principal) (string, error)
 	// Endpoint gives the address of the management API.
 	Endpoint       string
 	SubscriptionID string
@@ -102,6 +106,15 @@ func (v *Visit) API() *client.Client {
 	return &client.Client{
 		Transport: v.site.Transport, Base: v.site.Endpoint, Remote: v.R.RemoteAddr,
 		Token: func(ctx context.Context) (string, error) { return v.site.Token(ctx, v.Session.Principal) },
+	}
+}
+
+// Vault gives the data plane of a vault at an address that the management API gave,
+// for who is signed in.
+func (v *Visit) Vault(address string) *client.Client {
+	return &client.Client{
+		Transport: v.site.VaultTransport, Base: strings.TrimSuffix(address, "/"), Remote: v.R.RemoteAddr,
+		Token: func(ctx context.Context) (string, error) { return v.site.VaultToken(ctx, v.Session.Principal) },
 	}
 }
 
