@@ -166,6 +166,9 @@ func updates(x *bench) {
 		if r.Name == before.Replicas[0].Name || r.Name == before.Replicas[1].Name {
 			x.t.Errorf("replica %s is left", r.Name)
 		}
+		if g := x.identity.Generation(r.Name, "main"); g != "2" {
+			x.t.Errorf("the identity provider was told of generation %q", g)
+		}
 	}
 	if v := x.env(after)["VERSION"]; v != "2" {
 		x.t.Errorf("version %q", v)

@@ -17,6 +17,7 @@ type Provider struct {
 	mu     sync.Mutex
 	calls  []string // "environment init-a 0", "ended …", "resume …", "init-ended", "gone"
 	valid  map[string]string
+	of     map[string]string // generations of starts
 	refuse bool
 	made   int
 }
@@ -29,11 +30,11 @@ func (p *Provider) Environment(_ context.Context, s engine.Start) ([]engine.Env,
 	defer p.mu.Unlock()
 	p.note("environment", s)
 	if p.valid == nil {
-		p.valid = map[string]string{}
+		p.valid, p.of = map[string]string{}, map[string]string{}
 	}
 	p.made++
 	secret := fmt.Sprintf("header-%d", p.made)
-	p.valid[s.Replica+"/"+s.Container] = secret
+	p.valid[s.Replica+"/"+s.Container], p.of[s.Replica+"/"+s.Container] = secret, s.Generation
 	return []engine.Env{
 		{Name: "IDENTITY_ENDPOINT", Value: "http://localhost:42356/msi/token"},
 		{Name: "IDENTITY_HEADER", Value: secret, Secret: true},
@@ -103,4 +104,11 @@ func (p *Provider) Header(replica, container string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.valid[replica+"/"+container]
+}
+
+// Generation gives what the last start of a container was for.
+func (p *Provider) Generation(replica, container string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.of[replica+"/"+container]
 }

@@ -132,7 +132,7 @@ func (d *doors) observe(p *pod, gone bool) {
 	}
 	p.each(func(role engine.Role, name string, s containerStatus) {
 		if role == engine.RoleInit {
-			d.live(l, engine.Start{Revision: ref, Replica: p.Metadata.Name, Container: name, Role: role, Count: s.Restarts}, s)
+			d.live(l, startOf(p, role, name, s.Restarts), s)
 		}
 	})
 	if ended && !l.initEnded {
@@ -141,9 +141,14 @@ func (d *doors) observe(p *pod, gone bool) {
 	}
 	p.each(func(role engine.Role, name string, s containerStatus) {
 		if role == engine.RoleMain {
-			d.live(l, engine.Start{Revision: ref, Replica: p.Metadata.Name, Container: name, Role: role, Count: s.Restarts}, s)
+			d.live(l, startOf(p, role, name, s.Restarts), s)
 		}
 	})
+}
+
+func startOf(p *pod, role engine.Role, container string, count int) engine.Start {
+	return engine.Start{Revision: refOf(p.Metadata), Replica: p.Metadata.Name, Container: container, Role: role, Count: count,
+		Generation: p.Metadata.Annotations[noteGeneration]}
 }
 
 // live follows one container; mu is held.
@@ -255,7 +260,7 @@ func (d *doors) enter(p *pod, container string) (header string) {
 			if one != nil {
 				count = one.Count + 1
 			}
-			one = &life{Start: engine.Start{Revision: refOf(p.Metadata), Replica: p.Metadata.Name, Container: name, Role: role, Count: count}, alive: true}
+			one = &life{Start: startOf(p, role, name, count), alive: true}
 			l.starts[container] = one
 		}
 		if one.header == "" {

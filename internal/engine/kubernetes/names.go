@@ -17,6 +17,7 @@ const (
 	labelDigest       = "latchkey/digest"   // of the spec, on pods and secrets
 	noteApp           = "latchkey/app"
 	noteRevision      = "latchkey/revision-name"
+	noteGeneration    = "latchkey/generation" // of the spec, on pods
 )
 
 // base gives the name that a revision's objects begin with: a DNS label that leaves

@@ -101,8 +101,12 @@ func (r *revision) pod(s engine.Spec, pull bool) fields {
 	if pull {
 		spec["imagePullSecrets"] = []any{fields{"name": r.pullName()}}
 	}
+	notes := fields{noteApp: r.ref.App, noteRevision: r.ref.Revision}
+	if s.Generation != "" {
+		notes[noteGeneration] = s.Generation
+	}
 	return fields{
-		"metadata": fields{"labels": r.podLabels(s), "annotations": fields{noteApp: r.ref.App, noteRevision: r.ref.Revision}},
+		"metadata": fields{"labels": r.podLabels(s), "annotations": notes},
 		"spec":     spec,
 	}
 }
