@@ -75,6 +75,9 @@ func (f *madeFlags) up(ctx context.Context, args []string, source, dockerfile st
 	if a, err = f.upload(ctx, client, a, name, exists); err != nil {
 		return err
 	}
+	if f.noWait {
+		return f.finish(ctx, client, a)
+	}
 	if a, err = f.await(ctx, client, a.ID); err != nil {
 		return err
 	}
