@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -61,5 +62,27 @@ func TestASidecarPassesOnToTheNodeAndSurvivesIt(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("the sidecar does not end")
+	}
+}
+
+func TestASidecarInAPodIsSetByItsEnvironment(t *testing.T) {
+	env := &Env{Stderr: io.Discard, Environ: []string{"LATCHKEY_SIDECAR_UPSTREAM=https://127.0.0.1:1", "LATCHKEY_SIDECAR_LISTEN=127.0.0.1:0",
+		"LATCHKEY_SIDECAR_HEALTH=127.0.0.1:0"}}
+	run := func() error {
+		c := newSidecar(env)
+		c.SilenceErrors, c.SilenceUsage = true, true
+		c.SetArgs(nil)
+		return c.ExecuteContext(t.Context())
+	}
+	if err := run(); err == nil || !strings.Contains(err.Error(), "LATCHKEY_SIDECAR_TOKEN_FILE") {
+		t.Errorf("without a token: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it is told to end as soon as it began
+	env.Environ = append(env.Environ, "LATCHKEY_SIDECAR_TOKEN_FILE=/none")
+	c := newSidecar(env)
+	c.SetArgs(nil)
+	if err := c.ExecuteContext(ctx); err != nil {
+		t.Error(err)
 	}
 }
