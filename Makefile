@@ -104,7 +104,7 @@ bench: build ## Measure against nginx, the bare handler and the stores (needs wr
 
 .PHONY: bench-containers
 bench-containers: ## Measure container apps on a Docker engine of the test's own (APPS=50; needs root and Debian's docker.io)
-	LATCHKEY_TEST_DOCKER=1 LATCHKEY_MEASURE_CONTAINERS=$(or $(APPS),50) $(GO) test -count=1 -timeout 60m -run MeasureContainerApps -v ./test/containerapps
+	LATCHKEY_TEST_DOCKER=1 LATCHKEY_TEST_MEASURE_CONTAINERS=$(or $(APPS),50) $(GO) test -count=1 -timeout 60m -run MeasureContainerApps -v ./test/containerapps
 
 BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 

@@ -17,7 +17,7 @@ import (
 
 // measureSetting says that times and memory are to be measured, and with how many
 // apps of two replicas.
-const measureSetting = "LATCHKEY_MEASURE_CONTAINERS"
+const measureSetting = "LATCHKEY_TEST_MEASURE_CONTAINERS"
 
 // rounds is how often each time is taken; the middle one counts.
 const rounds = 9

@@ -29,13 +29,15 @@ type node struct {
 func startNode(t testing.TB, binary, dir string, args ...string) *node {
 	t.Helper()
 	n := &node{binary: binary, dir: dir, args: args}
-	n.start(t)
 	t.Cleanup(func() {
-		n.kill()
+		if n.cmd != nil {
+			n.kill()
+		}
 		if text, err := os.ReadFile(n.log()); t.Failed() && err == nil {
 			t.Logf("the end of the node's log:\n%s", text[max(0, len(text)-20000):])
 		}
 	})
+	n.start(t)
 	return n
 }
 
@@ -87,8 +89,10 @@ func (n *node) start(t testing.TB) {
 
 // kill ends the node as a power cut would.
 func (n *node) kill() {
-	_ = n.cmd.Process.Kill()
-	<-n.ended
+	if n.cmd.Process != nil {
+		_ = n.cmd.Process.Kill()
+		<-n.ended
+	}
 }
 
 // owner gives the management API as the owner.
