@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"net/netip"
@@ -73,8 +74,33 @@ func (n *Node) observeContainers(ctx context.Context, ref engine.Ref) (engine.St
 }
 
 // serveContainer serves a request to a container app, and reports whether it was one.
+// Where this node does not know the apps, as another one runs them or it only starts,
+// none is said not to be there.
 func (n *Node) serveContainer(w http.ResponseWriter, r *http.Request) bool {
-	return n.containers.ingress.Serve(w, r)
+	if n.containers.ingress.Serve(w, r) {
+		return true
+	}
+	if !n.names.belowEnvironment(hostOnly(r.Host)) {
+		return false
+	}
+	if run := n.containers.runner.Load(); run != nil && run.Told() {
+		return false
+	}
+	w.Header().Set("Retry-After", "1")
+	web.WriteText(w, http.StatusServiceUnavailable, "503 This node does not serve container apps now: another one does, or it is starting.\n")
+	return true
+}
+
+// belowEnvironment reports whether a host name is one below an environment's domain.
+func (n names) belowEnvironment(host string) bool {
+	const digits = 8
+	name, ok := strings.CutSuffix(host, "."+n.domain)
+	dot := strings.LastIndexByte(name, '.')
+	if mark := len(name) - digits - 1; !ok || dot < 1 || mark <= dot+1 || name[mark] != '-' {
+		return false
+	}
+	_, err := hex.DecodeString(name[len(name)-digits:])
+	return err == nil
 }
 
 // serveContainerTLS does so on the management listener, where only host names of

@@ -24,6 +24,7 @@ type item struct {
 	due     time.Time        // when to place them again anyway; zero for never
 	tries   int              // placements in a row that failed
 	working bool
+	told    bool                // Seen was told of it
 	settled bool                // everything was placed, or is known not to be possible
 	wanted  map[engine.Ref]bool // as of the last placement
 	ending  map[engine.Ref]*departure
@@ -107,9 +108,10 @@ func (r *Runner) dispatch(ctx context.Context, work *sync.WaitGroup) (next time.
 		return next, false
 	}
 	done = r.engine != nil
+	told := true
 	now := r.cfg.Clock.Now()
 	for _, it := range r.items {
-		done = done && it.settled
+		done, told = done && it.settled, told && it.told
 		late := !it.due.IsZero() && !it.due.After(now)
 		switch {
 		case it.working || r.busy >= atOnce:
@@ -122,6 +124,7 @@ func (r *Runner) dispatch(ctx context.Context, work *sync.WaitGroup) (next time.
 			next = firstOf(next, it.due)
 		}
 	}
+	r.told = r.told || told
 	return next, done
 }
 
@@ -130,7 +133,7 @@ func (r *Runner) turn(ctx context.Context, it *item, j job) {
 	out := r.settle(ctx, it, j)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	it.working = false
+	it.working, it.told = false, it.told || j.gone || it.read != 0
 	r.busy--
 	now := r.cfg.Clock.Now()
 	switch {

@@ -85,6 +85,7 @@ type Runner struct {
 	mu     sync.Mutex
 	items  map[string]*item // by the key of the app's id
 	known  bool             // the control plane was read
+	told   bool             // Seen was told of every app that was there then
 	busy   int              // items that are worked on
 	engine engine.Engine    // nil until it was opened
 	noOpen error            // why it was not
@@ -186,6 +187,13 @@ func (r *Runner) Engine() (engine.Engine, error) {
 		return nil, r.noOpen
 	}
 	return r.engine, nil
+}
+
+// Told reports whether Seen was told of every app there is once.
+func (r *Runner) Told() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.told
 }
 
 // Ready is closed when everything that is wanted was placed once.
