@@ -458,6 +458,24 @@ func TestSidecarsAreAnsweredAgainAfterARestart(t *testing.T) {
 	if got := c.of("shop", deployments); len(got) != 1 {
 		t.Errorf("%d Deployments", len(got))
 	}
+	p.unknown()
+}
+
+// unknown asks with a token of no pod: that is refused, and not decided while the cluster
+// cannot be asked.
+func (p *pod) unknown() {
+	p.c.t.Helper()
+	if err := os.WriteFile(p.config.TokenFile, []byte(memorycluster.PodToken("nobody")), 0o600); err != nil {
+		p.c.t.Fatal(err)
+	}
+	for down, want := range map[bool]int{false: http.StatusForbidden, true: http.StatusServiceUnavailable} {
+		p.c.cluster.Mu.Lock()
+		p.c.cluster.Down = down
+		p.c.cluster.Mu.Unlock()
+		if status, body := p.asks(p.headers["main"], ""); status != want {
+			p.c.t.Errorf("a token of no pod, with the cluster away: %v: %d %s", down, status, body)
+		}
+	}
 }
 
 func TestClustersAreHandedTheRulesTheyCanKeep(t *testing.T) {

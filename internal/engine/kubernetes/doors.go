@@ -24,6 +24,8 @@ import (
 type doors struct {
 	e *Engine
 
+	reviews chan struct{} // a place for each that is under way
+
 	mu     sync.Mutex
 	known  map[string]map[string]string // headers by secret's name and container
 	pods   map[string]*lives            // by uid
@@ -52,11 +54,12 @@ type seat struct {
 const (
 	tokenTime  = time.Minute // for which a token is believed without asking again
 	maxTokens  = 4096
-	maxReviews = 1 << 20
+	maxReview  = 1 << 20 // bytes
+	maxReviews = 16      // at a time
 )
 
 func newDoors(e *Engine) *doors {
-	return &doors{e: e, known: map[string]map[string]string{}, pods: map[string]*lives{}, tokens: map[[sha256.Size]byte]seat{}}
+	return &doors{e: e, reviews: make(chan struct{}, maxReviews), known: map[string]map[string]string{}, pods: map[string]*lives{}, tokens: map[[sha256.Size]byte]seat{}}
 }
 
 // headers gives the headers in a secret, by container. problem.NotFound if there is none.
@@ -190,9 +193,15 @@ func (d *doors) open(one *life) {
 // Handler serves what sidecars hand on: it finds out which container of which replica
 // asks, and lets next answer as if the header that Identity gave to that start had been
 // sent. Requests of nobody reach next without a header, so that refusals are its own.
+// While the cluster cannot be asked who somebody is, the answer is 503, after which
+// clients ask again.
 func (e *Engine) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := e.doors.swap(r)
+		header, err := e.doors.swap(r)
+		if err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		out := r.Clone(r.Context())
 		out.Header.Del("Authorization")
 		for _, name := range [...]string{"X-Identity-Header", "Secret"} {
@@ -206,29 +215,32 @@ func (e *Engine) Handler(next http.Handler) http.Handler {
 }
 
 // swap gives the header that a request is to have, "" for none.
-func (d *doors) swap(r *http.Request) string {
+func (d *doors) swap(r *http.Request) (string, error) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" || d.e.cfg.Identity == nil {
-		return ""
+		return "", nil
 	}
-	at, ok := d.seat(r.Context(), token)
-	if !ok {
-		return ""
+	at, ok, err := d.seat(r.Context(), token)
+	if !ok || err != nil {
+		return "", err
 	}
 	p := d.e.seen.pod(at.pod)
 	if p == nil || p.Metadata.UID != at.uid {
-		return ""
+		return "", nil
 	}
 	have, err := d.headers(r.Context(), headersName(p.Metadata.Labels[labelRevision], p.Metadata.Labels[labelDigest]))
+	if problem.KindOf(err) == problem.NotFound {
+		return "", nil
+	}
 	if err != nil {
 		d.e.cfg.Log.Warn("a replica's headers cannot be read", "replica", at.pod, "error", err.Error())
-		return ""
+		return "", err
 	}
 	given := r.Header.Get("X-Identity-Header")
 	if given == "" {
 		given = r.Header.Get("Secret")
 	}
-	return d.enter(p, match(have, given))
+	return d.enter(p, match(have, given)), nil
 }
 
 // match gives the container whose header was given, "" for none.
@@ -272,18 +284,18 @@ func (d *doors) enter(p *pod, container string) (header string) {
 }
 
 // seat asks the API server which pod a token is from.
-func (d *doors) seat(ctx context.Context, token string) (seat, bool) {
+func (d *doors) seat(ctx context.Context, token string) (seat, bool, error) {
 	sum := sha256.Sum256([]byte(token))
 	now := d.e.cfg.Clock.Now()
 	d.mu.Lock()
 	at, ok := d.tokens[sum]
 	d.mu.Unlock()
 	if ok && now.Before(at.until) {
-		return at, true
+		return at, true, nil
 	}
-	at, ok = d.review(ctx, token)
-	if !ok {
-		return seat{}, false
+	at, ok, err := d.review(ctx, token)
+	if !ok || err != nil {
+		return seat{}, false, err
 	}
 	at.until = now.Add(tokenTime)
 	d.mu.Lock()
@@ -292,14 +304,20 @@ func (d *doors) seat(ctx context.Context, token string) (seat, bool) {
 		clear(d.tokens)
 	}
 	d.tokens[sum] = at
-	return at, true
+	return at, true, nil
 }
 
-func (d *doors) review(ctx context.Context, token string) (seat, bool) {
+func (d *doors) review(ctx context.Context, token string) (seat, bool, error) {
 	body, err := json.Marshal(fields{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
 		"spec": fields{"token": token, "audiences": []string{audience}}})
-	if err != nil || len(body) > maxReviews {
-		return seat{}, false
+	if err != nil || len(body) > maxReview {
+		return seat{}, false, nil
+	}
+	select { // whoever makes tokens up does not keep the API server busy
+	case d.reviews <- struct{}{}:
+		defer func() { <-d.reviews }()
+	case <-ctx.Done():
+		return seat{}, false, ctx.Err()
 	}
 	var got struct {
 		Status struct {
@@ -314,7 +332,7 @@ func (d *doors) review(ctx context.Context, token string) (seat, bool) {
 	err = d.e.ask(ctx, kubeapi.Request{Method: http.MethodPost, Path: "/apis/authentication.k8s.io/v1/tokenreviews", Form: "application/json", Body: body}, &got)
 	if err != nil {
 		d.e.cfg.Log.Warn("the token of a sidecar cannot be checked", "error", d.e.fault(err, "create tokenreviews").Error())
-		return seat{}, false
+		return seat{}, false, err
 	}
 	one := func(name string) string {
 		if v := got.Status.User.Extra["authentication.kubernetes.io/"+name]; len(v) == 1 {
@@ -325,5 +343,5 @@ func (d *doors) review(ctx context.Context, token string) (seat, bool) {
 	at := seat{pod: one("pod-name"), uid: one("pod-uid")}
 	ours := strings.HasPrefix(got.Status.User.Username, "system:serviceaccount:"+d.e.ns+":")
 	heard := len(got.Status.Audiences) == 1 && got.Status.Audiences[0] == audience // a server that knows no audiences says none
-	return at, got.Status.Authenticated && ours && heard && at.pod != "" && at.uid != ""
+	return at, got.Status.Authenticated && ours && heard && at.pod != "" && at.uid != "", nil
 }
