@@ -231,6 +231,7 @@ var homes = map[string][]string{
 	"google.golang.org/grpc":     {"internal/state/", "internal/engine/", "internal/worker/"},
 	"github.com/docker/":         {"internal/engine/"},
 	"github.com/moby/":           {"internal/engine/"},
+	"github.com/coreos/go-oidc/": {"internal/portal/issuer"},
 	"github.com/gorilla/":        {"internal/containerstream", "internal/cli/containerapps"},
 	"github.com/rogpeppe/":       nil, // for tests and packages of testOnly
 	"github.com/google/go-cmp/":  nil,

@@ -45,6 +45,8 @@ type Config struct {
 	Log            *slog.Logger
 	Version        string
 	Idle, Absolute time.Duration // of sessions; 0 is the default
+	// Provider signs people in besides links; its zero value is none.
+	Provider signin.Provider
 }
 
 // Portal serves the pages. It is safe for concurrent use.
@@ -96,6 +98,9 @@ func (p *Portal) mount(c clock.Clock) error {
 	in, err := signin.New(p.links, p.sessions, c)
 	if err != nil {
 		return err
+	}
+	if p.cfg.Provider.Issuer != nil {
+		in.Offer(p.cfg.Provider)
 	}
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)

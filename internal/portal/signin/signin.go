@@ -1,5 +1,6 @@
 // Package signin owns how people come into the portal and leave it: by a one-time
-// link, which is looked at by opening it and used up by pressing a button. It does
+// link, which is looked at by opening it and used up by pressing a button, or by an
+// OpenID Connect provider. It does
 // not know what sessions are kept in or what pages show.
 package signin
 
@@ -7,6 +8,7 @@ import (
 	"embed"
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/portal/link"
@@ -26,21 +28,25 @@ type Pages struct {
 	attempts *attempts
 	form     *page.Template
 	moving   *page.Template
+	refused  *page.Template
+	provider *Provider // nil: there is none
 }
 
 // New makes the pages.
 func New(links *link.Links, sessions *session.Sessions, c clock.Clock) (*Pages, error) {
 	p := &Pages{links: links, sessions: sessions}
-	var err, err2, err3 error
+	var err, err2, err3, err4 error
 	p.attempts, err = newAttempts(c)
 	p.form, err2 = page.Parse(templates, "templates/signin.html")
 	p.moving, err3 = page.Parse(templates, "templates/moving.html")
-	return p, errors.Join(err, err2, err3)
+	p.refused, err4 = page.Parse(templates, "templates/refused.html")
+	return p, errors.Join(err, err2, err3, err4)
 }
 
 // Mount adds the pages to a mux.
 func (p *Pages) Mount(m *page.Mux) {
 	m.Open(page.SignIn, p.show, p.redeem)
+	p.mountProvider(m)
 	m.Action(page.SignOut, p.leave(false))
 	m.Action(page.SignOutAll, p.leave(true))
 	m.Open(page.Base+"language", nil, func(v *page.Visit) error {
@@ -51,12 +57,14 @@ func (p *Pages) Mount(m *page.Mux) {
 
 // form is what the page shows.
 type form struct {
-	Link   string // the ticket in the link, "" without one
-	Name   string // whom it signs in
-	Next   string
-	Bad    bool // the link is not good
-	Left   bool // somebody has just left
-	Policy string
+	Link string // the ticket in the link, "" without one
+	Name string // whom it signs in
+	Next string
+	Bad  bool // the link is not good
+	Left bool // somebody has just left
+
+	Provider    string // its name, "" without one
+	ProviderURL string
 }
 
 func (p *Pages) show(v *page.Visit) error {
@@ -92,6 +100,9 @@ func (p *Pages) peek(v *page.Visit, text string) (ticket.Ticket, session.Princip
 }
 
 func (p *Pages) ask(v *page.Visit, f form) error {
+	if p.provider != nil && f.Link == "" {
+		f.Provider, f.ProviderURL = p.provider.Name(), Begin+"?"+url.Values{"next": {f.Next}}.Encode()
+	}
 	status := http.StatusOK
 	if f.Bad {
 		status = http.StatusForbidden
