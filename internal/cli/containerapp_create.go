@@ -26,6 +26,7 @@ type madeFlags struct {
 	insecure, system, noWait                                 bool
 	users, secrets, tags                                     []string
 	registry                                                 registryFlags
+	digest                                                   string // of the folder that is the image, if it names the revision
 }
 
 func newMadeFlags(env *Env) *madeFlags { return &madeFlags{containerFlags: newContainerFlags(env)} }

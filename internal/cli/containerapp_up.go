@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/cli/containerapps"
@@ -126,7 +127,7 @@ func (f *madeFlags) printUp(a containerapps.App) error {
 func (f *madeFlags) upload(ctx context.Context, client *containerapps.Client, a containerapps.App, name string, exists bool) (containerapps.App, error) {
 	if exists {
 		before := a.Properties.Latest
-		a, err := client.Change(ctx, a.ID, func(a *containerapps.App) error { return f.applyAll(ctx, a, false) })
+		a, err := f.change(ctx, client, a)
 		if err == nil && a.Properties.Latest == before {
 			f.tell("nothing has changed: revision %s stays", before)
 		}
@@ -148,6 +149,24 @@ func (f *madeFlags) upload(ctx context.Context, client *containerapps.Client, a 
 		f.tell("created %s in group %s", a.Name, a.Group)
 	}
 	return a, err
+}
+
+// change changes an app that is there. Of a folder's files there can be a revision
+// already that is different otherwise: the new one then needs another suffix.
+func (f *madeFlags) change(ctx context.Context, client *containerapps.Client, a containerapps.App) (containerapps.App, error) {
+	change := func(a *containerapps.App) error { return f.applyAll(ctx, a, false) }
+	if f.digest == "" {
+		return client.Change(ctx, a.ID, change)
+	}
+	if _, latest, _ := strings.Cut(a.Properties.Latest, "--"); strings.HasPrefix(latest, f.digest) {
+		f.template.suffix = latest
+	}
+	changed, err := client.Change(ctx, a.ID, change)
+	if err == nil || !strings.Contains(err.Error(), "already exists") {
+		return changed, err
+	}
+	f.template.suffix = f.digest + "-" + uuid.NewString()[:4]
+	return client.Change(ctx, a.ID, change)
 }
 
 // upEnvironment finds the environment that is meant, or makes one.
@@ -184,7 +203,8 @@ func (f *madeFlags) makeImage(ctx context.Context, name, source, dockerfile stri
 	if _, err := os.Stat(filepath.Join(folder, imageFile)); err == nil && dockerfile == "" {
 		f.template.image = folder
 		if f.template.suffix == "" { // the same files are the same revision
-			f.template.suffix, err = folderDigest(ctx, folder)
+			f.digest, err = folderDigest(ctx, folder)
+			f.template.suffix = f.digest
 		}
 		if err != nil {
 			return err
