@@ -139,7 +139,9 @@ func (r replay) azContainerIdentity(t *testing.T) {
 	revision := r.send(t, request{method: "GET", path: r.names.Replace("{shop}?api-version=") + r.version, header: r.header}).text("properties.latestRevisionName")
 	was := r.send(t, request{method: "POST", path: r.names.Replace("{shop}/listSecrets?api-version=") + r.version, header: r.header})
 	r.azAssign(t, func(identity map[string]any) { identity["type"] = "SystemAssigned,UserAssigned" }, "identity.type=SystemAssigned,UserAssigned", "identity.principalId")
-	r.azAssign(t, func(identity map[string]any) { identity["userAssignedIdentities"].(map[string]any)[other] = map[string]any{} }, "identity.type=SystemAssigned,UserAssigned", "identity.principalId")
+	r.azAssign(t, func(identity map[string]any) {
+		identity["userAssignedIdentities"].(map[string]any)[other] = map[string]any{}
+	}, "identity.type=SystemAssigned,UserAssigned", "identity.principalId")
 	r.users(t, 2)
 	r.azAssign(t, func(identity map[string]any) {
 		maps.DeleteFunc(identity["userAssignedIdentities"].(map[string]any), func(id string, _ any) bool { return strings.EqualFold(id, other) })
