@@ -24,7 +24,7 @@ const fewKills = 8
 
 // mending bounds how long it may take until all is well after a kill: containers that
 // end again and again are started after longer and longer pauses.
-const mending = 10 * time.Minute
+const mending = 5 * time.Minute
 
 func TestKillsLeaveNothingBehindAndNoIdentityToOthersOnProcesses(t *testing.T) {
 	dir := shortDir(t)
