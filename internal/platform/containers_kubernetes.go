@@ -26,6 +26,9 @@ import (
 // DefaultSidecars is where sidecars of a cluster's pods are answered.
 const DefaultSidecars = ":7444"
 
+// sidecarConns bounds connections of sidecars; each has few for all of its pod.
+const sidecarConns = 8192
+
 // KubernetesConfig says how container apps run on the cluster that the node is in, or
 // that KUBECONFIG names.
 type KubernetesConfig struct {
@@ -75,7 +78,7 @@ func (n *Node) listenForSidecars(ctx context.Context) error {
 			WithNext("choose another address with containers.kubernetes.listen, and start Latchkey again")
 	}
 	n.containers.url = kubernetes.TokenEndpoint
-	server := web.NewTLSServer(netutil.LimitListener(l, identityConns), http.HandlerFunc(n.serveSidecars), config, n.log)
+	server := web.NewTLSServer(netutil.LimitListener(l, sidecarConns), http.HandlerFunc(n.serveSidecars), config, n.log)
 	n.beside(func(ctx context.Context) {
 		if err := server.Run(ctx, n.cfg.Grace); err != nil {
 			n.log.Error("the endpoint for sidecars of containers failed", "reason", err)

@@ -27,6 +27,7 @@ import (
 	"github.com/latchkey/latchkey/internal/kubeapi"
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/resource"
 	"github.com/latchkey/latchkey/internal/testkit/memorycluster"
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
@@ -478,6 +479,15 @@ func (p *pod) unknown() {
 	}
 }
 
+// latest names the newest revision of an app.
+func (c *clustered) latest(app string) string {
+	c.t.Helper()
+	var a object
+	c.Do(c.t, "GET", c.at("containerApps", app), nil, &a)
+	name, _ := inside(a, "properties", "latestRevisionName").(string)
+	return name
+}
+
 func TestClustersAreHandedTheRulesTheyCanKeep(t *testing.T) {
 	c := startClustered(t)
 	reader := c.identity("reader")
@@ -500,8 +510,16 @@ func TestClustersAreHandedTheRulesTheyCanKeep(t *testing.T) {
 			configuration["secrets"] = []any{object{"name": "connection", "value": "hidden-connection"}}
 			inside(a, "properties", "template").(object)["scale"] = object{"minReplicas": tt.least, "maxReplicas": 5, "rules": []any{tt.rule}}
 			c.Do(t, "PUT", c.at("containerApps", name), a, nil)
+			id, err := resource.Parse(c.at("containerApps", name))
+			if err != nil {
+				t.Fatal(err)
+			}
 			platformtest.Until(t, "the cluster scales as it should", func() bool {
 				return len(c.of(name, deployments)) == 1 && len(c.of(name, hpas)) == tt.hpa && len(c.of(name, scaledObjs)) == tt.scaled
+			})
+			platformtest.Until(t, "it is said who decides", func() bool {
+				e, ok := c.Node.ContainerScale(id, c.latest(name))
+				return ok && strings.Contains(e.Reason, "the engine scales it") == (tt.hpa+tt.scaled > 0) && e.Reason != ""
 			})
 			for _, o := range slices.Concat(c.of(name, scaledObjs), c.of(name, deployments)) {
 				if text, _ := json.Marshal(o); bytes.Contains(text, []byte("hidden-connection")) {
