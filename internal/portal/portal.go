@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/apps"
 	"github.com/latchkey/latchkey/internal/portal/assets"
 	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/identities"
 	"github.com/latchkey/latchkey/internal/portal/keys"
 	"github.com/latchkey/latchkey/internal/portal/link"
 	"github.com/latchkey/latchkey/internal/portal/live"
@@ -25,6 +26,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/settings"
 	"github.com/latchkey/latchkey/internal/portal/signin"
 	"github.com/latchkey/latchkey/internal/portal/text"
+	"github.com/latchkey/latchkey/internal/portal/vaults"
 	"github.com/latchkey/latchkey/internal/state"
 )
 
@@ -104,7 +106,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	}
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}

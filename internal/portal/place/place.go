@@ -47,7 +47,8 @@ func (a App) Crumbs(more ...page.Crumb) []page.Crumb {
 // Tabs are the pages about the app; current is the text of the one that is shown.
 func (a App) Tabs(current string) []page.Tab {
 	return tabs(current, page.Tab{Text: "tab.overview", URL: a.URL()}, page.Tab{Text: "tab.functions", URL: a.URL("functions")},
-		page.Tab{Text: "tab.keys", URL: a.URL("keys")}, page.Tab{Text: "tab.configuration", URL: a.URL("configuration")})
+		page.Tab{Text: "tab.keys", URL: a.URL("keys")}, page.Tab{Text: "tab.configuration", URL: a.URL("configuration")},
+		page.Tab{Text: "tab.identity", URL: a.URL("identity")})
 }
 
 // FunctionTabs are the pages about a function of the app.

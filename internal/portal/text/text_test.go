@@ -54,7 +54,7 @@ func TestEveryLanguageSaysEverything(t *testing.T) {
 // they put together.
 var (
 	named  = regexp.MustCompile(`(?:T|A|Plain|HTML|printf) "([a-z]+(?:[.-][a-z0-9-]+)*\.?)(%s)?`)
-	quoted = regexp.MustCompile(`"((?:state|level|key|ref|concern|error|tab|done)\.[a-z0-9.-]+)"`)
+	quoted = regexp.MustCompile(`"((?:state|level|key|ref|concern|error|tab|done|why|fault|outcome|check|identity|confirm|vault|secret|store)\.[a-z0-9.-]+)"`)
 	plain  = regexp.MustCompile(`\.(?:Plain|HTML)\("([a-z.]+)"`)
 )
 

@@ -1,0 +1,252 @@
+// Package vaults owns the pages about vaults: which there are, their secrets with
+// versions, and what was deleted and can be recovered. Values are hidden until
+// somebody asks for one, which the vault records. Secrets are reached as whoever is
+// signed in, so that the vault decides. It does not know how secrets are kept.
+package vaults
+
+import (
+	"embed"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/confirm"
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/problem"
+)
+
+//go:embed templates
+var templates embed.FS
+
+const (
+	path       = page.Base + "vaults"
+	pattern    = path + "/{group}/{vault}"
+	secretPath = pattern + "/secrets/{secret}"
+)
+
+type pages struct {
+	list, one, secret *page.Template
+	ask               *confirm.Page
+}
+
+// Mount adds the pages to a mux.
+func Mount(m *page.Mux) error {
+	p := &pages{}
+	var errs []error
+	for name, to := range map[string]**page.Template{"list": &p.list, "vault": &p.one, "secret": &p.secret} {
+		t, err := page.Parse(templates, "templates/"+name+".html")
+		*to = t
+		errs = append(errs, err)
+	}
+	ask, err := confirm.New()
+	p.ask = ask
+	m.Page(path, p.showList)
+	m.Page(pattern, func(v *page.Visit) error { return p.showVault(v, form{}) })
+	m.Action(pattern+"/add", p.add)
+	m.Page(secretPath, func(v *page.Visit) error { return p.showSecret(v, nil) })
+	m.Action(secretPath+"/show", p.reveal)
+	m.Action(secretPath+"/new", newVersion)
+	m.Action(secretPath+"/set", setEnabled)
+	m.Page(secretPath+"/delete", p.askDelete)
+	m.Action(secretPath+"/delete", remove)
+	m.Action(pattern+"/deleted/{secret}/recover", recoverSecret)
+	m.Page(pattern+"/deleted/{secret}/purge", p.askPurge)
+	m.Action(pattern+"/deleted/{secret}/purge", purge)
+	return errors.Join(append(errs, err)...)
+}
+
+// where is a vault by its names.
+type where struct{ Subscription, Group, Name string }
+
+func whereOf(v *page.Visit) where {
+	return where{v.Site().SubscriptionID, v.R.PathValue("group"), v.R.PathValue("vault")}
+}
+
+// URL gives the address of the vault's page, or of one below it.
+func (w where) URL(segments ...string) string {
+	return strings.TrimSuffix(page.Base, "/") + client.Path(append([]string{"vaults", w.Group, w.Name}, segments...)...)
+}
+
+// Path gives its path in the management API.
+func (w where) Path() string {
+	return client.Path("subscriptions", w.Subscription, "resourceGroups", w.Group, "providers", "Microsoft.KeyVault", "vaults", w.Name)
+}
+
+func (w where) crumbs(v *page.Visit, more ...page.Crumb) []page.Crumb {
+	return append([]page.Crumb{{Name: v.Text.Plain("vault.list"), URL: path}, {Name: w.Name, URL: w.URL()}}, more...)
+}
+
+// version is sent to vaults.
+const version = "?api-version=7.4"
+
+// open finds the data plane of the vault.
+func (w where) open(v *page.Visit) (*client.Client, vault, error) {
+	var found vault
+	if err := v.API().Get(v.Context(), w.Path(), &found); err != nil {
+		return nil, found, err
+	}
+	return v.Vault(found.Properties.URI), found, nil
+}
+
+// vault is a vault as the management API shows it.
+type vault struct {
+	Name       string
+	Location   string
+	Properties struct {
+		URI       string `json:"vaultUri"`
+		RBAC      bool   `json:"enableRbacAuthorization"`
+		Retention int    `json:"softDeleteRetentionInDays"`
+		Protected bool   `json:"enablePurgeProtection"`
+	}
+}
+
+type row struct{ Name, Group, URL string }
+
+func (p *pages) showList(v *page.Visit) error {
+	var answer struct {
+		Data []struct{ Name, ResourceGroup string }
+	}
+	err := v.API().Do(v.Context(), http.MethodPost, "/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01", map[string]any{
+		"subscriptions": []string{v.Site().SubscriptionID}, "query": "resources | where type =~ 'microsoft.keyvault/vaults' | project name, resourceGroup",
+		"options": map[string]any{"$top": 1000},
+	}, &answer)
+	if err != nil {
+		return err
+	}
+	var rows []row
+	for _, d := range answer.Data {
+		rows = append(rows, row{d.Name, d.ResourceGroup, where{Group: d.ResourceGroup, Name: d.Name}.URL()})
+	}
+	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	return v.Show(p.list, page.Content{Title: v.Text.Plain("vault.list"), Data: rows})
+}
+
+// secret is a secret, or a version of one, as vaults show it.
+type secret struct {
+	ID          string
+	Value       *string
+	ContentType string
+	Attributes  struct {
+		Enabled          bool
+		NotBefore        int64 `json:"nbf"`
+		Expires          int64 `json:"exp"`
+		Created, Updated int64
+	}
+	Deleted int64 `json:"deletedDate"`
+	Purge   int64 `json:"scheduledPurgeDate"`
+}
+
+// parts of an id: "https://vault/secrets/name/version".
+func (s secret) parts() []string {
+	_, rest, _ := strings.Cut(strings.TrimPrefix(s.ID, "https://"), "/")
+	return strings.Split(rest+"//", "/")
+}
+
+// Name gives the name of the secret.
+func (s secret) Name() string { return s.parts()[1] }
+
+// Version gives the version's id.
+func (s secret) Version() string { return s.parts()[2] }
+
+// Updated tells when it was changed last.
+func (s secret) Updated() time.Time { return moment(s.Attributes.Updated) }
+
+// Created tells when it was made.
+func (s secret) Created() time.Time { return moment(s.Attributes.Created) }
+
+// Expires tells until when it is meant to be used.
+func (s secret) Expires() time.Time { return moment(s.Attributes.Expires) }
+
+// Gone tells when it was deleted.
+func (s secret) Gone() time.Time { return moment(s.Deleted) }
+
+// Purged tells when it is gone for good.
+func (s secret) Purged() time.Time { return moment(s.Purge) }
+
+func moment(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+// form is what was filled in for a new secret, but its value.
+type form struct{ Name, Failed string }
+
+type vaultPage struct {
+	At            where
+	Vault         vault
+	Secrets       []secret
+	Denied        bool // the secrets are not for this viewer
+	Deleted       []secret
+	DeletedDenied bool
+	More          bool
+	Form          form
+}
+
+// most is how many secrets are listed.
+const most = 1000
+
+func (p *pages) showVault(v *page.Visit, f form) error {
+	w := whereOf(v)
+	data, found, err := w.open(v)
+	if err != nil {
+		return err
+	}
+	shown := vaultPage{At: w, Vault: found, Form: f}
+	if shown.Secrets, shown.More, err = client.List[secret](v.Context(), data, "/secrets"+version, most); errors.Is(err, problem.Denied) {
+		shown.Denied, err = true, nil
+	}
+	if err != nil {
+		return err
+	}
+	if shown.Deleted, _, err = client.List[secret](v.Context(), data, "/deletedsecrets"+version, most); errors.Is(err, problem.Denied) {
+		shown.DeletedDenied, err = true, nil
+	}
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if f.Failed != "" {
+		status = http.StatusBadRequest
+	}
+	return v.ShowAs(status, p.one, page.Content{
+		Title: found.Name, Crumbs: w.crumbs(v), Notice: place.Notice(v, v.R.URL.Query().Get("name")), Data: shown,
+	})
+}
+
+// add makes a secret, unless there is one of the name.
+func (p *pages) add(v *page.Visit) error {
+	w, name := whereOf(v), strings.TrimSpace(v.R.PostForm.Get("name"))
+	data, _, err := w.open(v)
+	if err != nil {
+		return err
+	}
+	f := form{Name: name}
+	var old struct{ Value []secret }
+	err = data.Get(v.Context(), "/secrets"+client.Path(name, "versions")+version, &old)
+	if err == nil && len(old.Value) > 0 {
+		f.Failed = v.Text.Plain("secret.taken", "name", name)
+		return p.showVault(v, f)
+	}
+	if err = data.Do(v.Context(), http.MethodPut, "/secrets"+client.Path(name)+version, body(v), nil); err != nil && page.Detail(err) != "" {
+		f.Failed = page.Detail(err)
+		return p.showVault(v, f)
+	}
+	if err != nil {
+		return err
+	}
+	return v.Redirect(w.URL("secrets", name) + "?done=secret-new")
+}
+
+// Text gives the value, if it was read.
+func (s secret) Text() string {
+	if s.Value == nil {
+		return ""
+	}
+	return *s.Value
+}
