@@ -22,6 +22,10 @@ func TestWhatNothingFollowsIsKeptAndShown(t *testing.T) {
 	if strings.Contains(text(env), "s3cret") {
 		t.Errorf("a key is shown: %s", text(env))
 	}
+	w := f.want(400, "PUT", envAt+"2", `{"location":"local","identity":{"type":"SystemAssigned"},"properties":{}}`)
+	if !strings.Contains(w.Body.String(), "identity.type") {
+		t.Errorf("an environment's identity: %s", w.Body)
+	}
 	app := func(ingress, container, rest string) string {
 		return body("null", `"dapr":{"enabled":true,"appId":"a"},"service":{"type":"redis"},"runtime":{"java":{"enableMetrics":true}},"ingress":{`+ingress+`}`,
 			`"serviceBinds":[{"serviceId":"/s","name":"n"}],"containers":[{"name":"main","image":"i",`+container+`}]`+rest)
