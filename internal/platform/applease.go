@@ -82,7 +82,7 @@ func (l *triggerLeases) use() (shared, stale state.Lease) {
 	if l.held == nil {
 		return nil, nil
 	}
-	if !held(l.held) {
+	if !trigger.Held(l.held) {
 		stale, l.held = l.held, nil
 		return nil, stale
 	}
@@ -115,18 +115,7 @@ type appLease struct {
 func (l *appLease) Lost() <-chan struct{} { return l.shared.Lost() }
 
 // Held implements [trigger.Assured].
-func (l *appLease) Held() bool { return held(l.shared) }
-
-// held reports whether a lease of the state stands.
-func held(l state.Lease) bool {
-	select {
-	case <-l.Lost():
-		return false
-	default:
-	}
-	a, ok := l.(trigger.Assured)
-	return !ok || a.Held()
-}
+func (l *appLease) Held() bool { return trigger.Held(l.shared) }
 
 // Release implements [trigger.Lease].
 func (l *appLease) Release(ctx context.Context) error {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ import (
 // they run.
 func (n *Node) openIngress() {
 	in := ingress.New(ingress.Config{
-		Activate: n.activateContainer, Inside: insideBridges, Reserved: n.names.own, Listen: n.listenForContainers, Clock: n.outside(), Log: n.log,
+		Activate: n.activateContainer, Inside: newBridges(n.outside()).inside, Reserved: n.names.own, Listen: n.listenForContainers, Clock: n.outside(), Log: n.log,
 	})
 	n.containers.ingress = in
 	n.containers.load = func(ref engine.Ref) scale.Load {
@@ -152,32 +151,4 @@ func (n *Node) listenForContainers(ctx context.Context, port int) (net.Listener,
 		return nil, err
 	}
 	return web.Listen(ctx, host, port)
-}
-
-// bridges are what names of interfaces begin with that container engines make.
-var bridges = [...]string{"docker", "br-", "podman", "cni"}
-
-// insideBridges reports whether an address is one that a container engine of this
-// machine gives to containers.
-func insideBridges(caller netip.Addr) bool {
-	list, err := net.Interfaces()
-	if err != nil {
-		return false
-	}
-	for _, one := range list {
-		if !slices.ContainsFunc(bridges[:], func(b string) bool { return strings.HasPrefix(one.Name, b) }) {
-			continue
-		}
-		addresses, err := one.Addrs()
-		if err != nil {
-			continue
-		}
-		if slices.ContainsFunc(addresses, func(a net.Addr) bool {
-			prefix, err := netip.ParsePrefix(a.String())
-			return err == nil && prefix.Masked().Contains(caller)
-		}) {
-			return true
-		}
-	}
-	return false
 }
