@@ -37,10 +37,14 @@ func specOf(a containerapp.App, rev containerapp.Revision, secrets map[string]st
 		return s, field("configuration.ingress.targetPort", "0", "which port the first container listens at could not be found out: say it here, in its variable PORT, or in one of its probes")
 	}
 	s.Main, err = containersOf("containers", t.Containers, secrets, more, secretVolumes, target)
-	if err == nil && target > 0 {
+	if err != nil {
+		return s, err
+	}
+	if target > 0 {
 		s.Main[0].Probes = withStartup(s.Main[0].Probes, target)
 	}
-	return s, err
+	withFunctionKeys(&s, a, secrets)
+	return s, nil
 }
 
 // Of an app with an ingress, the platform asks whether the port is there before it
