@@ -15,9 +15,10 @@ import (
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
-// Bounds of a sidecar: connections at a time, and how long it waits for the node.
+// Bounds of a sidecar: connections at a time, and how long it waits for the node. One
+// replica can hold no more than a hundredth of what the node has for all.
 const (
-	sidecarConns = 64
+	sidecarConns = platform.IdentityConns / 128
 	sidecarDial  = 10 * time.Second
 )
 

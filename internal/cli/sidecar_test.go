@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/platform"
 )
 
 func TestASidecarPassesOnToTheNodeAndSurvivesIt(t *testing.T) {
@@ -85,4 +87,72 @@ func TestASidecarInAPodIsSetByItsEnvironment(t *testing.T) {
 	if err := c.ExecuteContext(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestOneReplicaCannotHoldAllConnectionsToTheIdentityEndpoint(t *testing.T) {
+	if 16*sidecarConns >= platform.IdentityConns {
+		t.Errorf("16 replicas with %d connections fill all %d", sidecarConns, platform.IdentityConns)
+	}
+	dir, err := os.MkdirTemp("", "lk-side") // as above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s.sock")
+	node, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	came := make(chan net.Conn, 2*sidecarConns)
+	go func() {
+		for {
+			c, err := node.Accept()
+			if err != nil {
+				return
+			}
+			came <- c
+		}
+	}()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- passOn(ctx, l, path) }()
+	defer func() { stop(); <-ended }()
+	next := func() net.Conn {
+		select {
+		case c := <-came:
+			t.Cleanup(func() { _ = c.Close() })
+			return c
+		case <-time.After(60 * time.Second):
+			t.Fatal("nothing reaches the node")
+			return nil
+		}
+	}
+	var held []net.Conn
+	for range sidecarConns + 1 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+	}
+	first := next()
+	for range sidecarConns - 1 {
+		next()
+	}
+	select {
+	case <-came:
+		t.Fatal("one more than the bound reached the node")
+	case <-time.After(100 * time.Millisecond): // it cannot be seen that nothing happens
+	}
+	_ = first.Close() // which ends both halves of one connection
+	for _, c := range held {
+		_ = c.(*net.TCPConn).CloseWrite()
+	}
+	next()
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
@@ -53,6 +54,9 @@ type Config struct {
 	// Opened is told of streams before they begin; its error keeps one from
 	// beginning. May be nil.
 	Opened func(ctx context.Context, o Opened) error
+	// Active says by its error whether who got a token still counts; streams that are
+	// open go on. It is required, as tokens are good for a while.
+	Active func(ctx context.Context, principal string) error
 	Clock  clock.Clock
 	Log    *slog.Logger
 }
@@ -63,21 +67,25 @@ type Handler struct {
 	slots chan struct{}
 	open  context.Context // ends with Close
 	close context.CancelFunc
+
+	mu   sync.Mutex
+	held map[string]int // streams by principal
 }
 
 // Limits of streams.
 const (
-	maxStreams  = 256 // at a time
-	maxTail     = 300 // lines of the past, as the platform has it
+	maxStreams  = 256            // at a time
+	maxEach     = maxStreams / 4 // of one principal
+	maxTail     = 300            // lines of the past, as the platform has it
 	writeWithin = 30 * time.Second
 )
 
 // New makes a handler. It fails for a Config that leaves out what has no default.
 func New(cfg Config) (*Handler, error) {
-	if cfg.Engine == nil || cfg.Apps == nil || cfg.Tokens == nil || cfg.Ref == nil || cfg.Clock == nil || cfg.Log == nil {
-		return nil, errors.New("containerstream: Engine, Apps, Tokens, Ref, Clock and Log must be set")
+	if cfg.Engine == nil || cfg.Apps == nil || cfg.Tokens == nil || cfg.Ref == nil || cfg.Active == nil || cfg.Clock == nil || cfg.Log == nil {
+		return nil, errors.New("containerstream: Engine, Apps, Tokens, Ref, Active, Clock and Log must be set")
 	}
-	h := &Handler{cfg: cfg, slots: make(chan struct{}, maxStreams)}
+	h := &Handler{cfg: cfg, slots: make(chan struct{}, maxStreams), held: map[string]int{}}
 	h.open, h.close = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -124,6 +132,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, at place) error 
 	if err != nil {
 		return err
 	}
+	leave, err := h.enter(principal)
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		return err
+	}
+	defer leave()
 	target := engine.Target{Revision: h.cfg.Ref(a, at.revision), Replica: at.replica, Container: at.container}
 	if at.kind != KindEvents {
 		if err := h.there(r.Context(), target); err != nil {
@@ -145,6 +159,23 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, at place) error 
 	return h.exec(w, r, target, open)
 }
 
+// enter takes one of a principal's places.
+func (h *Handler) enter(principal string) (leave func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held[principal] >= maxEach {
+		return nil, problem.New(problem.Throttled, "you have too many streams open").WithNext("close some")
+	}
+	h.held[principal]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.held[principal]--; h.held[principal] == 0 {
+			delete(h.held, principal)
+		}
+	}, nil
+}
+
 // admit gives the app that a request is about, if it has a token for it.
 func (h *Handler) admit(r *http.Request, at place) (containerapp.App, string, error) {
 	refused := problem.New(problem.Unauthenticated, "the token is not good for this app").WithNext("get one with POST …/getAuthtoken of the app")
@@ -159,6 +190,9 @@ func (h *Handler) admit(r *http.Request, at place) (containerapp.App, string, er
 	id, err := resource.Parse(claims.App)
 	if err != nil || !at.of(id) {
 		return containerapp.App{}, "", refused
+	}
+	if err := h.cfg.Active(r.Context(), claims.Principal); err != nil {
+		return containerapp.App{}, "", err
 	}
 	a, err := h.cfg.Apps.Get(r.Context(), id)
 	if errors.Is(err, problem.NotFound) || err == nil && a.UID != claims.UID {

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +29,7 @@ const base = "/subscriptions/5ab5c1b0-0000-4000-8000-000000000000/resourceGroups
 // parts are an engine with one container that repeats what it is given, and apps.
 type parts struct {
 	uid    string
+	gone   atomic.Bool // who has the token
 	opened []string
 	close  func()
 }
@@ -78,6 +81,12 @@ func serve(t *testing.T) (p *parts, url, token string) {
 		Engine: p, Apps: p, Tokens: tokens, Clock: clock.Real{}, Log: slog.New(slog.DiscardHandler),
 		Ref: func(a containerapp.App, revision string) engine.Ref {
 			return engine.Ref{App: a.ID.String(), Revision: revision}
+		},
+		Active: func(_ context.Context, principal string) error {
+			if p.gone.Load() || principal != "me" {
+				return problem.New(problem.Unauthenticated, "the principal is disabled")
+			}
+			return nil
 		},
 		Opened: func(_ context.Context, o containerstream.Opened) error {
 			p.opened = append(p.opened, o.Kind+" by "+o.Principal)
@@ -231,5 +240,54 @@ func TestFollowersEndWhenTheServerDoes(t *testing.T) {
 	p.close()
 	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "two without an end\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestTokensOfWhoDoesNotCountAnyMoreOpenNothing(t *testing.T) {
+	p, url, token := serve(t)
+	if status, text := get(t, url+"/eventstream", token); status != 200 {
+		t.Fatal(status, text)
+	}
+	p.gone.Store(true)
+	if status, text := get(t, url+"/eventstream", token); status != 401 || !strings.Contains(text, "disabled") {
+		t.Error(status, text)
+	}
+}
+
+func TestNobodyHoldsMoreThanAQuarterOfTheStreams(t *testing.T) {
+	_, url, token := serve(t)
+	const quarter = 64
+	ctx, cancel := context.WithCancel(t.Context())
+	open := func() *http.Response {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+container+"logstream?follow=true", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	for n := range quarter {
+		if res := open(); res.StatusCode != 200 {
+			t.Fatal(n, res.Status)
+		}
+	}
+	if res := open(); res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
+		t.Error(res.Status, res.Header)
+	}
+	cancel() // the streams end, and there is room again
+	for end := time.Now().Add(60 * time.Second); ; {
+		status, text := get(t, url+"/eventstream", token)
+		if status == 200 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(status, text)
+		}
+		runtime.Gosched()
 	}
 }

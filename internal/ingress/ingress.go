@@ -27,6 +27,7 @@ import (
 const (
 	DefaultTimeout = 240 * time.Second // as the platform documents
 	DefaultQueue   = 1000
+	DefaultWaiting = 10 * DefaultQueue
 )
 
 // Config is what an Ingress needs.
@@ -53,8 +54,11 @@ type Config struct {
 	Timeout time.Duration
 	// Queue is how many requests of one app may wait for a replica. 0: DefaultQueue.
 	Queue int
-	Clock clock.Clock
-	Log   *slog.Logger
+	// Waiting is how many requests of all apps may wait for a replica.
+	// 0: DefaultWaiting.
+	Waiting int
+	Clock   clock.Clock
+	Log     *slog.Logger
 }
 
 // Transport is what an app speaks.
@@ -132,6 +136,7 @@ type Ingress struct {
 	ctx   context.Context // ends connections that were switched to another protocol
 	stop  context.CancelFunc
 	other forwarder
+	queue atomic.Int64 // requests that wait, of all apps
 
 	mu        sync.Mutex
 	sites     map[string]*site
@@ -147,6 +152,9 @@ func New(cfg Config) *Ingress {
 	}
 	if cfg.Queue <= 0 {
 		cfg.Queue = DefaultQueue
+	}
+	if cfg.Waiting <= 0 {
+		cfg.Waiting = DefaultWaiting
 	}
 	in := &Ingress{cfg: cfg, sites: map[string]*site{}, ports: map[int]context.CancelFunc{}}
 	in.ctx, in.stop = context.WithCancel(context.Background())
@@ -212,3 +220,18 @@ func (in *Ingress) Load(ref engine.Ref) Load {
 // InFlight gives how many requests and connections a revision has, with those that
 // wait for a replica.
 func (in *Ingress) InFlight(ref engine.Ref) int { return in.Load(ref).InFlight }
+
+// enter takes a place among those of an app who wait, and among all.
+func (in *Ingress) enter(s *site) bool {
+	if in.queue.Add(1) <= int64(in.cfg.Waiting) && s.enter(in.cfg.Queue) {
+		return true
+	}
+	in.queue.Add(-1)
+	return false
+}
+
+// leave gives both back.
+func (in *Ingress) leave(s *site) {
+	s.leave()
+	in.queue.Add(-1)
+}

@@ -388,6 +388,38 @@ func TestActivationAnswersEveryWaitingRequestOnce(t *testing.T) {
 	}
 }
 
+// Each app has its own bound; that of all keeps many apps from holding more together.
+func TestAllAppsTogetherQueueNoMoreThanTheNodeMayHold(t *testing.T) {
+	w := newWorld(t, func(c *ingress.Config) { c.Queue, c.Waiting = 2, 3 })
+	w.Put(shop(nil))
+	w.Put(shop(func(a *ingress.App) {
+		a.ID, a.Name = appID+"2", "other"
+	}))
+	first, second := ref("shop--one"), engine.Ref{App: appID + "2", Revision: "shop--one"}
+	ctx, leave := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer leave()
+	queue := func(host string, revision engine.Ref, n int) {
+		for range n {
+			group.Go(func() { _, _ = w.ask(host, func(r *http.Request) { *r = *r.WithContext(ctx) }) })
+		}
+		until(t, fmt.Sprint(n, " wait at ", host), func() bool { return w.Load(revision).Waiting == n })
+	}
+	queue("shop."+domain, first, 2)
+	queue("other."+domain, second, 1)
+	if got := w.get("other." + domain); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("got %v", got)
+	}
+	leave() // all places are free again
+	group.Wait()
+	until(t, "nobody waits", func() bool { return w.Load(first).Waiting+w.Load(second).Waiting == 0 })
+	ctx, leave = context.WithCancel(context.Background())
+	defer leave()
+	queue("other."+domain, second, 2)
+	queue("shop."+domain, first, 1)
+}
+
 func TestAFullQueueRefuses(t *testing.T) {
 	w := newWorld(t, func(c *ingress.Config) { c.Queue = 3 })
 	w.Put(shop(nil))

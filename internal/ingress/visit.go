@@ -223,7 +223,7 @@ func (v *visit) move(from *share) {
 // asked again after a while, as they can be ready before they listen.
 func (v *visit) wait(news <-chan struct{}) error {
 	if v.queue == nil {
-		if !v.at.app.site.enter(v.in.cfg.Queue) {
+		if !v.in.enter(v.at.app.site) {
 			return errFull
 		}
 		v.queue = v.at.app.site
@@ -267,7 +267,7 @@ const (
 // leave gives the place among those who wait back.
 func (v *visit) leave() {
 	if v.queue != nil {
-		v.queue.leave()
+		v.in.leave(v.queue)
 		v.to.revision.waiting.Add(-1)
 		v.queue = nil
 	}

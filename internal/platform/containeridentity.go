@@ -72,12 +72,13 @@ func (n *Node) auditContainer(e containerroles.Event) {
 	n.audit.Record(event)
 }
 
-// identityConns bounds connections of containers that wait for tokens.
-const identityConns = 1024
+// IdentityConns bounds connections of containers that wait for tokens, of all
+// replicas. Each sidecar has a bound of its own.
+const IdentityConns = 4096
 
 // serveContainerIdentity serves the identity endpoint until the node is closed.
 func (n *Node) serveContainerIdentity(l net.Listener) {
-	server := web.NewServer(netutil.LimitListener(l, identityConns), n.containers.endpoint, n.log)
+	server := web.NewServer(netutil.LimitListener(l, IdentityConns), n.containers.endpoint, n.log)
 	n.beside(func(ctx context.Context) {
 		if err := server.Run(ctx, n.cfg.Grace); err != nil {
 			n.log.Error("the identity endpoint of containers failed", "reason", err)

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/containerapp/runner"
 	"github.com/latchkey/latchkey/internal/containerstream"
 	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -21,7 +23,7 @@ func (n *Node) openStreams() error {
 		return err
 	}
 	n.streams, err = containerstream.New(containerstream.Config{
-		Engine: (*streamEngine)(n), Apps: n.containers.apps, Tokens: tokens, Ref: runner.Ref, Opened: n.auditStream,
+		Engine: (*streamEngine)(n), Apps: n.containers.apps, Tokens: tokens, Ref: runner.Ref, Opened: n.auditStream, Active: n.streamsFor,
 		Clock: n.outside(), Log: n.log,
 	})
 	if err == nil {
@@ -37,6 +39,16 @@ func (n *Node) streamToken(c *arm.Call, a containerapp.App) (string, time.Time, 
 		return "", time.Time{}, err
 	}
 	return tokens.Issue(a, c.Caller.ObjectID)
+}
+
+// streamsFor says whether who got a token for streams still counts.
+func (n *Node) streamsFor(ctx context.Context, principal string) error {
+	_, err := n.directory.Active(ctx, principal)
+	var refused *identity.Refused
+	if errors.As(err, &refused) {
+		return problem.New(problem.Unauthenticated, "who got the token was disabled or removed").WithNext("sign in again, and get a new one")
+	}
+	return err
 }
 
 // auditStream writes down who looks into a container, and who runs what there.
