@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/identities"
 	"github.com/latchkey/latchkey/internal/portal/keys"
+	"github.com/latchkey/latchkey/internal/portal/keystores"
 	"github.com/latchkey/latchkey/internal/portal/link"
 	"github.com/latchkey/latchkey/internal/portal/live"
 	"github.com/latchkey/latchkey/internal/portal/page"
@@ -106,7 +107,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	}
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount, keystores.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}

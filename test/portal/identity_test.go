@@ -68,7 +68,7 @@ func TestAnAppIsGivenAccessToASecret(t *testing.T) {
 	b.press(`a[href$="/system/off"]`)
 	b.see("References to secrets: they are read with this identity")
 	b.press(`main form button.danger`)
-	b.see("is gone")
+	b.see("The own identity of")
 	var site struct{ Identity *struct{ Type string } }
 	p.Do(t, http.MethodGet, p.Site("orders"), nil, &site)
 	if site.Identity != nil && site.Identity.Type != "None" {
