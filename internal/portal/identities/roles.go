@@ -74,6 +74,9 @@ var offered = []string{"Key Vault Secrets User", "Key Vault Secrets Officer", "K
 func addRole(v *page.Visit) error {
 	a, form := place.Of(v), v.R.PostForm
 	scope, role := form.Get("vault"), form.Get("role")
+	if !strings.Contains(strings.ToLower(scope), "/providers/microsoft.keyvault/vaults/") {
+		return problem.New(problem.Invalid, "this is no vault")
+	}
 	all, err := definitions(v.Context(), v.API(), scope)
 	if err != nil {
 		return err
