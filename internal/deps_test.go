@@ -223,7 +223,7 @@ var testOnly = []string{"internal/testkit", "internal/testkit/", "internal/keyst
 var homes = map[string][]string{
 	"github.com/prometheus/":     {"internal/telemetry"},
 	"github.com/spf13/":          {"internal/cli"},
-	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity", "internal/identity/", "internal/testkit/localregistry"},
+	"github.com/go-jose/":        {"internal/funchost/access", "internal/token", "internal/identity", "internal/identity/", "internal/testkit/localregistry", "internal/testkit/localissuer"},
 	"github.com/tink-crypto/":    {"internal/seal/"},
 	"github.com/Azure/":          {"internal/cloudfault", "internal/keystore/", "internal/state/", "internal/engine/", "internal/worker/", "test/witness/", "examples/", "internal/identity/entra", "internal/reference/keyvault", "internal/trigger/queue/account"},
 	"k8s.io/":                    {"internal/keystore/", "internal/state/", "internal/engine/"},

@@ -80,28 +80,61 @@ func (f *secretFlags) show(found account.Found, p manage.Principal, secret manag
 func newPrincipalCreate(env *Env) *cobra.Command {
 	f := &secretFlags{session: newSession(env)}
 	var role, scope string
+	var as manage.OIDC
 	c := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a principal with a secret",
 		Long: "Makes a service principal and a client secret, which is shown this once. --role and\n" +
-			"--scope give it a role right away.",
+			"--scope give it a role right away. With --oidc-subject, --oidc-issuer and --oidc-client it\n" +
+			"is a user without a secret, who signs in to the portal by that issuer.",
 		Example: "  latchkey principal create ci --role \"Website Contributor\" --scope group/apps\n  latchkey principal create ci --days 90 --output json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return createPrincipal(cmd.Context(), f, args[0], role, scope)
+			return createPrincipal(cmd.Context(), f, newPrincipalOf{args[0], role, scope, as})
 		},
 	}
 	f.addTo(c)
 	c.Flags().StringVar(&role, "role", "", "give it this role at --scope")
 	c.Flags().StringVar(&scope, "scope", "", "where it has the role: /, subscription, group/NAME, app/NAME, vault/NAME or a resource id")
+	c.Flags().StringVar(&as.Subject, "oidc-subject", "", "a user: the subject that the issuer knows them by")
+	c.Flags().StringVar(&as.Issuer, "oidc-issuer", "", "a user: the issuer, as portal.oidc.issuer")
+	c.Flags().StringVar(&as.Client, "oidc-client", "", "a user: the portal's client id at the issuer, as portal.oidc.clientId")
 	return c
 }
 
-func createPrincipal(ctx context.Context, f *secretFlags, name, role, scope string) error {
-	if (role == "") != (scope == "") {
+// newPrincipalOf is what a principal is made of.
+type newPrincipalOf struct {
+	name, role, scope string
+	as                manage.OIDC
+}
+
+func (n newPrincipalOf) check(f *secretFlags) error {
+	if (n.role == "") != (n.scope == "") {
 		return usageError{errors.New("--role and --scope go together")}
 	}
-	if err := f.check(); err != nil {
+	if some := n.as != (manage.OIDC{}); some && (n.as.Subject == "" || n.as.Issuer == "" || n.as.Client == "") {
+		return usageError{errors.New("--oidc-subject, --oidc-issuer and --oidc-client go together")}
+	} else if some && f.days != 0 {
+		return usageError{errors.New("--days is for principals with a secret, which users have not")}
+	}
+	return f.check()
+}
+
+// make makes the principal. One that is half made is undone.
+func (n newPrincipalOf) make(ctx context.Context, in *manage.Installation) (manage.Principal, error) {
+	if n.as == (manage.OIDC{}) {
+		return in.CreatePrincipal(ctx, n.name)
+	}
+	p, err := in.CreateUser(ctx, n.name, n.as)
+	if err != nil && p.ObjectID != "" {
+		err = errors.Join(err, undo(ctx, in, p))
+	}
+	return p, err
+}
+
+func createPrincipal(ctx context.Context, f *secretFlags, n newPrincipalOf) error {
+	role, scope := n.role, n.scope
+	if err := n.check(f); err != nil {
 		return err
 	}
 	in, found, err := f.openFound(ctx)
@@ -117,7 +150,7 @@ func createPrincipal(ctx context.Context, f *secretFlags, name, role, scope stri
 			return err
 		}
 	}
-	p, err := in.CreatePrincipal(ctx, name)
+	p, err := n.make(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -126,6 +159,9 @@ func createPrincipal(ctx context.Context, f *secretFlags, name, role, scope stri
 			return errors.Join(err, undo(ctx, in, p))
 		}
 		fmt.Fprintf(f.env.Stderr, "%s has role %s at %s\n", printable(p.Name), printable(r.Name), printable(scope))
+	}
+	if n.as != (manage.OIDC{}) {
+		return f.printPrincipal(p)
 	}
 	secret, err := in.AddSecret(ctx, p, "secret", f.days)
 	if err != nil {

@@ -112,6 +112,10 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 			return platform.Config{}, err
 		}
 	}
+	issuer, err := portalIssuer(file.Portal.OIDC)
+	if err != nil {
+		return platform.Config{}, err
+	}
 	return platform.Config{
 		DataDir: dataDir, Node: first(f.node, file.Node), Domain: first(f.domain, file.Domain),
 		Functions: first(f.functions, file.Functions.Address), Management: first(f.management, file.Management.Address),
@@ -125,7 +129,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
 		Keys: file.Keys, KeysFile: file.KeysFile,
 		AlertRetiredKeys: file.Alerts.RetiredKeys,
-		Portal:           platform.PortalConfig{Off: file.Portal.Disabled},
+		Portal:           platform.PortalConfig{Off: file.Portal.Disabled, Issuer: issuer},
 		References:       references, StoppedTokenExpiry: file.Quirks.StoppedSiteTokenExpiry, Drill: f.drill,
 		Version: version, Log: env.Stderr, LogFormat: format, LogLevel: first(f.logLevel, file.Log.Level),
 	}, nil

@@ -128,3 +128,35 @@ func (r record) trusts(a Assertion) (Federated, error) {
 	}
 	return Federated{}, refuse(reason, "")
 }
+
+// UserByFederated gives the user that another issuer knows by a subject, in tokens
+// for an audience: one of its federated credentials says so exactly. The caller has
+// verified the token. It returns problem.NotFound if there is none,
+// problem.Conflict if there are several, and problem.Denied for one that is disabled.
+func (d *Directory) UserByFederated(ctx context.Context, issuer, subject, audience string) (Principal, error) {
+	all, err := d.List(ctx)
+	if err != nil {
+		return Principal{}, err
+	}
+	var found []Principal
+	var name, last string
+	for _, p := range all {
+		i := slices.IndexFunc(p.Federated, func(f Federated) bool {
+			return f.Issuer == issuer && f.Subject == subject && slices.Contains(f.Audiences, audience)
+		})
+		if p.Kind == User && i >= 0 {
+			found, name, last = append(found, p), p.Federated[i].Name, p.Federated[i].LastUsed
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return Principal{}, problem.New(problem.NotFound, "no user has this issuer and subject")
+	case len(found) > 1:
+		return Principal{}, problem.New(problem.Conflict, fmt.Sprintf("%d users have the same issuer and subject", len(found))).
+			WithNext("remove the federated credential of all but one")
+	case found[0].Disabled:
+		return Principal{}, problem.New(problem.Denied, "the user is disabled")
+	}
+	d.note(found[0].ObjectID, name, last)
+	return found[0], nil
+}

@@ -106,7 +106,7 @@ func (d *Directory) AddSecret(ctx context.Context, objectID, name string, validi
 // room refuses credentials for those who have none, and too many.
 func (r *record) room(what string, have, limit int) error {
 	switch {
-	case r.Kind != ServicePrincipal && (r.Kind != ManagedIdentity || what != "federated credentials"):
+	case r.Kind != ServicePrincipal && what != "federated credentials": // by which users sign in to the portal
 		return problem.New(problem.Conflict, fmt.Sprintf("a %s has no %s", r.Kind, what))
 	case have >= limit:
 		return problem.New(problem.Conflict, fmt.Sprintf("principal %s has %d %s, the most that are allowed", r.ObjectID, have, what)).

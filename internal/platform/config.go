@@ -121,7 +121,8 @@ type ReferencesConfig struct {
 
 // PortalConfig says whether there are web pages.
 type PortalConfig struct {
-	Off bool
+	Off    bool
+	Issuer PortalIssuer // by which people sign in besides links
 }
 
 // WorkersConfig says as which users the workers of apps run.

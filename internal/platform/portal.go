@@ -44,7 +44,8 @@ func (n *Node) openPortal(api, vaults http.Handler) (http.Handler, error) {
 		return nil, err
 	}
 	p, err := portal.New(portal.Config{
-		Vaults: vaults, VaultToken: n.portalToken(forVaults, n.names.vaultResource()),
+		Provider: n.portalProvider(),
+		Vaults:   vaults, VaultToken: n.portalToken(forVaults, n.names.vaultResource()),
 		API: api, Token: n.portalToken(known, n.names.managementURL()), Endpoint: n.names.managementURL(), SubscriptionID: n.install.SubscriptionID,
 		Store: n.store, Clock: n.cfg.Clock, Log: n.log, Version: n.cfg.Version,
 	})
@@ -127,8 +128,12 @@ func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token], aud
 		if t, ok := known.Get(p); ok && t.Expires.Sub(n.cfg.Clock.Now()) > portalTokenLeast && n.authority.Signs(ctx, t.KeyID) {
 			return t.Raw, nil
 		}
+		client := p.AppID
+		if client == "" {
+			client = portalClient
+		}
 		t, err := n.authority.Mint(ctx, token.Claims{
-			Audience: audience, ObjectID: p.ObjectID, AppID: p.AppID, Proof: token.ProofSecret, Epoch: p.Epoch,
+			Audience: audience, ObjectID: p.ObjectID, AppID: client, Proof: token.ProofSecret, Epoch: p.Epoch,
 		}, portalTokenLife)
 		if err == nil {
 			known.Add(p, t)

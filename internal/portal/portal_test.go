@@ -37,15 +37,22 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureWith(t, func(*Config) {})
+}
+
+func newFixtureWith(t *testing.T, change func(*Config)) *fixture {
+	t.Helper()
 	f := &fixture{T: t, clock: clock.NewManual(time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)), cookies: map[string]string{}}
 	store := memory.New(f.clock)
 	t.Cleanup(func() { _ = store.Close() })
 	var err error
-	f.Portal, err = New(Config{
+	cfg := Config{
 		API:      http.HandlerFunc(f.api),
 		Token:    func(context.Context, session.Principal) (string, error) { return "TOKEN", f.refused },
 		Endpoint: endpoint, SubscriptionID: "sub", Store: store, Clock: f.clock, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	change(&cfg)
+	f.Portal, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,21 @@ func (i *Installation) CreatePrincipal(ctx context.Context, name string) (Princi
 	return p, err
 }
 
+// OIDC is who somebody is at an OpenID Connect provider.
+type OIDC struct{ Issuer, Client, Subject string }
+
+// CreateUser makes a user without secrets, who signs in to the portal by a provider.
+func (i *Installation) CreateUser(ctx context.Context, name string, as OIDC) (Principal, error) {
+	var p Principal
+	err := i.post(ctx, principals, map[string]string{"name": name, "kind": "User"}, &p)
+	if err != nil {
+		return p, err
+	}
+	credential := map[string]any{"issuer": as.Issuer, "subject": as.Subject, "audiences": []string{as.Client}}
+	path := principals + "/" + url.PathEscape(p.ObjectID) + "/federatedCredentials/portal"
+	return p, i.client.Do(ctx, http.MethodPut, path, credential, nil)
+}
+
 // NewSecret is a client secret that was just made. The value cannot be had again.
 type NewSecret struct {
 	ID       string    `json:"id"`

@@ -104,6 +104,7 @@ type Quirks struct {
 // Portal are the web pages.
 type Portal struct {
 	Disabled bool `json:"disabled"`
+	OIDC     OIDC `json:"oidc"`
 }
 
 // Listen is an address to serve at.
@@ -457,7 +458,7 @@ func check(f File) []string {
 	if f.Packages.MaxBytes < 0 {
 		faults = append(faults, "packages.maxBytes: must not be negative")
 	}
-	return slices.Concat(faults, checkApps(f.Apps), checkIdentity(f), checkReferences(f.References))
+	return slices.Concat(faults, checkApps(f.Apps), checkIdentity(f), checkReferences(f.References), f.Portal.OIDC.faults())
 }
 
 func checkApps(a Apps) (faults []string) {

@@ -192,12 +192,27 @@ func (i *Issuer) open(ctx context.Context) (*oauth2.Config, *oidc.IDTokenVerifie
 		i.provider, provider = found, found
 		i.mu.Unlock()
 	}
+	endpoint := provider.Endpoint()
+	endpoint.AuthStyle = i.style(provider)
 	o := &oauth2.Config{
-		ClientID: i.cfg.ClientID, ClientSecret: i.cfg.ClientSecret, Endpoint: provider.Endpoint(), RedirectURL: i.cfg.Redirect, Scopes: i.cfg.Scopes,
+		ClientID: i.cfg.ClientID, ClientSecret: i.cfg.ClientSecret, Endpoint: endpoint, RedirectURL: i.cfg.Redirect, Scopes: i.cfg.Scopes,
 	}
 	return o, provider.VerifierContext(oidc.ClientContext(context.WithoutCancel(ctx), i.cfg.Client), &oidc.Config{
 		ClientID: i.cfg.ClientID, SupportedSigningAlgs: algorithms, Now: i.cfg.Clock.Now,
 	}), nil
+}
+
+// style gives how the client proves itself. It is not found out by trying: that would
+// use codes up.
+func (i *Issuer) style(provider *oidc.Provider) oauth2.AuthStyle {
+	var said struct {
+		Methods []string `json:"token_endpoint_auth_methods_supported"`
+	}
+	_ = provider.Claims(&said) // none said is the specification's default
+	if i.cfg.ClientSecret == "" || len(said.Methods) > 0 && !slices.Contains(said.Methods, "client_secret_basic") {
+		return oauth2.AuthStyleInParams
+	}
+	return oauth2.AuthStyleInHeader
 }
 
 // refuse is for answers that prove nothing. The cause is for the log; it has no
