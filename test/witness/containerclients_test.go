@@ -1,25 +1,17 @@
 package witness
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appcontainers/armappcontainers/v3"
 	"github.com/google/uuid"
 
 	"github.com/latchkey/latchkey/internal/testkit"
-	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
 
 // answering is an image whose container answers at its port.
@@ -191,149 +183,4 @@ func (r replay) azAssign(t *testing.T, change func(identity map[string]any), rea
 	must(t, err)
 	r.put(t, "{shop}", string(text))
 	r.run(t, step{"GET", "{shop}", "", "200", reads})
-}
-
-// The whole life of an environment and an app by the Go library.
-func TestTheGoLibraryLivesWithAContainerApp(t *testing.T) {
-	p := up(t, t.TempDir(), "--metrics-address", "", "--containers", "process")
-	c := p.owner(t)
-	factory, err := armappcontainers.NewClientFactory(c.cred.SubscriptionID, c, c.options())
-	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*platformtest.Patience)
-	defer cancel()
-	poll := &runtime.PollUntilDoneOptions{Frequency: 50 * time.Millisecond}
-	c.do(t, "PUT", c.group("rg")+"?api-version=2021-04-01", `{"location":"local"}`)
-	environments, apps, revisions := factory.NewManagedEnvironmentsClient(), factory.NewContainerAppsClient(), factory.NewContainerAppsRevisionsClient()
-	making, err := environments.BeginCreateOrUpdate(ctx, "rg", "env", armappcontainers.ManagedEnvironment{Location: to.Ptr("local"), Properties: &armappcontainers.ManagedEnvironmentProperties{}}, nil)
-	must(t, err)
-	env, err := making.PollUntilDone(ctx, poll)
-	must(t, err)
-	free := func(name string) bool {
-		got, err := factory.NewNamespacesClient().CheckNameAvailability(ctx, "rg", "env", armappcontainers.CheckNameAvailabilityRequest{Name: &name, Type: to.Ptr("Microsoft.App/containerApps")}, nil)
-		must(t, err)
-		return *got.NameAvailable
-	}
-	if !free("shop") || free("No_Name") {
-		t.Error("names are not told apart")
-	}
-	body := armappcontainers.ContainerApp{Location: to.Ptr("local"), Properties: &armappcontainers.ContainerAppProperties{
-		EnvironmentID: env.ID,
-		Configuration: &armappcontainers.Configuration{ActiveRevisionsMode: to.Ptr(armappcontainers.ActiveRevisionsModeMultiple),
-			Ingress: &armappcontainers.Ingress{External: to.Ptr(true), TargetPort: to.Ptr[int32](8080)},
-			Secrets: []*armappcontainers.Secret{{Name: to.Ptr("s"), Value: to.Ptr("value")}}},
-		Template: &armappcontainers.Template{RevisionSuffix: to.Ptr("one"), Containers: []*armappcontainers.Container{{Name: to.Ptr("main"), Image: to.Ptr(answering(t))}},
-			Scale: &armappcontainers.Scale{MinReplicas: to.Ptr[int32](1)}},
-	}}
-	creating, err := apps.BeginCreateOrUpdate(ctx, "rg", "shop", body, nil)
-	must(t, err)
-	_, err = creating.PollUntilDone(ctx, poll)
-	must(t, err)
-	if free("shop") {
-		t.Error("the name of the app is free")
-	}
-	secrets, err := apps.ListSecrets(ctx, "rg", "shop", nil)
-	must(t, err)
-	if len(secrets.Value) != 1 || *secrets.Value[0].Value != "value" {
-		t.Errorf("secrets: %+v", secrets.Value)
-	}
-	token, err := apps.GetAuthToken(ctx, "rg", "shop", nil)
-	must(t, err)
-	if token.Properties == nil || *token.Properties.Token == "" || !token.Properties.Expires.After(time.Now()) {
-		t.Errorf("token: %+v", token.Properties)
-	}
-
-	patching, err := apps.BeginUpdate(ctx, "rg", "shop", armappcontainers.ContainerApp{Location: to.Ptr("local"), Properties: &armappcontainers.ContainerAppProperties{
-		Template: &armappcontainers.Template{RevisionSuffix: to.Ptr("two"), Containers: []*armappcontainers.Container{{Name: to.Ptr("main"), Image: to.Ptr(answering(t))}}}}}, nil)
-	must(t, err)
-	_, err = patching.PollUntilDone(ctx, poll)
-	must(t, err)
-	got, err := apps.Get(ctx, "rg", "shop", nil)
-	must(t, err)
-	if *got.Properties.LatestRevisionName != "shop--two" || *got.Properties.Configuration.ActiveRevisionsMode != armappcontainers.ActiveRevisionsModeMultiple {
-		t.Errorf("after the patch: %+v", got.Properties)
-	}
-	active := func(name string) bool {
-		r, err := revisions.GetRevision(ctx, "rg", "shop", name, nil)
-		must(t, err)
-		return *r.Properties.Active
-	}
-	_, err = revisions.DeactivateRevision(ctx, "rg", "shop", "shop--one", nil)
-	must(t, err)
-	if active("shop--one") {
-		t.Error("a deactivated revision is active")
-	}
-	_, err = revisions.ActivateRevision(ctx, "rg", "shop", "shop--one", nil)
-	must(t, err)
-	if !active("shop--one") {
-		t.Error("an activated revision is not active")
-	}
-	var names []string
-	for pager := revisions.NewListRevisionsPager("rg", "shop", nil); pager.More(); {
-		page, err := pager.NextPage(ctx)
-		must(t, err)
-		for _, one := range page.Value {
-			names = append(names, *one.Name)
-		}
-	}
-	if slices.Sort(names); fmt.Sprint(names) != "[shop--one shop--two]" {
-		t.Errorf("revisions: %v", names)
-	}
-	replicas := func(revision string) (names []string) {
-		list, err := factory.NewContainerAppsRevisionReplicasClient().ListReplicas(ctx, "rg", "shop", revision, nil)
-		must(t, err)
-		for _, one := range list.Value {
-			names = append(names, *one.Name)
-		}
-		return names
-	}
-	until(t, "both revisions run", func() bool { return len(replicas("shop--one")) == 1 && len(replicas("shop--two")) == 1 })
-	before := replicas("shop--two")[0]
-	one, err := factory.NewContainerAppsRevisionReplicasClient().GetReplica(ctx, "rg", "shop", "shop--two", before, nil)
-	must(t, err)
-	if len(one.Properties.Containers) != 1 || *one.Properties.Containers[0].Name != "main" {
-		t.Errorf("replica: %+v", one.Properties)
-	}
-	_, err = revisions.RestartRevision(ctx, "rg", "shop", "shop--two", nil)
-	must(t, err)
-	until(t, "another replica runs", func() bool { now := replicas("shop--two"); return len(now) == 1 && now[0] != before })
-
-	stopping, err := apps.BeginStop(ctx, "rg", "shop", nil)
-	must(t, err)
-	stopped, err := stopping.PollUntilDone(ctx, poll)
-	must(t, err)
-	if *stopped.Properties.ProvisioningState != armappcontainers.ContainerAppProvisioningStateSucceeded {
-		t.Errorf("stopped: %+v", stopped.Properties)
-	}
-	until(t, "nothing runs", func() bool { return len(replicas("shop--one"))+len(replicas("shop--two")) == 0 })
-	starting, err := apps.BeginStart(ctx, "rg", "shop", nil)
-	must(t, err)
-	_, err = starting.PollUntilDone(ctx, poll)
-	must(t, err)
-	until(t, "it runs again", func() bool { return len(replicas("shop--two")) == 1 })
-
-	count := 0
-	for pager := apps.NewListBySubscriptionPager(nil); pager.More(); {
-		page, err := pager.NextPage(ctx)
-		must(t, err)
-		count += len(page.Value)
-	}
-	for pager := environments.NewListByResourceGroupPager("rg", nil); pager.More(); {
-		page, err := pager.NextPage(ctx)
-		must(t, err)
-		count += len(page.Value)
-	}
-	if count != 2 {
-		t.Errorf("%d apps and environments are listed", count)
-	}
-	if _, err := environments.BeginDelete(ctx, "rg", "env", nil); err == nil {
-		t.Error("an environment with an app in it was deleted")
-	}
-	ending, err := apps.BeginDelete(ctx, "rg", "shop", nil)
-	must(t, err)
-	_, err = ending.PollUntilDone(ctx, poll)
-	must(t, err)
-	gone, err := environments.BeginDelete(ctx, "rg", "env", nil)
-	must(t, err)
-	_, err = gone.PollUntilDone(ctx, poll)
-	must(t, err)
 }
