@@ -37,9 +37,13 @@ type Config struct {
 	// PassThrough reaches all other hosts too. The proxy must then listen on
 	// loopback only: anybody who reaches it reaches what this machine does.
 	PassThrough bool
-	Tunnels     int           // at a time, and plain requests likewise; 0 is DefaultTunnels
-	Idle        time.Duration // a tunnel in which nothing moves ends; 0 is DefaultIdle
-	Log         *slog.Logger
+	// Upstream connects with another proxy, which is asked for names of the
+	// installation in place of Node and knows its Ports. What it refuses is reached as
+	// other hosts are. "localhost" is then the machine that this proxy runs on.
+	Upstream func(context.Context) (net.Conn, error)
+	Tunnels  int           // at a time, and plain requests likewise; 0 is DefaultTunnels
+	Idle     time.Duration // a tunnel in which nothing moves ends; 0 is DefaultIdle
+	Log      *slog.Logger
 }
 
 // Proxy is an http.Handler. It is safe for concurrent use.
@@ -170,6 +174,9 @@ func (p *Proxy) target(r *http.Request) (target, why string) {
 // route gives where a target of the installation is.
 func (p *Proxy) route(target string) (address string, own bool) {
 	host, port, err := net.SplitHostPort(target)
+	if p.cfg.Upstream != nil {
+		return target, err == nil && host != "localhost" && (host == p.cfg.Domain || strings.HasSuffix(host, "."+p.cfg.Domain))
+	}
 	number, e := strconv.Atoi(port)
 	if err != nil || e != nil || !slices.Contains(p.cfg.Ports, number) {
 		return "", false
@@ -191,7 +198,11 @@ func (p *Proxy) refusal(target string) string {
 
 // dial reaches a target that was admitted.
 func (p *Proxy) dial(ctx context.Context, network, target string) (net.Conn, error) {
-	if address, own := p.route(strings.ToLower(target)); own {
+	if address, own := p.route(strings.ToLower(target)); own && p.cfg.Upstream != nil {
+		if conn, err := p.ask(ctx, target); !errors.Is(err, errRefused) {
+			return conn, err
+		}
+	} else if own {
 		target = address
 	}
 	return p.dialer.DialContext(ctx, network, target)
