@@ -61,7 +61,7 @@ test-containers-kills: ## Kill Latchkey, containers and Docker at random (DURATI
 
 .PHONY: test-portal
 test-portal: ## Test the portal in Debian's Chromium (package chromium); pictures of its pages go to build/portal
-	$(GO) test -count=1 -timeout 20m -v ./test/portal
+	LATCHKEY_TEST_PORTAL=1 $(GO) test -count=1 -timeout 30m -v ./test/portal
 
 .PHONY: test-queue
 test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 15 minutes)

@@ -27,6 +27,21 @@ const patience = platformtest.Patience
 // browser cannot be had.
 const require = "LATCHKEY_REQUIRE_WITNESSES"
 
+// thorough is the environment variable that makes all tests run. Without it there is
+// one, since browsers take long.
+const thorough = "LATCHKEY_TEST_PORTAL"
+
+// smoke is the test that always runs.
+const smoke = "TestAKeyIsRenewedInTheBrowser"
+
+// patient skips a test that was not asked for.
+func patient(t *testing.T) {
+	t.Helper()
+	if os.Getenv(thorough) == "" && t.Name() != smoke {
+		t.Skip("make test-portal runs it")
+	}
+}
+
 // browser is a tab of a browser that has its own cookies.
 type browser struct {
 	t   *testing.T
@@ -211,6 +226,8 @@ func (b *browser) shoot(name string) {
 // start runs a node with an app "orders" whose function "hello" says so.
 func start(t *testing.T) *platformtest.Platform {
 	t.Helper()
+	patient(t)
+	chromium(t) // before anything is started for nothing
 	p := platformtest.Start(t, platformtest.Config{})
 	up := platformtest.Upstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }))
 	p.CreateApp(t, "orders", up)

@@ -18,6 +18,7 @@ const installTime = 5 * time.Minute
 // test is skipped where they cannot be had.
 func packages(t *testing.T) string {
 	t.Helper()
+	patient(t)
 	dir := t.TempDir()
 	for _, name := range []string{"package.json", "package-lock.json"} {
 		text, err := os.ReadFile(filepath.Join("npm", name))
