@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/apps"
 	"github.com/latchkey/latchkey/internal/portal/assets"
 	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/containers"
 	"github.com/latchkey/latchkey/internal/portal/identities"
 	"github.com/latchkey/latchkey/internal/portal/keys"
 	"github.com/latchkey/latchkey/internal/portal/keystores"
@@ -107,7 +108,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	}
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount, keystores.Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}
