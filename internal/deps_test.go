@@ -151,6 +151,7 @@ var beside = map[string][]string{
 	"internal/reference/":          {"internal/identity"},
 	"internal/vault":               {"internal/inventory"},
 	"internal/vault/":              {"internal/inventory"},
+	"internal/audit":               {"internal/telemetry"}, // what of a caller's text is a secret
 	"internal/authz":               {"internal/resource"},
 	"internal/keyseed":             {"internal/keyring"}, // declared keys are made in a keyring
 	"internal/identity":            {"internal/token", "internal/inventory"},

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/telemetry"
 )
 
 // Category says what kind of event it is.
@@ -87,7 +89,10 @@ func (e Event) detailed() Event {
 	return e
 }
 
+// cut hides what is a secret by its form, and then cuts: paths and names come from
+// callers, who put keys into them.
 func cut(s string, most int) string {
+	s = telemetry.RedactText(s)
 	if len(s) > most {
 		s = s[:most-len("…")] + "…"
 	}

@@ -3,9 +3,11 @@ package audit_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/azfkey"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -71,6 +73,33 @@ func TestEventsAreListedByOutcomeAndID(t *testing.T) {
 	}{{audit.Filter{Outcome: "succeeded"}, 2}, {audit.Filter{Outcome: "Failed"}, 1}, {audit.Filter{Correlation: "ID-failed"}, 1}, {audit.Filter{Correlation: "id"}, 0}} {
 		if list, _, err := e.List(e.ctx, tt.filter); err != nil || len(list) != tt.want {
 			t.Errorf("%+v gives %d events, %v", tt.filter, len(list), err)
+		}
+	}
+}
+
+// TestKeysThatCallersPutIntoPathsAndNamesAreHidden, in the record and in what is kept
+// beside it.
+func TestKeysThatCallersPutIntoPathsAndNamesAreHidden(t *testing.T) {
+	e := newEnv(t)
+	key, err := azfkey.Generate(azfkey.Function)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, text := range map[string]string{"path": "/api/" + key, "code": "/api/f?code=short", "cut": strings.Repeat("x", 480) + key} {
+		event := audit.Event{Category: audit.Denied, Action: "invoke", CorrelationID: id, Reason: text, Details: map[string]string{"path": text}}
+		e.Record(event)
+		event.CorrelationID += "-kept"
+		e.Keep(event)
+		for _, id := range []string{id, id + "-kept"} {
+			got, err := e.Find(e.ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, said := range []string{got.Reason, got.Details["path"]} {
+				if said == "" || strings.Contains(said, key[:12]) || strings.Contains(said, "short") {
+					t.Errorf("%s: %q", id, said)
+				}
+			}
 		}
 	}
 }
