@@ -49,7 +49,7 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds per measurement")
 	flag.IntVar(&o.conns, "connections", 64, "load connections")
 	flag.IntVar(&o.idle, "idle", 10_000, "idle keep-alive connections to hold")
-	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle, keys, limits, scale, management, identity, vault, references or workers")
+	flag.StringVar(&o.only, "only", "", "one part: start, load, crash, idle, keys, limits, scale, management, identity, vault, references, workers or portal")
 	flag.StringVar(&o.workers, "workers-dir", "", "directory of further language workers; its worker for node is measured too")
 	flag.StringVar(&o.dir, "scale-dir", "", "data folder to seed for scale and to keep; it can be used again")
 	flag.Parse()
@@ -72,7 +72,7 @@ func run(ctx context.Context, o options) error {
 		do   func(context.Context, options) error
 	}{{"start", measureStart}, {"load", measureLoad}, {"crash", measureCrashes}, {"idle", measureIdle}, {"keys", measureKeys}, {"limits", measureLimits},
 		{"scale", measureScale}, {"management", measureManagement},
-		{"identity", measureIdentity}, {"vault", measureVault}, {"references", measureReferences}, {"workers", measureWorkers}}
+		{"identity", measureIdentity}, {"vault", measureVault}, {"references", measureReferences}, {"workers", measureWorkers}, {"portal", measurePortal}}
 	fmt.Printf("Measured %s, %d rounds of %d s, %d connections.\n", time.Now().UTC().Format("2006-01-02"), o.rounds, o.seconds, o.conns)
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {
