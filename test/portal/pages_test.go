@@ -88,6 +88,7 @@ func TestEveryPageReadsWell(t *testing.T) {
 		b.check(pg.name, string(rules))
 	}
 	b.press(`button[lang="zh-TW"]`)
+	within(b, chromedp.WaitReady(`html[lang="zh-TW"]`)) // a visit would end the form's way
 	b.visit(p.Cred.Endpoint + "/portal/apps/rg/orders/keys")
 	b.see("應用程式金鑰")
 	b.check("app-keys-chinese", string(rules))
