@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/engine/kubernetes/sidecar"
+	"github.com/latchkey/latchkey/internal/engine/metadata"
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -33,6 +35,9 @@ func newSidecar(env *Env) *cobra.Command {
 			if env.Get(sidecar.UpstreamSetting) != "" {
 				return inPod(cmd.Context(), env)
 			}
+			if err := shutMetadata(env.Stdout); err != nil {
+				return err
+			}
 			l, err := net.Listen("tcp", platform.SidecarAddress)
 			if err != nil {
 				return problem.Wrap(problem.Unavailable, "the identity endpoint cannot be served at "+platform.SidecarAddress, err)
@@ -40,6 +45,19 @@ func newSidecar(env *Env) *cobra.Command {
 			return passOn(cmd.Context(), l, platform.SidecarSocket)
 		},
 	}
+}
+
+// shutMetadata takes the way to the machine's identity from the replica, and then the
+// right to from itself.
+func shutMetadata(out io.Writer) error {
+	if err := metadata.Shut(); err != nil {
+		return err
+	}
+	if err := metadata.Renounce(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, metadata.Ready)
+	return err
 }
 
 // inPod is the sidecar of a pod.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/engine"
 	"github.com/latchkey/latchkey/internal/engine/docker"
+	"github.com/latchkey/latchkey/internal/engine/metadata"
 	"github.com/latchkey/latchkey/internal/engine/process"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -49,7 +50,7 @@ func (n *Node) openDockerEngine(ctx context.Context, cfg engine.Config) (engine.
 		}
 	}
 	return docker.Open(ctx, docker.Config{Config: cfg, Host: n.cfg.Containers.Host, Sidecar: docker.Sidecar{
-		Binary: program, Args: []string{SidecarCommand}, Folders: map[string]string{sidecarFolder: n.path(identityFolder)},
+		Binary: program, Args: []string{SidecarCommand}, Folders: map[string]string{sidecarFolder: n.path(identityFolder)}, Ready: metadata.Ready,
 	}})
 }
 

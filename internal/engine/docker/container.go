@@ -2,9 +2,11 @@ package docker
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"path"
 	"strconv"
@@ -49,6 +51,11 @@ func (s *site) Start(ctx context.Context, u supervise.Unit) (string, error) {
 	if _, err := s.cl.ContainerStart(ctx, made.ID, client.ContainerStartOptions{}); err != nil {
 		return "", fault(err, what)
 	}
+	if u.Role == engine.RoleSidecar && s.sidecar.Ready != "" {
+		if err := s.awaitSidecar(ctx, made.ID); err != nil {
+			return "", err
+		}
+	}
 	return made.ID, nil
 }
 
@@ -67,6 +74,9 @@ func (s *site) options(ctx context.Context, u supervise.Unit) (client.ContainerC
 			return client.ContainerCreateOptions{}, err
 		}
 		c.Image, h.NanoCPUs = image, 0
+		if h.NetworkMode, err = s.network(ctx, u.Revision.App); err != nil {
+			return client.ContainerCreateOptions{}, err
+		}
 		publish(u, c, h)
 		s.sidecar.confine(h)
 	} else {
@@ -99,9 +109,35 @@ func confine(h *container.HostConfig) {
 // connected to all the same.
 func (s Sidecar) confine(h *container.HostConfig) {
 	h.CapDrop, h.ReadonlyRootfs = []string{"ALL"}, true
+	h.SecurityOpt = []string{"no-new-privileges"} // what it gives up it cannot get back
+	if s.Ready != "" {
+		h.CapAdd = []string{"NET_ADMIN"}
+	}
 	for at, folder := range s.Folders {
 		h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: folder, Target: at, ReadOnly: true})
 	}
+}
+
+// readyPatience is how long a sidecar may take to be ready.
+const readyPatience = time.Minute
+
+// awaitSidecar waits for the sidecar's line. One that ends without it is a failure,
+// as its replica would have the way to the machine's identity.
+func (s *site) awaitSidecar(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	r, w := io.Pipe()
+	defer r.Close()
+	go func() { w.CloseWithError(s.Logs(ctx, id, engine.LogOptions{Follow: true}, w)) }()
+	said := ""
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		if lines.Text() == s.sidecar.Ready {
+			return nil
+		}
+		said = lines.Text()
+	}
+	return engine.Fail(engine.ReasonOther, problem.New(problem.Unavailable, "the sidecar did not get ready: "+said).
+		WithNext("let the container engine give it NET_ADMIN in the network of its replica"))
 }
 
 // publish makes the replica's ports reachable from this machine, and no other.

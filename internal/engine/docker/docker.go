@@ -12,6 +12,7 @@ package docker
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -37,6 +38,10 @@ type Sidecar struct {
 	Args    []string          // what it is called with
 	Folders map[string]string // of the engine's machine, by where the sidecar sees them
 	Memory  int64             // bytes; 0: 64 MiB
+	// Ready is the line of its output that says that it has done what takes the right
+	// to change the replica's network, and given that up. No other container of the
+	// replica is started before. "": it has no such right, and nothing is waited for.
+	Ready string
 }
 
 // Engine is an engine on Docker or podman. All methods are safe for concurrent use.
@@ -53,7 +58,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, engine.Fail(engine.ReasonEngine, problem.New(problem.Unavailable, err.Error()).
 			WithNext("start Docker or podman, or name its socket in DOCKER_HOST; or use the engine \"process\", which runs folders instead of images and isolates nothing"))
 	}
-	s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar}
+	s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar, log: cfg.Log}
 	return &Engine{Engine: supervise.New(cfg.Config, s)}, nil
 }
 
@@ -64,8 +69,12 @@ type site struct {
 	installation string
 	sidecar      Sidecar
 
-	mu    sync.Mutex
-	image string // of the sidecar, once it was made
+	log *slog.Logger // may be nil
+
+	mu     sync.Mutex
+	image  string // of the sidecar, once it was made
+	podman *bool  // once it is known
+	warned bool   // of containers that reach each other
 }
 
 var _ supervise.Runtime = (*site)(nil)

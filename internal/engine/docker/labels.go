@@ -82,6 +82,7 @@ func (s *site) Remove(ctx context.Context, replica string) error {
 	if err != nil {
 		return err
 	}
+	app := ""
 	for _, pass := range [...]func(engine.Object) bool{
 		func(o engine.Object) bool { return o.Kind == "container" && o.Role != engine.RoleSidecar },
 		func(o engine.Object) bool { return o.Kind == "container" && o.Role == engine.RoleSidecar },
@@ -94,7 +95,11 @@ func (s *site) Remove(ctx context.Context, replica string) error {
 			if err := s.removeOne(ctx, f.Object); err != nil {
 				return err
 			}
+			app = f.Revision.App
 		}
+	}
+	if app != "" {
+		s.leaveNetwork(ctx, app)
 	}
 	return nil
 }
