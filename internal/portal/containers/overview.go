@@ -2,7 +2,6 @@ package containers
 
 import (
 	"html/template"
-	"strings"
 
 	"github.com/latchkey/latchkey/internal/portal/page"
 )
@@ -61,8 +60,10 @@ func (o *overview) troubles(v *page.Visit, revisions []revision, secrets []secre
 		switch to := o.At.URL("revisions", r.Name); {
 		case r.State().Kind == "bad":
 			say("bad", "trouble.revision", r.Why(), to, "trouble.revision.link", "name", r.Name)
-		case r.Properties.Scaling.wrong():
-			say("bad", "trouble.scale", r.Why(), to, "trouble.scale.link", "name", r.Name)
+		case r.Properties.Scaling.wrong() != "":
+			say("bad", "trouble.scale", r.Properties.Scaling.wrong(), to, "trouble.scale.link", "name", r.Name)
+		case r.Properties.Scaling != nil && r.Properties.Scaling.Error != "":
+			say("warn", "trouble.engine", r.Properties.Scaling.Error, to, "trouble.revision.link", "name", r.Name)
 		}
 		if r.Properties.Weight > 0 && !r.Properties.Active && !o.Stopped {
 			say("bad", "trouble.traffic", "", o.At.URL("revisions"), "trouble.traffic.link", "name", r.Name, "weight", r.Properties.Weight)
@@ -83,21 +84,15 @@ func (o *overview) troubles(v *page.Visit, revisions []revision, secrets []secre
 	}
 }
 
-// wrong reports whether something of the scaling fails.
-func (s *scaling) wrong() bool {
+// wrong tells what is wrong with the first rule that cannot be followed; "" if all can.
+func (s *scaling) wrong() string {
 	if s == nil {
-		return false
+		return ""
 	}
 	for _, r := range s.Rules {
 		if r.Error != "" {
-			return true
+			return r.Name + ": " + r.Error
 		}
 	}
-	return s.Error != ""
-}
-
-// Serves reports whether requests come to the app at all, for the page.
-func (o overview) Serves() bool {
-	g := o.App.Properties.Configuration.Ingress
-	return g != nil && !strings.EqualFold(g.FQDN, "")
+	return ""
 }
