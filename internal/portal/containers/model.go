@@ -96,15 +96,6 @@ type scaling struct {
 
 func (a app) stopped() bool { return strings.EqualFold(a.Properties.Status, "Stopped") }
 
-// group is the name of the app's resource group.
-func (a app) group() string {
-	parts := strings.Split(a.ID, "/")
-	if len(parts) > 4 {
-		return parts[4]
-	}
-	return ""
-}
-
 // url is the address that the app answers at, "" without an ingress.
 func (a app) url() string {
 	g := a.Properties.Configuration.Ingress
