@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/latchkey/latchkey/internal/engine/kubernetes/sidecar"
 	"github.com/latchkey/latchkey/internal/engine/metadata"
 	"github.com/latchkey/latchkey/internal/platform"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/trust/connect"
 )
 
 // Bounds of a sidecar: connections at a time, and how long it waits for the node. One
@@ -29,7 +31,8 @@ const (
 // nothing of it. On Kubernetes the way to the node is another one, and its settings are
 // variables.
 func newSidecar(env *Env) *cobra.Command {
-	return &cobra.Command{
+	domain := ""
+	c := &cobra.Command{
 		Use: platform.SidecarCommand, Short: "Pass requests for tokens on to the node (runs in containers)", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if env.Get(sidecar.UpstreamSetting) != "" {
@@ -42,9 +45,32 @@ func newSidecar(env *Env) *cobra.Command {
 			if err != nil {
 				return problem.Wrap(problem.Unavailable, "the identity endpoint cannot be served at "+platform.SidecarAddress, err)
 			}
-			return passOn(cmd.Context(), l, platform.SidecarSocket)
+			if domain == "" {
+				return passOn(cmd.Context(), l, platform.SidecarSocket)
+			}
+			way, err := net.Listen("tcp", platform.SidecarProxy)
+			if err != nil {
+				return problem.Wrap(problem.Unavailable, "the proxy cannot be served at "+platform.SidecarProxy, err)
+			}
+			group, ctx := errgroup.WithContext(cmd.Context())
+			group.Go(func() error { return passOn(ctx, l, platform.SidecarSocket) })
+			group.Go(func() error { return serveWay(ctx, way, env, domain) })
+			return group.Wait()
 		},
 	}
+	c.Flags().StringVar(&domain, platform.SidecarDomainFlag, "", "the installation's domain, whose names a proxy reaches by the node")
+	return c
+}
+
+// serveWay is the proxy of a replica. It is in the replica's network: what it reaches
+// without the node, containers reach without it.
+func serveWay(ctx context.Context, l net.Listener, env *Env, domain string) error {
+	return connect.New(connect.Config{
+		Domain: domain, PassThrough: true, Tunnels: platform.SidecarTunnels, Log: slog.New(slog.NewTextHandler(env.Stderr, nil)),
+		Upstream: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{Timeout: sidecarDial}).DialContext(ctx, "unix", platform.SidecarWay)
+		},
+	}).Serve(ctx, l, 0)
 }
 
 // shutMetadata takes the way to the machine's identity from the replica, and then the

@@ -49,10 +49,22 @@ func (n *Node) openDockerEngine(ctx context.Context, cfg engine.Config) (engine.
 			return nil, problem.Wrap(problem.Internal, "where this program is cannot be found out", err)
 		}
 	}
-	return docker.Open(ctx, docker.Config{Config: cfg, Host: n.cfg.Containers.Host, Sidecar: docker.Sidecar{
-		Binary: program, Args: []string{SidecarCommand}, Folders: map[string]string{sidecarFolder: n.path(identityFolder)}, Ready: metadata.Ready,
+	files, err := n.containerTrust()
+	if err != nil {
+		return nil, err
+	}
+	return docker.Open(ctx, docker.Config{Config: cfg, Host: n.cfg.Containers.Host, Files: files, Sidecar: docker.Sidecar{
+		Binary: program, Args: []string{SidecarCommand, "--" + SidecarDomainFlag, n.cfg.Domain}, Folders: map[string]string{sidecarFolder: n.path(identityFolder)}, Ready: metadata.Ready,
+		Memory: sidecarMemory,
 	}})
 }
 
-// SidecarCommand is the command of Latchkey that sidecars run.
-const SidecarCommand = "container-sidecar"
+// How sidecars are called: the command of Latchkey that they run, and its flag for the
+// domain whose names lead to the node.
+const (
+	SidecarCommand    = "container-sidecar"
+	SidecarDomainFlag = "domain"
+)
+
+// sidecarMemory is for [SidecarTunnels], which need about 80 KiB each.
+const sidecarMemory = 128 << 20

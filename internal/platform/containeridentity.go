@@ -137,7 +137,7 @@ func (n *Node) listenSocket(ctx context.Context) error {
 		}
 	}
 	n.serveContainerIdentity(l)
-	return nil
+	return n.openWay(ctx)
 }
 
 // installationLabel tells our containers from those of other installations.

@@ -138,7 +138,7 @@ func containersOf(in string, list []containerapp.Container, secrets map[string]s
 // envOf puts an app's own variables above those that the platform gives.
 func envOf(at string, list []containerapp.EnvVar, secrets map[string]string, more []engine.Env) (out []engine.Env, err error) {
 	for _, e := range more {
-		if !slices.ContainsFunc(list, func(v containerapp.EnvVar) bool { return v.Name == e.Name }) {
+		if !slices.ContainsFunc(list, func(v containerapp.EnvVar) bool { return replaces(v.Name, e.Name) }) {
 			out = append(out, e)
 		}
 	}
@@ -154,6 +154,12 @@ func envOf(at string, list []containerapp.EnvVar, secrets map[string]string, mor
 		out = append(out, engine.Env{Name: v.Name, Value: value, Secret: true})
 	}
 	return out, nil
+}
+
+// replaces reports whether a variable of an app takes the place of one that the
+// platform gives. Programs read those of proxies in either case.
+func replaces(own, given string) bool {
+	return own == given || strings.HasSuffix(given, "_PROXY") && strings.EqualFold(own, given)
 }
 
 // probeOf reads a probe; one without a port asks the target of the ingress.

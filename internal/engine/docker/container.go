@@ -186,27 +186,34 @@ func volume(u supervise.Unit, name string) engine.Volume {
 	return engine.Volume{}
 }
 
-// fill copies the files of secret volumes into a container that was not started.
+// fill copies the files of secret volumes, and those that all containers get, into a
+// container that was not started.
 func (s *site) fill(ctx context.Context, id string, u supervise.Unit) error {
 	var buf bytes.Buffer
 	t := tar.NewWriter(&buf)
 	files := 0
+	put := func(at string, data []byte) {
+		files++
+		_ = t.WriteHeader(&tar.Header{Name: strings.TrimPrefix(at, "/"), Mode: 0o444, Size: int64(len(data)), Typeflag: tar.TypeReg, ModTime: time.Now()})
+		_, _ = t.Write(data) // memory cannot fail
+	}
+	if u.Role != engine.RoleSidecar {
+		for _, f := range s.files {
+			put(f.Path, f.Data)
+		}
+	}
 	for _, m := range u.Spec.Mounts {
 		for _, f := range volume(u, m.Volume).Files {
-			at, ok := placed(m, f.Path)
-			if !ok {
-				continue
+			if at, ok := placed(m, f.Path); ok {
+				put(at, f.Data)
 			}
-			files++
-			_ = t.WriteHeader(&tar.Header{Name: strings.TrimPrefix(at, "/"), Mode: 0o444, Size: int64(len(f.Data)), Typeflag: tar.TypeReg, ModTime: time.Now()})
-			_, _ = t.Write(f.Data) // memory cannot fail
 		}
 	}
 	if _ = t.Close(); files == 0 {
 		return nil
 	}
 	_, err := s.cl.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: &buf})
-	return fault(err, "secrets cannot be put into container "+u.Container)
+	return fault(err, "files cannot be put into container "+u.Container)
 }
 
 // placed gives where a mount shows a file of its volume.

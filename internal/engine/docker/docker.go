@@ -29,6 +29,7 @@ type Config struct {
 	engine.Config
 	Host    string // such as unix:///run/docker.sock; empty: DOCKER_HOST, else the usual sockets
 	Sidecar Sidecar
+	Files   []engine.File // that every container is to have besides its sidecar, at absolute paths; no secrets
 }
 
 // Sidecar is the program that owns the network of each replica and runs as long
@@ -58,7 +59,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, engine.Fail(engine.ReasonEngine, problem.New(problem.Unavailable, err.Error()).
 			WithNext("start Docker or podman, or name its socket in DOCKER_HOST; or use the engine \"process\", which runs folders instead of images and isolates nothing"))
 	}
-	s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar, log: cfg.Log}
+	s := &site{cl: cl, host: host, installation: cfg.Installation, sidecar: cfg.Sidecar, files: cfg.Files, log: cfg.Log}
 	return &Engine{Engine: supervise.New(cfg.Config, s)}, nil
 }
 
@@ -68,6 +69,7 @@ type site struct {
 	host         string
 	installation string
 	sidecar      Sidecar
+	files        []engine.File
 
 	log *slog.Logger // may be nil
 
