@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -39,6 +40,24 @@ type Daemon struct {
 	ended   chan struct{} // with running
 	began   bool          // it ran once
 	bridge  string        // "" for none of its own
+}
+
+// Gateway is the address at which containers of Docker find this machine.
+func (d *Daemon) Gateway(t testing.TB) string {
+	t.Helper()
+	one, err := net.InterfaceByName(d.bridge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := one.Addrs()
+	if err != nil || len(list) == 0 {
+		t.Fatalf("the bridge has no address: %v", err)
+	}
+	ip, _, err := net.ParseCIDR(list[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ip.String()
 }
 
 // Wanted skips a test for which no engine may be started.
@@ -123,6 +142,7 @@ func (d *Daemon) Stop(with syscall.Signal) {
 // end stops the engine and what it left behind: everything that has the test's own
 // folder in its command line.
 func (d *Daemon) end() {
+	d.leaveNetworks()
 	d.Stop(syscall.SIGTERM)
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range paths {
@@ -141,6 +161,27 @@ func (d *Daemon) end() {
 		_ = exec.Command("ip", "link", "del", d.bridge).Run()
 	}
 	_ = os.RemoveAll(d.dir)
+}
+
+// leaveNetworks removes the networks that installations made, which are bridges of the
+// machine. Those with containers stay.
+func (d *Daemon) leaveNetworks() {
+	cl, err := client.New(client.WithHost(d.Host))
+	if err != nil {
+		return
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	all, err := cl.NetworkList(ctx, client.NetworkListOptions{})
+	if err != nil {
+		return // it does not run
+	}
+	for _, n := range all.Items {
+		if strings.HasPrefix(n.Name, "latchkey-") {
+			_, _ = cl.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
+		}
+	}
 }
 
 // bridge makes a network bridge that nobody else uses, as engines of several tests
