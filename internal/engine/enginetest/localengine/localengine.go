@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -39,6 +40,24 @@ type Daemon struct {
 	ended   chan struct{} // with running
 	began   bool          // it ran once
 	bridge  string        // "" for none of its own
+}
+
+// Gateway is the address at which containers of Docker find this machine.
+func (d *Daemon) Gateway(t testing.TB) string {
+	t.Helper()
+	one, err := net.InterfaceByName(d.bridge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := one.Addrs()
+	if err != nil || len(list) == 0 {
+		t.Fatalf("the bridge has no address: %v", err)
+	}
+	ip, _, err := net.ParseCIDR(list[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ip.String()
 }
 
 // Wanted skips a test for which no engine may be started.
