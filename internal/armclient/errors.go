@@ -42,7 +42,7 @@ func apiError(status int, text []byte) error {
 		}
 	}
 	err := problem.New(kind, strings.TrimSuffix(message, "."))
-	if kind == problem.Denied {
+	if strings.Contains(message, "does not have authorization") { // other refusals, such as a store's, say themselves what to do
 		return err.WithNext("ask an owner for a role that has the action: latchkey role assign")
 	}
 	return err

@@ -38,28 +38,38 @@ func newSidecar(env *Env) *cobra.Command {
 			if env.Get(sidecar.UpstreamSetting) != "" {
 				return inPod(cmd.Context(), env)
 			}
-			if err := shutMetadata(env.Stdout); err != nil {
-				return err
-			}
-			l, err := net.Listen("tcp", platform.SidecarAddress)
-			if err != nil {
-				return problem.Wrap(problem.Unavailable, "the identity endpoint cannot be served at "+platform.SidecarAddress, err)
-			}
-			if domain == "" {
-				return passOn(cmd.Context(), l, platform.SidecarSocket)
-			}
-			way, err := net.Listen("tcp", platform.SidecarProxy)
-			if err != nil {
-				return problem.Wrap(problem.Unavailable, "the proxy cannot be served at "+platform.SidecarProxy, err)
-			}
-			group, ctx := errgroup.WithContext(cmd.Context())
-			group.Go(func() error { return passOn(ctx, l, platform.SidecarSocket) })
-			group.Go(func() error { return serveWay(ctx, way, env, domain) })
-			return group.Wait()
+			return inReplica(cmd.Context(), env, domain)
 		},
 	}
 	c.Flags().StringVar(&domain, platform.SidecarDomainFlag, "", "the installation's domain, whose names a proxy reaches by the node")
 	return c
+}
+
+// inReplica is the sidecar of a replica on Docker. It listens before it says that it
+// is ready, since other containers begin then, and serves after it gave up its rights.
+func inReplica(ctx context.Context, env *Env, domain string) error {
+	tokens, err := net.Listen("tcp", platform.SidecarAddress)
+	if err != nil {
+		return problem.Wrap(problem.Unavailable, "the identity endpoint cannot be served at "+platform.SidecarAddress, err)
+	}
+	defer tokens.Close()
+	serve := []func(context.Context) error{func(ctx context.Context) error { return passOn(ctx, tokens, platform.SidecarSocket) }}
+	if domain != "" {
+		way, err := net.Listen("tcp", platform.SidecarProxy)
+		if err != nil {
+			return problem.Wrap(problem.Unavailable, "the proxy cannot be served at "+platform.SidecarProxy, err)
+		}
+		defer way.Close()
+		serve = append(serve, func(ctx context.Context) error { return serveWay(ctx, way, env, domain) })
+	}
+	if err := shutMetadata(env.Stdout); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, one := range serve {
+		group.Go(func() error { return one(ctx) })
+	}
+	return group.Wait()
 }
 
 // serveWay is the proxy of a replica. It is in the replica's network: what it reaches
