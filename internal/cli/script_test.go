@@ -45,7 +45,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport": freePort, "takeport": takePort, "await": await, "field": field, "code": code,
 			"remember": remember, "unchanged": unchanged, "inflight": inFlight, "release": release,
-			"append": appendText, "setfrom": setFrom, "awaitup": awaitUp,
+			"append": appendText, "setfrom": setFrom, "awaitup": awaitUp, "awaittext": awaitText,
 			"storageaccount": func(ts *testscript.TestScript, _ bool, args []string) { storageAccount(t, ts, args) },
 		},
 	})
@@ -115,6 +115,22 @@ func takePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
+// awaitText waits until a file has a line, for a limited time: awaittext FILE REGEXP.
+func awaitText(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[1])
+	deadline := time.Now().Add(time.Minute)
+	for {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && pattern.Match(text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has no %q: %q, %v", args[0], args[1], text, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // await asks again until the answer is as expected, for a limited time:
 // await STATUS|refused URL [KEY|-] [REGEXP of the body].
 func await(ts *testscript.TestScript, _ bool, args []string) {
@@ -129,7 +145,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("the key is empty")
 	}
 	pattern := regexp.MustCompile(body)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
