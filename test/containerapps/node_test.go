@@ -67,10 +67,11 @@ func (n *node) start(t testing.TB) {
 	}
 	ready, ended := make(chan error, 1), make(chan struct{})
 	n.ended = ended
+	first := n.Functions == "" // later it is asked for the same addresses, which others read meanwhile
 	go func(cmd *exec.Cmd) {
 		defer close(ended)
 		line, err := bufio.NewReader(out).ReadBytes('\n')
-		if err == nil {
+		if err == nil && first {
 			err = json.Unmarshal(line, n)
 		}
 		ready <- err
