@@ -27,6 +27,7 @@ import (
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/containerapp"
+	"github.com/latchkey/latchkey/internal/containerapp/vaultsecrets"
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/identity/groups"
 	"github.com/latchkey/latchkey/internal/identity/managed"
@@ -59,7 +60,7 @@ func operations(t *testing.T) []arm.Operation {
 	owned, err := managedidentity.New(managedidentity.Config{Identities: &managed.Identities{}, Directory: &identity.Directory{}, Authorize: anything{},
 		TenantID: "t", SubscriptionName: "s"})
 	must(t, err)
-	contained, err := containerapps.New(containerapps.Config{Apps: &containerapp.Apps{}, Identities: &managed.Identities{}, Authorize: anything{}, Domain: "localhost"})
+	contained, err := containerapps.New(containerapps.Config{Apps: &containerapp.Apps{}, Identities: &managed.Identities{}, Authorize: anything{}, Domain: "localhost", Secrets: &vaultsecrets.Secrets{}})
 	must(t, err)
 	return slices.Concat(contained.Operations(), owned.Operations(), base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
 		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations())
@@ -110,6 +111,7 @@ var readBodies = map[string]string{
 	"/providers/Microsoft.Web/checknameavailability":           `{"name":"somename","type":"Microsoft.Web/sites"}`,
 	"/providers/Microsoft.ResourceGraph/resources":             `{"query":"Resources | project id"}`,
 	"/v1.0/directoryObjects/getByIds":                          `{"ids":[]}`,
+	"/vaults/{vault}/checkAccess":                              `{"objectId":"11111111-2222-3333-4444-555555555555","secret":"s"}`,
 	"/getMemberGroups":                                         `{"securityEnabledOnly":true}`,
 	"/checkMemberGroups":                                       `{"groupIds":["11111111-2222-3333-4444-555555555555"]}`,
 }
@@ -132,6 +134,8 @@ var readFailures = map[string]string{
 	"/operationStatuses/{operation}":             "404 OperationNotFound",
 	"/operationResults/{operation}":              "404 OperationNotFound",
 	"/deletedVaults/{vault}":                     "404 DeletedVaultNotFound", // it is not deleted
+	"/secretReferences/{secret}":                 "404 NotFound",             // the container app has none in a vault
+	"/decisions/{id}":                            "404 ResourceNotFound",     // nobody was refused with this id
 }
 
 // otherScopes are deployments where none are supported.
