@@ -221,6 +221,9 @@ func (p *pod) runSidecar(env map[string]string) {
 	trust := p.c.call("GET", coreObjects+"configmaps/"+p.owner, nil)["data"].(object)["ca.crt"].(string)
 	err := errors.Join(os.WriteFile(env["LATCHKEY_SIDECAR_TOKEN_FILE"], []byte(memorycluster.PodToken(p.name)), 0o600),
 		os.WriteFile(env["LATCHKEY_SIDECAR_CA_FILE"], []byte(trust), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if p.config, err = sidecar.Parse(func(name string) string { return env[name] }); err != nil {
 		t.Fatal(err)
 	}
