@@ -3,16 +3,21 @@ package client
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
-// Within is a transport to a handler in this process.
+// Within is a transport to a handler in this process. What the handler throws becomes
+// an error, as for any caller of a server: several calls can be on their way at a time,
+// each on a goroutine of its own, and the process must not end with one.
 type Within struct{ Handler http.Handler }
 
 // RoundTrip implements http.RoundTripper. The answer is kept in memory; it returns
 // [ErrTooLarge] for one that is too large for that.
-func (w Within) RoundTrip(r *http.Request) (*http.Response, error) {
+func (w Within) RoundTrip(r *http.Request) (_ *http.Response, err error) {
 	in := r.Clone(r.Context())
 	in.RequestURI, in.TLS = r.URL.RequestURI(), &tls.ConnectionState{}
 	in.RemoteAddr = r.RemoteAddr
@@ -23,6 +28,13 @@ func (w Within) RoundTrip(r *http.Request) (*http.Response, error) {
 		in.Body = http.NoBody
 	}
 	kept := &answer{header: http.Header{}}
+	defer func() {
+		if p := recover(); p != nil && kept.cut { // the handler found that it could not go on
+			err = ErrTooLarge
+		} else if p != nil {
+			err = problem.New(problem.Internal, fmt.Sprintf("the handler of the call panicked: %v", p))
+		}
+	}()
 	w.Handler.ServeHTTP(kept, in)
 	kept.WriteHeader(http.StatusOK)
 	if kept.cut {
