@@ -61,6 +61,15 @@ func (n *Node) findUser(ctx context.Context, who issuer.Person, remote string) (
 	return session.Principal{ObjectID: p.ObjectID, Name: p.Name, Epoch: p.Epoch}, err
 }
 
+// auditPortalLink records that somebody signed in by a link: whom it was for, and from
+// where it was used, which need not be whoever asked for it.
+func (n *Node) auditPortalLink(who session.Principal, remote string) {
+	n.audit.Record(audit.Event{
+		Time: n.cfg.Clock.Now(), Category: audit.SignIn, Action: "Latchkey.Platform/portal/signIn/action", Outcome: "Succeeded", Source: remote,
+		Principal: audit.Principal{ObjectID: who.ObjectID, AppID: who.AppID, Name: who.Name}, Details: map[string]string{"method": "link"},
+	})
+}
+
 func (n *Node) auditPortalSignIn(p identity.Principal, who issuer.Person, remote string, err error) {
 	event := audit.Event{
 		Time: n.cfg.Clock.Now(), Category: audit.SignIn, Action: "Latchkey.Platform/portal/signIn/action", Outcome: "Succeeded", Source: remote,

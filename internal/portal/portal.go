@@ -51,6 +51,9 @@ type Config struct {
 	Idle, Absolute time.Duration // of sessions; 0 is the default
 	// Provider signs people in besides links; its zero value is none.
 	Provider signin.Provider
+	// Entered is told of everybody who signs in by a link, and from where; nil is told
+	// nothing. It must not wait.
+	Entered func(who session.Principal, remote string)
 }
 
 // Portal serves the pages. It is safe for concurrent use.
@@ -106,6 +109,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	if p.cfg.Provider.Issuer != nil {
 		in.Offer(p.cfg.Provider)
 	}
+	in.Tell(p.cfg.Entered)
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
 	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount} {

@@ -99,14 +99,37 @@ func addRole(v *page.Visit) error {
 }
 
 func (p *pages) askRole(v *page.Visit) error {
-	a, q := place.Of(v), v.R.URL.Query()
-	return p.ask.Ask(v, page.Content{
-		Title: v.Text.Plain("identity.unrole.title", "role", q.Get("role")), Crumbs: a.Crumbs(page.Crumb{Name: v.Text.Plain("tab.identity"), URL: a.URL("identity")}),
-	}, confirm.Question{
-		Means:  v.Text.HTML("identity.unrole.means", "role", q.Get("role"), "scope", q.Get("scope")),
-		Action: a.URL("identity", "roles", "remove"), Fields: []confirm.Field{{Name: "assignment", Value: q.Get("assignment")}},
+	a := place.Of(v)
+	r, err := assigned(v, a, v.R.URL.Query().Get("assignment"))
+	if err != nil {
+		return err
+	}
+	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("identity.unrole.title", "role", r.Name), Crumbs: crumbs(v, a)}, confirm.Question{
+		Means:  v.Text.HTML("identity.unrole.means", "role", r.Name, "scope", r.Scope),
+		Action: a.URL("identity", "roles", "remove"), Fields: []confirm.Field{{Name: "assignment", Value: r.ID}},
 		Button: "identity.unrole.button", Danger: true, Back: a.URL("identity"),
 	})
+}
+
+// assigned reads what an identity of the app is assigned by its id: what the page says
+// must be what is then done, whoever made the address.
+func assigned(v *page.Visit, a place.App, id string) (Role, error) {
+	var s site
+	if err := v.API().Get(v.Context(), a.Path(), &s); err != nil {
+		return Role{}, err
+	}
+	data := shown{App: a, All: s.identities(a.Name)}
+	if err := data.describe(v); err != nil {
+		return Role{}, err
+	}
+	for _, i := range data.All {
+		for _, r := range i.Roles {
+			if !r.Group && strings.EqualFold(r.ID, id) {
+				return r, nil
+			}
+		}
+	}
+	return Role{}, problem.New(problem.NotFound, "no identity of the app has this assignment")
 }
 
 func removeRole(v *page.Visit) error {

@@ -14,20 +14,21 @@ import (
 // Bounds.
 const (
 	pause = 500 * time.Millisecond // between two things that a browser is told
-	beat  = 25 * time.Second       // between signs of life, after which it is seen too whether the session counts
+	beat  = 25 * time.Second       // between signs of life; with these too it is seen whether the session counts
 	most  = 1000                   // browsers that listen on this node
+	each  = 50                     // of one principal
 )
 
 // Hub tells browsers. It is safe for concurrent use.
 type Hub struct {
 	mu     sync.Mutex
-	all    map[chan struct{}]bool
+	all    map[chan struct{}]string // object id of who listens
 	closed chan struct{}
 	ended  bool
 }
 
 // NewHub makes a hub that nobody listens to.
-func NewHub() *Hub { return &Hub{all: map[chan struct{}]bool{}, closed: make(chan struct{})} }
+func NewHub() *Hub { return &Hub{all: map[chan struct{}]string{}, closed: make(chan struct{})} }
 
 // Notify says that something has changed. It does not wait.
 func (h *Hub) Notify() {
@@ -51,14 +52,20 @@ func (h *Hub) Close() {
 	}
 }
 
-func (h *Hub) join() (chan struct{}, bool) {
+func (h *Hub) join(objectID string) (chan struct{}, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.all) >= most || h.ended {
+	theirs := 0
+	for _, who := range h.all {
+		if who == objectID {
+			theirs++
+		}
+	}
+	if len(h.all) >= most || theirs >= each || h.ended {
 		return nil, false
 	}
 	c := make(chan struct{}, 1)
-	h.all[c] = true
+	h.all[c] = objectID
 	return c, true
 }
 
@@ -73,7 +80,7 @@ func (h *Hub) Mount(m *page.Mux) { m.Page(page.Events, h.serve) }
 
 // serve tells one browser until it goes away or its session ends.
 func (h *Hub) serve(v *page.Visit) error {
-	changes, ok := h.join()
+	changes, ok := h.join(v.Session.ObjectID)
 	if !ok {
 		v.W.Header().Set("Retry-After", "60")
 		v.W.WriteHeader(http.StatusServiceUnavailable)
@@ -107,7 +114,7 @@ func (h *Hub) next(v *page.Visit, out *http.ResponseController, changes <-chan s
 	case <-h.closed:
 		return false
 	case <-changes:
-		return say(v, out, "event: change\ndata:\n\n")
+		return v.Counts() && say(v, out, "event: change\ndata:\n\n")
 	case <-life.C:
 		return v.Counts() && say(v, out, ": here\n\n")
 	}

@@ -98,7 +98,7 @@ var errForeign = &Plain{Status: http.StatusForbidden, Title: "error.foreign.titl
 // serve makes a visit of a request and shows what goes wrong.
 func (s *Site) serve(w http.ResponseWriter, r *http.Request, h Handler) {
 	v := &Visit{W: w, R: r, site: s, Text: s.Text.Pick(cookieValue(r, languageCookie), r.Header.Get("Accept-Language"))}
-	if s.guard.Check(r) != nil {
+	if fetched(r) || s.guard.Check(r) != nil {
 		v.fail(errForeign)
 		return
 	}
@@ -106,6 +106,19 @@ func (s *Site) serve(w http.ResponseWriter, r *http.Request, h Handler) {
 	if err := v.guarded(h); err != nil {
 		v.fail(err)
 	}
+}
+
+// fetched reports whether a page of another origin reads this one from within, which
+// none of ours does. Apps can be at the same site, and browsers send them our cookies:
+// without this their pages could keep sessions in use, and count what is answered.
+// Links from elsewhere are followed.
+func fetched(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		mode := r.Header.Get("Sec-Fetch-Mode")
+		return mode != "" && mode != "navigate"
+	}
+	return false
 }
 
 // guarded runs a handler. A panic is a failure like any other.

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -41,10 +42,7 @@ func newAttempts(c clock.Clock) (*attempts, error) {
 
 // allow notes an attempt and reports whether it may be made.
 func (a *attempts) allow(remote string) bool {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		host = remote
-	}
+	host := source(remote)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c, known := a.by.Get(host)
@@ -54,6 +52,24 @@ func (a *attempts) allow(remote string) bool {
 	}
 	now := a.clock.Now()
 	return c.add(now) <= most && a.all.add(now) <= together
+}
+
+// source gives what counts as one address: whoever has one of IPv6 has as many as a
+// network of 64 bits holds.
+func source(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		host = remote
+	}
+	a, err := netip.ParseAddr(host)
+	if a = a.Unmap().WithZone(""); err != nil || a.Is4() {
+		return host
+	}
+	network, err := a.Prefix(64)
+	if err != nil {
+		return host
+	}
+	return network.String()
 }
 
 func (c *count) add(now time.Time) int {

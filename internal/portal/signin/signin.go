@@ -30,7 +30,12 @@ type Pages struct {
 	moving   *page.Template
 	refused  *page.Template
 	provider *Provider // nil: there is none
+	entered  func(who session.Principal, remote string)
 }
+
+// Tell has f told of everybody who comes in by a link, and from where; a provider's
+// people are known to its Find. Call it before Mount.
+func (p *Pages) Tell(f func(who session.Principal, remote string)) { p.entered = f }
 
 // New makes the pages.
 func New(links *link.Links, sessions *session.Sessions, c clock.Clock) (*Pages, error) {
@@ -127,6 +132,9 @@ func (p *Pages) redeem(v *page.Visit) error {
 	}
 	if err != nil {
 		return err
+	}
+	if p.entered != nil {
+		p.entered(who, v.R.RemoteAddr)
 	}
 	return p.enter(v, who, "link", v.R.PostFormValue("next"))
 }

@@ -1,0 +1,127 @@
+package portal
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/session"
+)
+
+// TestPagesOfOtherOriginsReadNothingFromWithin asks as scripts of an app at the same
+// site would, with which browsers send our cookies.
+func TestPagesOfOtherOriginsReadNothingFromWithin(t *testing.T) {
+	f := newFixture(t)
+	f.signIn()
+	for _, path := range []string{"/portal/apps/rg/orders", page.Events, page.SignIn, "/portal/audit/export"} {
+		for _, site := range []string{"same-site", "cross-site"} {
+			for _, mode := range []string{"no-cors", "cors"} {
+				f.calls = nil
+				w := f.do("GET", path, nil, "Sec-Fetch-Site", site, "Sec-Fetch-Mode", mode)
+				if w.Code != http.StatusForbidden || len(f.calls) > 0 {
+					t.Errorf("%s, %s, %s: %d, %q", path, site, mode, w.Code, f.calls)
+				}
+			}
+		}
+	}
+	for _, head := range [][]string{
+		{"Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "navigate"}, {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"},
+		{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors"}, {"Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"}, {},
+	} {
+		if w := f.do("GET", "/portal/apps/rg/orders", nil, head...); w.Code != http.StatusOK {
+			t.Errorf("%q: %d", head, w.Code)
+		}
+	}
+}
+
+// stream is an answer that tells when its first part is sent.
+type stream struct {
+	*httptest.ResponseRecorder
+	once    sync.Once
+	flushed chan struct{}
+}
+
+func (s *stream) Flush() {
+	s.once.Do(func() { close(s.flushed) })
+}
+
+// TestABrowserIsToldNothingAfterItsSessionEnded has something change all the time, so
+// that there is never a pause in which to look.
+func TestABrowserIsToldNothingAfterItsSessionEnded(t *testing.T) {
+	f := newFixture(t)
+	f.signIn()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, "GET", endpoint+page.Events, nil)
+	r.AddCookie(&http.Cookie{Name: page.Cookie, Value: f.cookies[page.Cookie]})
+	w := &stream{ResponseRecorder: httptest.NewRecorder(), flushed: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.ServeHTTP(w, r)
+	}()
+	select {
+	case <-w.flushed:
+	case <-ctx.Done():
+		t.Fatal("the stream does not begin")
+	}
+	if err := f.sessions.EndAll(ctx, alice.ObjectID); err != nil {
+		t.Fatal(err)
+	}
+	f.Notify()
+	<-ended // at the latest with ctx
+	if ctx.Err() != nil || strings.Contains(w.Body.String(), "change") {
+		t.Errorf("it goes on after the session: %q, %v", w.Body, ctx.Err())
+	}
+}
+
+// TestWhatIsAskedIsWhatIsDone has an address name another assignment than it says.
+func TestWhatIsAskedIsWhatIsDone(t *testing.T) {
+	const own = "/subscriptions/sub/providers/Microsoft.Authorization/roleAssignments/own"
+	f := newFixtureWith(t, func(cfg *Config) {
+		cfg.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/roleAssignments"):
+				_, _ = io.WriteString(w, `{"value":[{"id":"`+own+`","properties":{"roleDefinitionId":"/x/reader","principalId":"me","scope":"/the/real/scope"}},`+
+					`{"id":"/of/a/group","properties":{"roleDefinitionId":"/x/reader","principalId":"group"}}]}`)
+			case strings.HasSuffix(r.URL.Path, "/roleDefinitions"):
+				_, _ = io.WriteString(w, `{"value":[{"name":"reader","properties":{"roleName":"The Real Role"}}]}`)
+			default:
+				_, _ = io.WriteString(w, `{"name":"orders","identity":{"type":"SystemAssigned","principalId":"me"},"properties":{}}`)
+			}
+		})
+	})
+	f.signIn()
+	ask := func(id string) (int, string) {
+		q := url.Values{"assignment": {id}, "role": {"A Harmless Role"}, "scope": {"/harmless"}}
+		w := f.do("GET", "/portal/apps/rg/orders/identity/roles/remove?"+q.Encode(), nil)
+		return w.Code, w.Body.String()
+	}
+	if code, body := ask(own); code != http.StatusOK || !strings.Contains(body, "The Real Role") || !strings.Contains(body, "/the/real/scope") || strings.Contains(body, "armless") {
+		t.Errorf("%d: %s", code, body)
+	}
+	for _, id := range []string{own + "er", "/of/a/group", ""} {
+		if code, body := ask(id); code != http.StatusNotFound || strings.Contains(body, `name="assignment"`) {
+			t.Errorf("%q: %d: %s", id, code, body)
+		}
+	}
+}
+
+func TestWhoComesInByALinkIsTold(t *testing.T) {
+	var told []string
+	f := newFixtureWith(t, func(cfg *Config) {
+		cfg.Entered = func(who session.Principal, remote string) { told = append(told, who.ObjectID+" "+remote) }
+	})
+	f.do("POST", page.SignIn, url.Values{"link": {"wrong"}})
+	f.signIn()
+	if len(told) != 1 || !strings.HasPrefix(told[0], alice.ObjectID+" 192.0.2.1:") {
+		t.Errorf("%q", told)
+	}
+}
