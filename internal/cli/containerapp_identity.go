@@ -82,8 +82,7 @@ func lifecycleText(a containerapps.App, id string) string {
 
 func newContainerIdentityAssign(env *Env) *cobra.Command {
 	f := newContainerFlags(env)
-	var system bool
-	var users []string
+	var which chosenIdentities
 	var lifecycle string
 	c := &cobra.Command{
 		Use:   "assign",
@@ -91,48 +90,67 @@ func newContainerIdentityAssign(env *Env) *cobra.Command {
 		Example: "  latchkey containerapp identity assign orders --system-assigned\n" +
 			"  latchkey containerapp identity assign orders --user-assigned migrator --lifecycle Init",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !system && len(users) == 0 {
-				return usageError{errors.New("say --system-assigned, --user-assigned IDENTITY, or both")}
-			}
-			return f.assign(cmd.Context(), args, system, users, lifecycle)
+			return f.changeIdentities(cmd.Context(), args, which, func(a *containerapps.App, ids []string) error {
+				a.Assign(which.system, ids)
+				if lifecycle != "" {
+					setLifecycle(a, which.settings(ids), lifecycle)
+				}
+				return nil
+			})
 		},
 	}
 	f.addTo(c)
-	c.Flags().BoolVar(&system, "system-assigned", false, "an identity of the app's own, which dies with it")
-	c.Flags().StringArrayVar(&users, "user-assigned", nil, "an identity, by name or id; may be repeated")
+	which.addTo(c, "an identity of the app's own, which dies with it")
 	c.Flags().StringVar(&lifecycle, "lifecycle", "", "which containers may use it: Init, Main, All or None (default: as it is, All for a new one)")
 	return c
 }
 
-func (f *containerFlags) assign(ctx context.Context, args []string, system bool, users []string, lifecycle string) error {
+// chosenIdentities are those that flags name.
+type chosenIdentities struct {
+	system bool
+	users  []string
+}
+
+func (w *chosenIdentities) addTo(c *cobra.Command, ofSystem string) {
+	c.Flags().BoolVar(&w.system, "system-assigned", false, ofSystem)
+	c.Flags().StringArrayVar(&w.users, "user-assigned", nil, "an identity, by name or id; may be repeated")
+}
+
+// settings gives what identity settings call the identities; ids are those of users.
+func (w *chosenIdentities) settings(ids []string) []string {
+	if w.system {
+		ids = append(slices.Clone(ids), "system")
+	}
+	return ids
+}
+
+// changeIdentities changes an app as to the identities that are chosen, of which
+// change gets the ids of the user-assigned ones, and shows what it has then.
+func (f *containerFlags) changeIdentities(ctx context.Context, args []string, which chosenIdentities, change func(a *containerapps.App, ids []string) error) error {
+	if !which.system && len(which.users) == 0 {
+		return usageError{errors.New("say --system-assigned, --user-assigned IDENTITY, or both")}
+	}
 	client, a, err := f.find(ctx, args)
 	if err != nil {
 		return err
 	}
-	ids, err := f.identityIDs(ctx, users)
+	ids, err := f.identityIDs(ctx, which.users)
 	if err != nil {
 		return err
 	}
-	a, err = client.Change(ctx, a.ID, func(a *containerapps.App) error {
-		a.Assign(system, ids)
-		if lifecycle != "" {
-			setLifecycle(a, system, ids, lifecycle)
-		}
-		return nil
-	})
+	a, err = client.Change(ctx, a.ID, func(a *containerapps.App) error { return change(a, ids) })
 	if err != nil {
 		return err
 	}
 	return f.printIdentities(a)
 }
 
-func setLifecycle(a *containerapps.App, system bool, ids []string, lifecycle string) {
-	c := a.Properties.Configuration
-	if system {
-		ids = append(slices.Clone(ids), "system")
-	}
-	for _, id := range ids {
-		c.IdentitySettings = slices.DeleteFunc(c.IdentitySettings, func(s containerapp.IdentitySetting) bool { return strings.EqualFold(s.Identity, id) })
+// setLifecycle says for identities, as settings call them, which containers may use
+// them.
+func setLifecycle(a *containerapps.App, settings []string, lifecycle string) {
+	for _, id := range settings {
+		dropLifecycle(a, id)
+		c := a.Properties.Configuration
 		c.IdentitySettings = append(c.IdentitySettings, containerapp.IdentitySetting{Identity: id, Lifecycle: lifecycle})
 	}
 }
@@ -170,48 +188,24 @@ func newContainerIdentityShow(env *Env) *cobra.Command {
 
 func newContainerIdentityRemove(env *Env) *cobra.Command {
 	f := newContainerFlags(env)
-	var system bool
-	var users []string
+	var which chosenIdentities
 	c := &cobra.Command{
 		Use:   "remove",
 		Short: "Take identities from a container app; it gets no more tokens of them",
 		Example: "  latchkey containerapp identity remove orders --user-assigned migrator\n" +
 			"  latchkey containerapp identity remove orders --system-assigned",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !system && len(users) == 0 {
-				return usageError{errors.New("say --system-assigned, --user-assigned IDENTITY, or both")}
-			}
-			return f.unassign(cmd.Context(), args, system, users)
+			return f.changeIdentities(cmd.Context(), args, which, func(a *containerapps.App, ids []string) error {
+				for _, id := range which.settings(ids) {
+					dropLifecycle(a, id)
+				}
+				return a.Unassign(which.system, ids, false)
+			})
 		},
 	}
 	f.addTo(c)
-	c.Flags().BoolVar(&system, "system-assigned", false, "the app's own identity, which is deleted")
-	c.Flags().StringArrayVar(&users, "user-assigned", nil, "an identity, by name or id; may be repeated")
+	which.addTo(c, "the app's own identity, which is deleted")
 	return c
-}
-
-func (f *containerFlags) unassign(ctx context.Context, args []string, system bool, users []string) error {
-	client, a, err := f.find(ctx, args)
-	if err != nil {
-		return err
-	}
-	ids, err := f.identityIDs(ctx, users)
-	if err != nil {
-		return err
-	}
-	a, err = client.Change(ctx, a.ID, func(a *containerapps.App) error {
-		if system {
-			dropLifecycle(a, "system")
-		}
-		for _, id := range ids {
-			dropLifecycle(a, id)
-		}
-		return a.Unassign(system, ids, false)
-	})
-	if err != nil {
-		return err
-	}
-	return f.printIdentities(a)
 }
 
 func dropLifecycle(a *containerapps.App, id string) {
