@@ -113,8 +113,12 @@ func (p *Policy) Permissions(principal string, scope resource.ID) []Permission {
 	return list
 }
 
-func (r Role) allows(action string, data bool) bool {
-	for _, perm := range r.Permissions {
+func (r Role) allows(action string, data bool) bool { return Permits(r.Permissions, action, data) }
+
+// Permits reports whether permissions together allow an action, or an action on data.
+// What one takes away another can give.
+func Permits(perms []Permission, action string, data bool) bool {
+	for _, perm := range perms {
 		yes, no := perm.Actions, perm.NotActions
 		if data {
 			yes, no = perm.DataActions, perm.NotDataActions

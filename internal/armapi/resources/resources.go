@@ -109,7 +109,8 @@ func (s *Service) Operations() []arm.Operation {
 		{Method: "PATCH", Pattern: groupPattern, Handler: s.patchGroup},
 		{Method: "DELETE", Pattern: groupPattern, Handler: s.deleteGroup},
 
-		{Method: "GET", Pattern: "{scope}/providers/Microsoft.Authorization/permissions", Handler: s.permissions},
+		// What somebody may do is for them to know: a token is enough to ask.
+		{Method: "GET", Pattern: "{scope}/providers/Microsoft.Authorization/permissions", Action: arm.Open, Handler: s.permissions},
 		{Method: "GET", Pattern: "{scope}/providers/Microsoft.Authorization/locks", Handler: s.locks},
 	}
 }

@@ -73,7 +73,7 @@ func (p *pages) showOverview(v *page.Visit) error {
 	if err := o.refused(v, a); err != nil {
 		return err
 	}
-	c := page.Content{Title: s.Name, Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.overview"), Notice: place.Notice(v, s.Name), Data: o, Live: true}
+	c := page.Content{Scope: a.Path(), Title: s.Name, Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.overview"), Notice: place.Notice(v, s.Name), Data: o, Live: true}
 	if v.Partial() {
 		return v.ShowPart(p.overview, "status", c, nil)
 	}

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/portal/assets"
@@ -47,6 +48,9 @@ type Config struct {
 	// leaves pages about secrets out.
 	VaultTransport http.RoundTripper
 	VaultToken     func(ctx context.Context, p session.Principal) (string, error)
+	// VaultPatience bounds what vaults are asked in time, so that a silent one does not
+	// keep the rest of a page; 0 is 5 s. What changes something gets six times as long.
+	VaultPatience time.Duration
 	// Endpoint gives the address of the management API.
 	Endpoint       string
 	SubscriptionID string
@@ -54,6 +58,9 @@ type Config struct {
 	Clock          clock.Clock
 	Log            *slog.Logger
 }
+
+// readPatience bounds what the management API is asked in time.
+const readPatience = 30 * time.Second
 
 // Site is what pages are made with. It is safe for concurrent use.
 type Site struct {
@@ -64,6 +71,9 @@ type Site struct {
 
 // NewSite makes a Site.
 func NewSite(c Config) (*Site, error) {
+	if c.VaultPatience <= 0 {
+		c.VaultPatience = 5 * time.Second
+	}
 	s := &Site{Config: c, guard: http.NewCrossOriginProtection()}
 	var err error
 	s.errors, err = Parse(ownTemplates, "templates/error.html")
@@ -83,6 +93,12 @@ func Parse(from fs.FS, names ...string) (*Template, error) {
 	return &Template{set}, err
 }
 
+// Add reads more templates into those of a page: parts that several pages have.
+func (t *Template) Add(from fs.FS, names ...string) error {
+	_, err := t.set.ParseFS(from, names...)
+	return err
+}
+
 // Visit is one request of a browser.
 type Visit struct {
 	W    http.ResponseWriter
@@ -91,8 +107,10 @@ type Visit struct {
 	// Session is who is signed in; its ObjectID is "" on pages for anybody.
 	Session session.Session
 
-	site *Site
-	key  ticket.Ticket
+	site    *Site
+	key     ticket.Ticket
+	may     rights
+	missing []string // actions that the page would have shown something for
 }
 
 // Site gives what the page is made with.
@@ -104,7 +122,7 @@ func (v *Visit) Context() context.Context { return v.R.Context() }
 // API gives the management API for who is signed in.
 func (v *Visit) API() *client.Client {
 	return &client.Client{
-		Transport: v.site.Transport, Base: v.site.Endpoint, Remote: v.R.RemoteAddr,
+		Transport: v.site.Transport, Base: v.site.Endpoint, Remote: v.R.RemoteAddr, Reads: readPatience,
 		Token: func(ctx context.Context) (string, error) { return v.site.Token(ctx, v.Session.Principal) },
 	}
 }
@@ -114,6 +132,7 @@ func (v *Visit) API() *client.Client {
 func (v *Visit) Vault(address string) *client.Client {
 	return &client.Client{
 		Transport: v.site.VaultTransport, Base: strings.TrimSuffix(address, "/"), Remote: v.R.RemoteAddr,
+		Reads: v.site.VaultPatience, Writes: 6 * v.site.VaultPatience,
 		Token: func(ctx context.Context) (string, error) { return v.site.VaultToken(ctx, v.Session.Principal) },
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,6 +44,9 @@ type Content struct {
 	Live   bool // parts of it are to be read again when something changes
 	Bare   bool // without navigation
 	Next   string
+	// Scope is the path of what the page is about in the management API, where it is
+	// asked what whoever is signed in may do; "" asks nothing, and all is shown.
+	Scope string
 }
 
 // View is what templates see.
@@ -62,6 +66,31 @@ func (v *View) T(key string, pairs ...any) template.HTML { return v.Lang.HTML(ke
 
 // A gives a text for an attribute.
 func (v *View) A(key string, pairs ...any) string { return v.Lang.Plain(key, pairs...) }
+
+// May reports whether whoever is signed in may do something, by the name of the action,
+// with what the page is about. What is not allowed is noted for [View.Missing].
+func (v *View) May(action string) bool { return v.MayAt(v.Scope, action) }
+
+// MayAt is May for something else than what the page is about.
+func (v *View) MayAt(scope, action string) bool {
+	return v.allowed(action, v.visit.May(scope).Do(action))
+}
+
+// MayData is May for an action on data: on what is in a vault.
+func (v *View) MayData(action string) bool {
+	return v.allowed(action, v.visit.May(v.Scope).Data(action))
+}
+
+func (v *View) allowed(action string, is bool) bool {
+	if !is && !slices.Contains(v.visit.missing, action) {
+		v.visit.missing = append(v.visit.missing, action)
+	}
+	return is
+}
+
+// Missing gives the actions that would have shown more of the page than there is.
+// They are known after the content is made.
+func (v *View) Missing() []string { return v.visit.missing }
 
 // Asset gives the address of a file.
 func (v *View) Asset(name string) string { return v.visit.site.Assets.URL(name) }
