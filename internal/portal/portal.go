@@ -42,7 +42,8 @@ type Config struct {
 	// does; without them there are no pages about secrets.
 	Vaults         http.Handler
 	VaultToken     func(ctx context.Context, p session.Principal) (string, error)
-	Endpoint       string // of the management API, "https://localhost:7443"
+	VaultPatience  time.Duration // how long a page waits for a vault; 0 is the default
+	Endpoint       string        // of the management API, "https://localhost:7443"
 	SubscriptionID string
 	Store          state.Store // sealed: for sessions and links, which count on every node
 	Clock          clock.Clock
@@ -94,7 +95,7 @@ func (p *Portal) site() (*page.Site, error) {
 		vaults = client.Within{Handler: p.cfg.Vaults}
 	}
 	return page.NewSite(page.Config{
-		VaultTransport: vaults, VaultToken: p.cfg.VaultToken,
+		VaultTransport: vaults, VaultToken: p.cfg.VaultToken, VaultPatience: p.cfg.VaultPatience,
 		Text: texts, Assets: files, Sessions: p.sessions, Transport: client.Within{Handler: p.cfg.API}, Token: p.cfg.Token,
 		Endpoint: p.cfg.Endpoint, SubscriptionID: p.cfg.SubscriptionID, Version: p.cfg.Version, Clock: p.cfg.Clock, Log: p.cfg.Log,
 	})

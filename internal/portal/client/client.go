@@ -10,9 +10,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -29,6 +31,9 @@ type Client struct {
 	Transport http.RoundTripper // into this process; see [Within]
 	Base      string            // "https://host:port"
 	Remote    string            // address of the browser, for the audit record
+	// Reads and Writes bound calls in time; 0 does not. A call that is not answered by
+	// then is problem.Timeout, whether or not what it asked for is done.
+	Reads, Writes time.Duration
 	// Token gives a token of the principal.
 	Token func(ctx context.Context) (string, error)
 }
@@ -68,10 +73,23 @@ func (c *Client) Get(ctx context.Context, path string, out any) error {
 // out, if not nil. path begins with a slash; it can have a query. Errors are
 // *[Error], or that of the token.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	return c.do(ctx, method, path, nil, in, out)
+}
+
+// Create is Do of a PUT that makes something and changes nothing that is there:
+// problem.Conflict then.
+func (c *Client) Create(ctx context.Context, path string, in, out any) error {
+	return c.do(ctx, http.MethodPut, path, http.Header{"If-None-Match": {"*"}}, in, out)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, header http.Header, in, out any) error {
+	ctx, cancel := c.bounded(ctx, method)
+	defer cancel()
 	r, err := c.request(ctx, method, path, in)
 	if err != nil {
 		return err
 	}
+	maps.Copy(r.Header, header)
 	text, err := c.send(r)
 	if err != nil {
 		return err
@@ -87,11 +105,25 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 
 // Raw reads path as it is; [ErrTooLarge] if that is over 16 MiB.
 func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := c.bounded(ctx, http.MethodGet)
+	defer cancel()
 	r, err := c.request(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
 	}
 	return c.send(r)
+}
+
+// bounded gives a context that ends when a call has taken too long.
+func (c *Client) bounded(ctx context.Context, method string) (context.Context, context.CancelFunc) {
+	most := c.Writes
+	if method == http.MethodGet {
+		most = c.Reads
+	}
+	if most <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, most)
 }
 
 // ErrTooLarge is the error for an answer that is too large to be kept.
@@ -103,6 +135,9 @@ func (c *Client) send(r *http.Request) ([]byte, error) {
 	if errors.Is(err, ErrTooLarge) {
 		return nil, err
 	}
+	if err != nil && errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+		return nil, problem.Wrap(problem.Timeout, "there was no answer in time", err)
+	}
 	if err != nil {
 		return nil, problem.Wrap(problem.Unavailable, "the management API does not answer", err)
 	}
@@ -110,6 +145,9 @@ func (c *Client) send(r *http.Request) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
 		return nil, problem.Wrap(problem.Unavailable, "the answer of the management API broke off", err)
+	}
+	if answer.StatusCode >= http.StatusInternalServerError && errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+		return nil, problem.New(problem.Timeout, "there was no answer in time") // whatever it says of the end of its own time
 	}
 	if answer.StatusCode >= http.StatusBadRequest {
 		return nil, refusal(answer.StatusCode, text)

@@ -16,8 +16,28 @@ import (
 type Within struct{ Handler http.Handler }
 
 // RoundTrip implements http.RoundTripper. The answer is kept in memory; it returns
-// [ErrTooLarge] for one that is too large for that.
-func (w Within) RoundTrip(r *http.Request) (_ *http.Response, err error) {
+// [ErrTooLarge] for one that is too large for that. When the request's context ends it
+// waits no longer, even for a handler that does not look at the context; that one ends
+// by itself, and its answer is for nobody.
+func (w Within) RoundTrip(r *http.Request) (*http.Response, error) {
+	type result struct {
+		answer *http.Response
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		a, err := w.serve(r)
+		done <- result{a, err}
+	}()
+	select {
+	case got := <-done:
+		return got.answer, got.err
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+func (w Within) serve(r *http.Request) (_ *http.Response, err error) {
 	in := r.Clone(r.Context())
 	in.RequestURI, in.TLS = r.URL.RequestURI(), &tls.ConnectionState{}
 	in.RemoteAddr = r.RemoteAddr

@@ -1,9 +1,13 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // TestWhatAHandlerThrowsIsAnError calls on goroutines of nobody's, where it would end
@@ -38,5 +42,28 @@ func TestWhatAHandlerThrowsIsAnError(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// TestASilentHandlerIsWaitedForNoLongerThanSaid calls one that looks at no context, and
+// one that answers that its own time is over.
+func TestASilentHandlerIsWaitedForNoLongerThanSaid(t *testing.T) {
+	end := make(chan struct{})
+	defer close(end)
+	for name, h := range map[string]http.HandlerFunc{
+		"deaf": func(http.ResponseWriter, *http.Request) { <-end },
+		"late": func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			w.WriteHeader(http.StatusServiceUnavailable)
+		},
+	} {
+		c := Client{Transport: Within{Handler: h}, Base: "https://host", Reads: time.Millisecond, Writes: time.Millisecond,
+			Token: func(context.Context) (string, error) { return "", nil }}
+		if err := c.Get(t.Context(), "/x", nil); !errors.Is(err, problem.Timeout) {
+			t.Errorf("%s: reading gives %v", name, err)
+		}
+		if err := c.Create(t.Context(), "/x", nil, nil); !errors.Is(err, problem.Timeout) {
+			t.Errorf("%s: writing gives %v", name, err)
+		}
 	}
 }
