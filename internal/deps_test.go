@@ -74,6 +74,8 @@ var layers = map[string]int{
 	"internal/containerapp/": services,
 	"internal/audit":         services,
 	"internal/telemetry":     services,
+	"internal/traffic":       services,
+	"internal/applog":        services,
 	"internal/scan":          services,
 	"internal/trust":         services,
 
@@ -151,6 +153,7 @@ var beside = map[string][]string{
 	"internal/reference/":          {"internal/identity"},
 	"internal/vault":               {"internal/inventory"},
 	"internal/vault/":              {"internal/inventory"},
+	"internal/applog":              {"internal/telemetry"}, // what of a line is a secret
 	"internal/audit":               {"internal/telemetry"}, // what of a caller's text is a secret
 	"internal/authz":               {"internal/resource"},
 	"internal/keyseed":             {"internal/keyring"}, // declared keys are made in a keyring

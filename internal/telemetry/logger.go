@@ -55,6 +55,9 @@ func redactAttrs(attrs []slog.Attr) []slog.Attr {
 	return clean
 }
 
+// RedactAttr hides what an attribute must not show, as lines of [NewLogger] do.
+func RedactAttr(a slog.Attr) slog.Attr { return redactAttr(a) }
+
 // redactAttr hides what an attribute must not show. Numbers, times and truth
 // values pass whatever their name: no secret of ours is one.
 func redactAttr(a slog.Attr) slog.Attr {
