@@ -32,7 +32,30 @@
     }
   });
 
-  document.addEventListener('htmx:afterSwap', (e) => ready(e.detail.elt || document));
+  // What has the focus keeps it when the part of the page around it is read again,
+  // and what was opened stays open.
+  const here = (el) => {
+    if (el.id) return '#' + CSS.escape(el.id);
+    const at = el.getAttribute('href') ? ['href', el] : el.form && el.form.getAttribute('action') ? ['action', el.form] : null;
+    if (!at) return '';
+    const found = at[1].tagName.toLowerCase() + '[' + at[0] + '="' + CSS.escape(at[1].getAttribute(at[0])) + '"]';
+    return at[1] === el ? found : found + ' ' + el.tagName.toLowerCase() + (el.name ? '[name="' + CSS.escape(el.name) + '"]' : '');
+  };
+  let kept = '', open = [];
+  document.addEventListener('htmx:beforeSwap', (e) => {
+    const part = e.detail.target, at = document.activeElement;
+    kept = part && at && at !== document.body && part.contains(at) ? here(at) : '';
+    open = part ? [...part.querySelectorAll('details')].map((d) => d.open) : [];
+  });
+  document.addEventListener('htmx:afterSwap', (e) => {
+    const part = e.detail.elt || document;
+    ready(part);
+    const now = part.querySelectorAll ? part.querySelectorAll('details') : [];
+    if (now.length === open.length) now.forEach((d, i) => { d.open = open[i]; });
+    if (!kept || document.activeElement && document.activeElement !== document.body) return;
+    const again = document.querySelector(kept);
+    if (again) again.focus({preventScroll: true});
+  });
   const lost = (e) => {
     const status = e.detail.xhr ? e.detail.xhr.status : 0;
     if (status === 401) { location.reload(); return; }

@@ -32,7 +32,9 @@ func Mount(m *page.Mux) error {
 		m.Page(base, p.showList)
 		m.Page(base+"/add", p.showAdd)
 		m.Action(base+"/add", p.doAdd)
+		m.Action(base+"/show", p.revealAll)
 		m.Page(one, p.showOne)
+		m.Page(one+"/show", p.hide)
 		m.Action(one+"/show", p.reveal)
 		m.Page(one+"/edit", p.showEdit)
 		m.Action(one+"/edit", p.doEdit)
@@ -69,10 +71,12 @@ type list struct {
 	Where  where
 	Groups []group
 	Host   bool
+	Shown  bool // all values are, that can be
 }
 
-// listOf puts the keys of a place together; shown is the one whose value is shown.
-func (w where) listOf(all []key, shown cell) list {
+// listOf puts the keys of a place together; shown are those whose values are shown,
+// by the addresses of their pages.
+func (w where) listOf(all []key, shown map[string]cell) list {
 	l := list{Where: w, Host: w.Function == ""}
 	for _, kind := range w.groupsOf() {
 		g := group{Kind: kind}
@@ -81,8 +85,8 @@ func (w where) listOf(all []key, shown cell) list {
 				continue
 			}
 			c := w.cell(k)
-			if c.At == shown.At {
-				c.Value, c.Gone = shown.Value, shown.Gone
+			if s, is := shown[c.At]; is {
+				c.Value, c.Gone = s.Value, s.Gone
 			}
 			g.Keys = append(g.Keys, c)
 		}
@@ -95,44 +99,89 @@ func (w where) cell(k key) cell {
 	return cell{key: k, At: w.URL(k.Section(), k.Name), ID: "value-" + elementID(k.Kind+" "+k.Name)}
 }
 
-func (p *pages) showList(v *page.Visit) error {
-	w := whereOf(v)
-	return p.showListWith(v, w, cell{})
+// reveal puts the value into a cell, which says so when there is none to show.
+func (c *cell) reveal(value string) {
+	c.Gone = value == "" || c.HashOnly
+	if !c.Gone {
+		c.Value = value
+	}
 }
 
-func (p *pages) showListWith(v *page.Visit, w where, shown cell) error {
+func (p *pages) showList(v *page.Visit) error {
+	w := whereOf(v)
 	all, err := w.list(v.Context(), v.API())
 	if err != nil {
 		return err
 	}
+	return p.showListWith(v, w, w.listOf(all, nil))
+}
+
+func (p *pages) showListWith(v *page.Visit, w where, l list) error {
 	title := v.Text.Plain("keys.title", "app", w.App.Name)
 	if w.Function != "" {
 		title = v.Text.Plain("functionkeys.title", "function", w.Function)
 	}
 	return v.Show(p.list, page.Content{
-		Title: title, Crumbs: w.crumbs(v), Tabs: w.tabs(), Notice: place.Notice(v, v.R.URL.Query().Get("key")), Data: w.listOf(all, shown),
+		Title: title, Crumbs: w.crumbs(v), Tabs: w.tabs(), Notice: place.Notice(v, v.R.URL.Query().Get("key")), Data: l,
 	})
 }
 
 // reveal shows the value of a key, in the page or as a part of it.
 func (p *pages) reveal(v *page.Visit) error {
 	w := whereOf(v)
-	k, err := w.find(v.Context(), v.API(), v.R.PathValue("section"), v.R.PathValue("key"))
+	all, err := w.list(v.Context(), v.API())
+	if err != nil {
+		return err
+	}
+	k, err := pick(all, v.R.PathValue("section"), v.R.PathValue("key"))
+	if err != nil {
+		return err
+	}
+	read, err := w.values(v.Context(), v.API())
 	if err != nil {
 		return err
 	}
 	c := w.cell(k)
-	if c.Value, err = w.value(v.Context(), v.API(), k); err != nil {
-		return err
-	}
-	c.Gone = c.Value == "" || k.HashOnly
-	if c.Gone {
-		c.Value = ""
-	}
+	c.reveal(read.of(k))
 	if v.Partial() {
 		return v.ShowPart(p.list, "value", page.Content{}, c)
 	}
-	return p.showListWith(v, w, c)
+	return p.showListWith(v, w, w.listOf(all, map[string]cell{c.At: c}))
+}
+
+// revealAll shows all values of the page.
+func (p *pages) revealAll(v *page.Visit) error {
+	w := whereOf(v)
+	all, err := w.list(v.Context(), v.API())
+	if err != nil {
+		return err
+	}
+	read, err := w.values(v.Context(), v.API())
+	if err != nil {
+		return err
+	}
+	shown := map[string]cell{}
+	for _, k := range all {
+		c := w.cell(k)
+		c.reveal(read.of(k))
+		shown[c.At] = c
+	}
+	l := w.listOf(all, shown)
+	l.Shown = true
+	return p.showListWith(v, w, l)
+}
+
+// hide is the way back from reveal.
+func (p *pages) hide(v *page.Visit) error {
+	w := whereOf(v)
+	if !v.Partial() {
+		return v.Redirect(w.URL())
+	}
+	k, err := w.find(v.Context(), v.API(), v.R.PathValue("section"), v.R.PathValue("key"))
+	if err != nil {
+		return err
+	}
+	return v.ShowPart(p.list, "value", page.Content{}, w.cell(k))
 }
 
 type one struct {

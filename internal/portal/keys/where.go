@@ -74,6 +74,11 @@ func (w where) find(ctx context.Context, api *client.Client, section, name strin
 	if err != nil {
 		return key{}, err
 	}
+	return pick(all, section, name)
+}
+
+// pick finds one of several keys.
+func pick(all []key, section, name string) (key, error) {
 	for _, k := range all {
 		if k.Kind == section && (strings.EqualFold(k.Name, name) || section == "master" && k.Retires == "" && strings.EqualFold(name, "_master")) {
 			return k, nil
@@ -82,29 +87,35 @@ func (w where) find(ctx context.Context, api *client.Client, section, name strin
 	return key{}, problem.New(problem.NotFound, "there is no such key")
 }
 
-// value reads the value of a key. Reading it is recorded.
-func (w where) value(ctx context.Context, api *client.Client, k key) (string, error) {
+// values are those of all keys of a place. Former values of the master key are given
+// to nobody.
+type values struct {
+	Master    string            `json:"masterKey"`
+	Functions map[string]string `json:"functionKeys"`
+	System    map[string]string `json:"systemKeys"`
+}
+
+// values reads them. Reading them is recorded.
+func (w where) values(ctx context.Context, api *client.Client) (all values, err error) {
 	if w.Function != "" {
-		var values map[string]string
-		err := api.Do(ctx, http.MethodPost, w.at("listkeys"), nil, &values)
-		return values[k.Name], err
+		err = api.Do(ctx, http.MethodPost, w.at("listkeys"), nil, &all.Functions)
+		return all, err
 	}
-	var all struct {
-		Master    string            `json:"masterKey"`
-		Functions map[string]string `json:"functionKeys"`
-		System    map[string]string `json:"systemKeys"`
+	err = api.Do(ctx, http.MethodPost, w.at("listkeys"), nil, &all)
+	return all, err
+}
+
+// of gives the value of a key; "" when there is none that can be shown.
+func (all values) of(k key) string {
+	switch {
+	case k.Kind == "system":
+		return all.System[k.Name]
+	case k.Kind == "master" && k.Former():
+		return ""
+	case k.Kind == "master":
+		return all.Master
 	}
-	err := api.Do(ctx, http.MethodPost, w.at("listkeys"), nil, &all)
-	switch k.Kind {
-	case "master":
-		if k.Former() {
-			return "", err // is not given to anybody
-		}
-		return all.Master, err
-	case "system":
-		return all.System[k.Name], err
-	}
-	return all.Functions[k.Name], err
+	return all.Functions[k.Name]
 }
 
 // crumbs are the steps to a page about the keys.

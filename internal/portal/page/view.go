@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/portal/client"
@@ -81,6 +82,10 @@ func (v *View) MayData(action string) bool {
 	return v.allowed(action, v.visit.May(v.Scope).Data(action))
 }
 
+// Offers is MayAt for the way to something that is elsewhere: that it is left out needs
+// no word.
+func (v *View) Offers(scope, action string) bool { return v.visit.May(scope).Do(action) }
+
 func (v *View) allowed(action string, is bool) bool {
 	if !is && !slices.Contains(v.visit.missing, action) {
 		v.visit.missing = append(v.visit.missing, action)
@@ -91,6 +96,13 @@ func (v *View) allowed(action string, is bool) bool {
 // Missing gives the actions that would have shown more of the page than there is.
 // They are known after the content is made.
 func (v *View) Missing() []string { return v.visit.missing }
+
+// In reports whether the page is one of those at a path or below it.
+func (v *View) In(paths ...string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool {
+		return v.Self == p || !strings.HasSuffix(p, "/") && strings.HasPrefix(v.Self, p+"/")
+	})
+}
 
 // Asset gives the address of a file.
 func (v *View) Asset(name string) string { return v.visit.site.Assets.URL(name) }
