@@ -77,7 +77,7 @@ func (p *pages) showFunction(v *page.Visit) error {
 	}
 	r := rowOf(a, f)
 	return v.Show(p.function, page.Content{
-		Title: r.Name, Crumbs: a.Crumbs(page.Crumb{Name: v.Text.Plain("tab.functions"), URL: a.URL("functions")}, page.Crumb{Name: r.Name}),
+		Scope: a.Path("functions", name), Title: r.Name, Crumbs: a.Crumbs(page.Crumb{Name: v.Text.Plain("tab.functions"), URL: a.URL("functions")}, page.Crumb{Name: r.Name}),
 		Tabs: a.FunctionTabs(r.Name, "tab.function"), Notice: place.Notice(v, r.Name), Data: oneFunction{a, r},
 	})
 }

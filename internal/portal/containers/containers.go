@@ -87,7 +87,7 @@ func (a at) content(v *page.Visit, tab, title string, data any, more ...page.Cru
 		tabs[i].Current = tabs[i].Text == tab
 	}
 	crumbs := append([]page.Crumb{{Name: v.Text.Plain("containers.title"), URL: List}, {Name: a.Name, URL: a.URL()}}, more...)
-	return page.Content{Title: title, Crumbs: crumbs, Tabs: tabs, Notice: place.Notice(v, a.Name), Data: data, Live: true}
+	return page.Content{Scope: a.path(), Title: title, Crumbs: crumbs, Tabs: tabs, Notice: place.Notice(v, a.Name), Data: data, Live: true}
 }
 
 // read reads the app.

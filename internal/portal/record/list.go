@@ -71,7 +71,7 @@ func (p *pages) show(v *page.Visit, r *report) error {
 	case err != nil:
 		return err
 	}
-	return v.ShowAs(status, p.list, page.Content{Title: v.Text.Plain("audit.title"), Data: l})
+	return v.ShowAs(status, p.list, page.Content{Scope: "/", Title: v.Text.Plain("audit.title"), Data: l})
 }
 
 // read reads one page of events.
