@@ -154,6 +154,7 @@ var beside = map[string][]string{
 	"internal/vault":               {"internal/inventory"},
 	"internal/vault/":              {"internal/inventory"},
 	"internal/applog":              {"internal/telemetry"}, // what of a line is a secret
+	"internal/telemetry":           {"internal/traffic"},   // charts and metrics count the same requests
 	"internal/audit":               {"internal/telemetry"}, // what of a caller's text is a secret
 	"internal/authz":               {"internal/resource"},
 	"internal/keyseed":             {"internal/keyring"}, // declared keys are made in a keyring

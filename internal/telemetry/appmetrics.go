@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/latchkey/latchkey/internal/traffic"
 )
 
 // KeyResult is how an access key decision ended.
@@ -47,7 +49,7 @@ const (
 // AppMetrics counts what happens in one app. Safe for concurrent use.
 type AppMetrics struct {
 	inFlight  atomic.Int64
-	_         [56]byte // keeps the busy counter off the cache line of what is only read
+	traffic   traffic.Counter // keeps busy counters off the cache line of what is only read
 	m         *Metrics
 	name      string
 	forgotten atomic.Bool
@@ -135,6 +137,7 @@ func (f *FunctionMetrics) Observe(status int, d time.Duration) {
 	}
 	(*c).Inc()
 	f.duration.Observe(d.Seconds())
+	f.app.traffic.Observe(status, d)
 }
 
 // resolve finds the counter of a status for the first time. Callers that race

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/latchkey/latchkey/internal/traffic"
 )
 
 // durationBuckets, in seconds, reach from a bare hop to the platform's limit of
@@ -106,6 +108,25 @@ func (m *Metrics) Forget(app string) {
 	m.restarts.DeletePartialMatch(of)
 	m.keystore.DeletePartialMatch(of)
 	m.triggers.forget(of)
+}
+
+// EachTraffic implements [traffic.Counters].
+func (m *Metrics) EachTraffic(yield func(app string, total traffic.Sum)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, a := range m.apps {
+		yield(name, a.traffic.Total())
+	}
+}
+
+// Traffic implements [traffic.Counters].
+func (m *Metrics) Traffic(app string) traffic.Sum {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.apps[label(app)]; a != nil {
+		return a.traffic.Total()
+	}
+	return traffic.Sum{}
 }
 
 // CountDrops makes latchkey_log_dropped_total include what dropped returns, for
