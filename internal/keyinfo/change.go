@@ -20,7 +20,7 @@ type Change func(*accesskey.Meta)
 // shown are the members of [Info] that cannot be changed here. They are passed
 // over, so that what was read can be sent back.
 var shown = []string{
-	"name", "kind", "function", "state", "created", "rotatesAt", "retires", "retiring", "hashOnly", "uses", "lastUsed",
+	"name", "kind", "function", "etag", "state", "created", "rotatesAt", "retires", "retiring", "hashOnly", "uses", "lastUsed",
 	"lastUsedFrom", "quotaUsed", "quarantinedUntil",
 }
 

@@ -38,6 +38,9 @@ type Info struct {
 	Name     string `json:"name"`
 	Kind     string `json:"kind"` // master, host, system or function
 	Function string `json:"function,omitempty"`
+	// ETag is another one once anything about the key is, its value too; it says
+	// nothing about the value.
+	ETag string `json:"etag,omitempty"`
 	Details
 }
 
@@ -180,19 +183,23 @@ func when(t time.Time) *time.Time {
 
 // Ring is the part of a [keyring.Ring] that is asked.
 type Ring interface {
-	List(ctx context.Context, sec keyring.Section) ([]accesskey.Key, error)
+	Tagged(ctx context.Context, sec keyring.Section) (keys []accesskey.Key, tags []string, err error)
 	Usage(ctx context.Context, sec keyring.Section) ([]keyring.Use, error)
 }
 
 // List gives the keys of a section with their uses, as far as these are counted.
-// Errors are those of [keyring.Ring.List]; uses that cannot be read are left out.
+// Errors are those of [keyring.Ring.Tagged]; uses that cannot be read are left out.
 func List(ctx context.Context, ring Ring, sec keyring.Section, now time.Time) ([]Info, error) {
-	keys, err := ring.List(ctx, sec)
+	keys, tags, err := ring.Tagged(ctx, sec)
 	if err != nil {
 		return nil, err
 	}
 	uses, _ := ring.Usage(ctx, sec)
-	return Join(sec, keys, uses, now), nil
+	list := Join(sec, keys, uses, now)
+	for i := range list {
+		list[i].ETag = tags[i]
+	}
+	return list, nil
 }
 
 // Quarantined gives the keys of a function that is gone, which open nothing whatever

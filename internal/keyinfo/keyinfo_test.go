@@ -127,7 +127,9 @@ func TestUsesAreShownWithTheirKeyAndItsFormerValues(t *testing.T) {
 // ring has keys but does not count.
 type ring []accesskey.Key
 
-func (r ring) List(context.Context, keyring.Section) ([]accesskey.Key, error) { return r, nil }
+func (r ring) Tagged(context.Context, keyring.Section) ([]accesskey.Key, []string, error) {
+	return r, make([]string, len(r)), nil
+}
 func (ring) Usage(context.Context, keyring.Section) ([]keyring.Use, error) {
 	return nil, problem.New(problem.Unsupported, "not counted")
 }

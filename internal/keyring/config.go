@@ -76,6 +76,9 @@ type Config struct {
 	// HashOnly has new values of host and function keys kept as verifiers only:
 	// they are shown once, and a stock host cannot use the documents.
 	HashOnly bool
+	// TagKey makes entity tags of keys, see [Ring.Tagged]: a secret that all rings of
+	// the app share. nil: there are none.
+	TagKey []byte
 	// MayMake is asked before keys are made where the store has none under a document;
 	// its error is returned, and none are made. nil: they may. It is called while the
 	// document is being changed and must not change others.

@@ -83,7 +83,7 @@ func (r *Ring) Declare(ctx context.Context, sec Section, list []Declared) ([]Dec
 	d := declaring{ring: r, sec: sec, list: list}
 	// A store that cannot be written may have all keys as they are declared.
 	if err := d.edit(&have, true); isKeep(err) {
-		return d.done, nil
+		return d.done, r.checkProvided(ctx, s, have, true)
 	}
 	if err := s.take(ctx); err != nil {
 		return nil, err

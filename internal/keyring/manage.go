@@ -253,6 +253,9 @@ func (r *Ring) writeInTurn(ctx context.Context, s *Scope, edit func(*accesskey.S
 		if exists {
 			base, meta = r.whole(s, base)
 		}
+		if err := r.checkProvided(ctx, s, base.Keys, !created); err != nil {
+			return base, err
+		}
 		return base, edit(&base.Keys, !created)
 	})
 	took := r.cfg.Clock.Now().Sub(begun)

@@ -60,7 +60,7 @@ type Node struct {
 	raw        state.Store // as the backend keeps it
 	store      *sealed.Store
 	keyset     *keyset.Sealer
-	siteKey    []byte // what site tokens' keys are derived from
+	siteKey    []byte // what keys of site tokens and of entity tags are derived from
 	install    installed
 	ca         *localca.Authority
 	inventory  *inventory.Inventory

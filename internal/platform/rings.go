@@ -159,7 +159,7 @@ func (n *Node) newRing(ctx context.Context, a app.App, s hosted.Settings) (*keyr
 	}
 	cfg := keyring.Config{
 		Store: store, Clock: n.cfg.Clock, Log: n.log.With("app", a.Name), OnEvent: n.auditKeys(a),
-		Mode: keyring.ParseMode(s.Get(flagsSetting)), HashOnly: hash,
+		Mode: keyring.ParseMode(s.Get(flagsSetting)), HashOnly: hash, TagKey: n.tagKey(a),
 	}
 	n.keepNotes(a, store, &cfg)
 	if err := n.keepGone(a, s.Get(keyring.GoneKeptSetting), &cfg); err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/latchkey/latchkey/internal/state"
 )
 
-// siteKeyKey is where the secret lies from which the keys of site tokens are made.
+// siteKeyKey is where the secret lies from which the keys of site tokens are made, and
+// those of entity tags.
 const siteKeyKey state.Key = "/platform/site-key"
 
 // siteTokenLife is how long a token for an app's host is good.
@@ -35,6 +36,14 @@ func (n *Node) tokenKey(a app.App) string {
 	mac := hmac.New(sha256.New, n.siteKey)
 	mac.Write([]byte(a.UID))
 	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// tagKey gives the secret that entity tags of an app's access keys are made with:
+// equal keys of two apps have other tags.
+func (n *Node) tagKey(a app.App) []byte {
+	mac := hmac.New(sha256.New, n.siteKey)
+	mac.Write([]byte("tags of keys\x00" + a.UID))
+	return mac.Sum(nil)
 }
 
 // adminToken makes a token for the runtime API of an app, for functions.Config.

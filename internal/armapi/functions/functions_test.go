@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 		app:   functions.App{ID: id, Name: "Orders", Location: "local", URL: "http://orders.localhost:7071", Settings: map[string]string{}},
 		allow: map[string][]string{"owner": {"*"}, "reader": {"*/read"}, "keymaker": {"Microsoft.Web/sites/host/functionkeys/write"}},
 	}
-	if w.ring, err = keyring.New(keyring.Config{Store: keys.New(), Clock: c}); err != nil {
+	if w.ring, err = keyring.New(keyring.Config{Store: keys.New(), Clock: c, TagKey: []byte("secret")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.ring.Close)

@@ -2,6 +2,7 @@ package functions
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -182,10 +183,21 @@ func (k keyOps) put(c *arm.Call) (arm.Reply, error) {
 		ID: t.id.Child("", t.typ, name).String(), Name: name, Type: t.id.Type() + "/" + t.typ,
 		Location: t.app.Location, Properties: t.detailed(name, key, k.p.cfg.Clock.Now()),
 	}, key.Value}
+	tag := t.ring.Tag(t.section, name)
 	if created && t.section.Kind != accesskey.Master {
-		return arm.Created(body), nil
+		return arm.Created(body).WithETag(tag), nil
 	}
-	return arm.OK(body), nil
+	return arm.OK(body).WithETag(tag), nil
+}
+
+// provided has a change of the key take place only if the call's If-Match and
+// If-None-Match allow it.
+func (t target) provided(c *arm.Call) context.Context {
+	h := c.HTTP.Header
+	if len(h.Values("If-Match"))+len(h.Values("If-None-Match")) == 0 {
+		return c.Context()
+	}
+	return keyring.Provided(c.Context(), keyring.Condition{Section: t.section, Name: c.Params["key"], Check: c.Precondition})
 }
 
 func set(c *arm.Call, t target, value *string) (accesskey.Key, bool, error) {
@@ -193,9 +205,9 @@ func set(c *arm.Call, t target, value *string) (accesskey.Key, bool, error) {
 		return declare(c, t, value)
 	}
 	if value == nil {
-		return t.ring.Renew(c.Context(), t.section, c.Params["key"])
+		return t.ring.Renew(t.provided(c), t.section, c.Params["key"])
 	}
-	return t.ring.Set(c.Context(), t.section, c.Params["key"], *value)
+	return t.ring.Set(t.provided(c), t.section, c.Params["key"], *value)
 }
 
 func (k keyOps) remove(c *arm.Call) (arm.Reply, error) {
@@ -203,7 +215,7 @@ func (k keyOps) remove(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	if err := t.ring.Delete(c.Context(), t.section, c.Params["key"]); err != nil {
+	if err := t.ring.Delete(t.provided(c), t.section, c.Params["key"]); err != nil {
 		return arm.Reply{}, err
 	}
 	return arm.NoContent(), nil

@@ -48,7 +48,7 @@ func (t target) info(ctx context.Context, name string, now time.Time) (arm.Reply
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	return arm.OK(t.described(info)), nil
+	return arm.OK(t.described(info)).WithETag(info.ETag), nil
 }
 
 func (k keyOps) show(c *arm.Call) (arm.Reply, error) {
@@ -119,7 +119,7 @@ func (k keyOps) change(do func(*keyring.Ring, context.Context, keyring.Section, 
 		if err != nil {
 			return arm.Reply{}, err
 		}
-		if _, err := do(t.ring, c.Context(), t.section, c.Params["key"]); err != nil {
+		if _, err := do(t.ring, t.provided(c), t.section, c.Params["key"]); err != nil {
 			return arm.Reply{}, fieldFault(err)
 		}
 		return t.info(c.Context(), c.Params["key"], k.p.cfg.Clock.Now())
@@ -183,14 +183,14 @@ func (k keyOps) rotate(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	done, err := t.ring.Rotate(c.Context(), t.section, c.Params["key"], overlap)
+	done, err := t.ring.Rotate(t.provided(c), t.section, c.Params["key"], overlap)
 	if err != nil {
 		return arm.Reply{}, fieldFault(err)
 	}
 	info := keyinfo.Of(t.section, done.Key, k.p.cfg.Clock.Now())
 	body := t.described(info)
 	body.Properties = rotated{keyInfo{info.Name, done.Key.Value, &info.Details}, done.Retired, done.Until.UTC()}
-	return arm.OK(body), nil
+	return arm.OK(body).WithETag(t.ring.Tag(t.section, c.Params["key"])), nil
 }
 
 // usage gives how a key was used; a key that never was has no "lastUsed".

@@ -86,7 +86,7 @@ func TestBadRestrictionsAreRefusedByName(t *testing.T) {
 			t.Errorf("%s %s: %s, want target %s", c.method, c.body, rec.Body, c.target)
 		}
 	}
-	if got := w.kept(t, path); len(got) != 3 { // name, kind, state
+	if got := w.kept(t, path); len(got) != 4 { // name, kind, etag, state
 		t.Errorf("a refused change has left %v", got)
 	}
 	w.want(t, "GET", site+"/host/default/functionKeys/fresh", "", 404, "*")

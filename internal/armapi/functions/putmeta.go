@@ -65,7 +65,7 @@ func (t target) put(c *arm.Call, value *string) (accesskey.Key, bool, error) {
 			return accesskey.Key{}, false, accesskey.ValidateValue("")
 		}
 	}
-	key, created, err := t.ring.Put(c.Context(), t.section, want)
+	key, created, err := t.ring.Put(t.provided(c), t.section, want)
 	if want.Value != "" {
 		key.Value = want.Value // shown this once, if it is not kept
 	}
