@@ -47,8 +47,10 @@ func (l *Line) size() int {
 
 // Logs are the logs of all apps on this node. It is safe for concurrent use.
 type Logs struct {
-	clock clock.Clock
-	limit atomic.Int64 // bytes of an app
+	clock  clock.Clock
+	limit  atomic.Int64  // bytes of an app
+	closed chan struct{} // nobody is made to wait any more
+	once   sync.Once
 
 	mu   sync.RWMutex
 	apps map[string]*Log // by name in lower case
@@ -56,10 +58,14 @@ type Logs struct {
 
 // New makes Logs of no apps.
 func New(c clock.Clock) *Logs {
-	l := &Logs{clock: c, apps: map[string]*Log{}}
+	l := &Logs{clock: c, apps: map[string]*Log{}, closed: make(chan struct{})}
 	l.limit.Store(maxBytes)
 	return l
 }
+
+// Close ends the waiting of all who follow a log, before the node ends. It can be called
+// again.
+func (l *Logs) Close() { l.once.Do(func() { close(l.closed) }) }
 
 // Open gives the log of an app in one of its lives, an empty one if there is none yet.
 // Lines of a life before are gone with that.

@@ -150,6 +150,13 @@ func TestFollowersAreWokenAndEndWithTheApp(t *testing.T) {
 	if lines, _, _ := again.After(0); len(lines) != 0 {
 		t.Errorf("lines of the life before: %s", texts(lines))
 	}
+	_, last, _ = again.After(0)
+	go func() { ended <- again.Wait(t.Context(), last) }()
+	l.Close()
+	l.Close()
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("who follows when the node ends: %v", err)
+	}
 }
 
 func TestNumbersOfAnEarlierProcessComeBefore(t *testing.T) {
@@ -200,5 +207,45 @@ func BenchmarkLine(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		own.Info("an order was taken: 17 things for 31.20 EUR", "source", "function", "function", "f", "invocation", "11111111-2222-3333-4444-555555555555")
+	}
+}
+
+func TestNextWaitsForWhatIsWanted(t *testing.T) {
+	l := logs()
+	log := l.Open("shop", "1")
+	own := slog.New(l.Handler(slog.DiscardHandler)).With("app", "shop")
+	_, at, _ := log.After(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	type result struct {
+		lines  []Line
+		last   uint64
+		missed uint64
+	}
+	got := make(chan result, 1)
+	go func() {
+		lines, last, missed, err := log.Next(ctx, at, Filter{Level: slog.LevelWarn, Function: "F", Contains: "ERROR"}, time.Millisecond)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- result{lines, last, missed}
+	}()
+	own.Warn("an error", "function", "g")
+	own.Info("an error", "function", "f")
+	own.Warn("other", "function", "f")
+	own.Warn("an error", "function", "f", "invocation", "this")
+	if r := <-got; texts(r.lines) != "WARN host f this: an error" || r.last != at+4 || r.missed != 0 {
+		t.Errorf("%+v after %d", r, at)
+	}
+	go func() {
+		lines, last, missed, err := log.Next(ctx, at+4, Filter{Host: true}, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- result{lines, last, missed}
+	}()
+	own.Info("of the app", "source", "console")
+	cancel()
+	if r := <-got; len(r.lines) != 0 || r.last != at+5 {
+		t.Errorf("%+v after %d", r, at)
 	}
 }

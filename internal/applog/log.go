@@ -11,6 +11,9 @@ import (
 // ErrEnded says that the app was deleted, or made anew.
 var ErrEnded = problem.New(problem.NotFound, "the log has ended: the app is gone")
 
+// ErrClosed says that the node ends.
+var ErrClosed = problem.New(problem.Unavailable, "the node ends").WithNext("ask again in a moment")
+
 // Log is the log of one app. It is safe for concurrent use.
 type Log struct {
 	uid   string
@@ -90,7 +93,8 @@ func (l *Log) after(seq uint64) (lines []Line, last, missed uint64) {
 }
 
 // Wait waits until there is a line after a sequence number. It returns the context's
-// error when that ends first, and [ErrEnded] for a log that has ended.
+// error when that ends first, [ErrEnded] for a log that has ended, and [ErrClosed] when
+// all have.
 func (l *Log) Wait(ctx context.Context, seq uint64) error {
 	for {
 		l.mu.Lock()
@@ -109,6 +113,8 @@ func (l *Log) Wait(ctx context.Context, seq uint64) error {
 		l.mu.Unlock()
 		select {
 		case <-wake:
+		case <-l.logs.closed:
+			return ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}
