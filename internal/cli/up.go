@@ -125,7 +125,7 @@ func (f upFlags) config(env *Env, metricsGiven bool) (platform.Config, error) {
 		CertFile:       file.Management.CertFile, KeyFile: file.Management.KeyFile, IssuerNetworks: prefixes(file.Federation.Networks),
 		AppNetworks:    prefixes(file.Apps.Networks),
 		Workers:        platform.WorkersConfig{Isolation: file.Workers.Isolation, FirstID: uint32(file.Workers.FirstID)},
-		Containers:     platform.ContainersConfig{Engine: containers, Host: file.Containers.Host, QueueServices: file.Containers.QueueServices, Kubernetes: platform.KubernetesConfig(file.Containers.Kubernetes)},
+		Containers:     platform.ContainersConfig{Engine: containers, Host: file.Containers.Host, ProcessAsRoot: file.Containers.ProcessAsRoot, QueueServices: file.Containers.QueueServices, Kubernetes: platform.KubernetesConfig(file.Containers.Kubernetes)},
 		TokenAlgorithm: file.Tokens.Algorithm, TokenLifetime: duration(file.Identity.TokenLifetime), Upstream: mappings(file.Identity.Upstream),
 		Keys: file.Keys, KeysFile: file.KeysFile,
 		AlertRetiredKeys: file.Alerts.RetiredKeys,

@@ -36,7 +36,14 @@ func (n *Node) openEngine(ctx context.Context, changed func(engine.Ref)) (engine
 	return nil, problem.New(problem.Unsupported, fmt.Sprintf("container apps cannot run on the engine %q", n.cfg.Containers.Engine))
 }
 
+// errProcessAsRoot is why the engine of processes does not run on a node that is root.
+var errProcessAsRoot = problem.New(problem.Unsupported, "container apps do not run here: Latchkey is root, and the engine process would run them as root too, so that whoever may write one had the machine").
+	WithNext("run Latchkey as another user, or set containers.engine to docker; on a machine that is yours alone, set containers.processAsRoot to true (LATCHKEY_CONTAINERS_PROCESS_AS_ROOT=true)")
+
 func (n *Node) openProcessEngine(cfg engine.Config) (engine.Engine, error) {
+	if os.Geteuid() == 0 && !n.cfg.Containers.ProcessAsRoot {
+		return nil, errProcessAsRoot
+	}
 	n.log.Warn("container apps run as processes of this user, which isolates nothing: use it for development only", "setting", "containers.engine")
 	return process.Open(process.Config{Config: cfg, Folder: n.path("processes")})
 }

@@ -34,6 +34,9 @@ const (
 type ContainersConfig struct {
 	Engine string // default EngineAuto
 	Host   string // socket of the Docker Engine API; "" is DOCKER_HOST, else the usual ones
+	// ProcessAsRoot lets the engine of processes run on a node that is root, which gives
+	// the machine to whoever may write a container app.
+	ProcessAsRoot bool
 	// Sidecar is a static Latchkey for containers to reach their identity endpoint by;
 	// "" is this program.
 	Sidecar string

@@ -18,7 +18,7 @@ func TestContainerAppsMoveToTheNodeThatIsLeft(t *testing.T) {
 	endpoints := etcdtest.Start(t)
 	cfg := func(node string) platform.Config {
 		c := platform.Config{Node: node, KEK: base64.StdEncoding.EncodeToString(key), State: platform.StateConfig{Kind: "etcd", Etcd: platform.EtcdConfig{Endpoints: endpoints}}}
-		c.Containers.Engine = platform.EngineProcess
+		c.Containers.Engine, c.Containers.ProcessAsRoot = platform.EngineProcess, true
 		return c
 	}
 	one := startContained(t, cfg("one"))

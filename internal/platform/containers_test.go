@@ -93,7 +93,7 @@ type contained struct {
 
 func startContained(t *testing.T, cfg platform.Config) *contained {
 	t.Helper()
-	cfg.Containers.Engine = platform.EngineProcess
+	cfg.Containers.Engine, cfg.Containers.ProcessAsRoot = platform.EngineProcess, true
 	c := &contained{Platform: platformtest.Start(t, cfg), t: t, image: filepath.Join(t.TempDir(), "image")}
 	program, err := os.Executable()
 	if err == nil {
@@ -335,4 +335,18 @@ func TestWithoutAnEngineAContainerAppSaysWhatToDo(t *testing.T) {
 	c.Config.Containers.Engine = platform.EngineProcess
 	c.Restart(t)
 	c.settled("shop", "Succeeded")
+}
+
+func TestProcessesOfANodeThatIsRootAreRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("this node is not root")
+	}
+	c := startContained(t, platform.Config{})
+	c.Stop(t)
+	c.Config.Containers.ProcessAsRoot = false
+	c.Restart(t)
+	c.Do(t, "PUT", c.at("containerApps", "shop"), c.app(), nil)
+	if text := fmt.Sprint(inside(c.settled("shop", "Failed"), "properties", "deploymentErrors")); !strings.Contains(text, "containers.processAsRoot") {
+		t.Errorf("a node that is root runs processes, or says no way out: %s", text)
+	}
 }

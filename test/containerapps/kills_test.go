@@ -27,6 +27,7 @@ const fewKills = 8
 const mending = 5 * time.Minute
 
 func TestKillsLeaveNothingBehindAndNoIdentityToOthersOnProcesses(t *testing.T) {
+	t.Setenv("LATCHKEY_CONTAINERS_PROCESS_AS_ROOT", "true")
 	dir := shortDir(t)
 	n := startNode(t, localengine.Build(t, latchkey), dir, "--containers", "process")
 	survives(t, n, processes{dir}, folderImage(t))

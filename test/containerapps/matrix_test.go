@@ -19,7 +19,7 @@ import (
 )
 
 func TestTheLifecycleMatrixHoldsOnProcesses(t *testing.T) {
-	holds(t, platform.Config{Containers: platform.ContainersConfig{Engine: platform.EngineProcess}}, folderImage(t))
+	holds(t, platform.Config{Containers: platform.ContainersConfig{Engine: platform.EngineProcess, ProcessAsRoot: true}}, folderImage(t))
 }
 
 func TestTheLifecycleMatrixHoldsOnDocker(t *testing.T) {

@@ -164,6 +164,8 @@ type Workers struct {
 type Containers struct {
 	Engine string `json:"engine"` // one of Engines
 	Host   string `json:"host"`   // of the Docker Engine API, such as unix:///run/docker.sock
+	// ProcessAsRoot lets the engine of processes run on a node that is root.
+	ProcessAsRoot bool `json:"processAsRoot"`
 	// QueueServices are addresses of storage accounts' queues for scale rules with an
 	// identity, as account=address.
 	QueueServices []string   `json:"queueServices"`

@@ -185,7 +185,7 @@ output "principal" { value = var.own ? azurerm_container_app.shop.identity[0].pr
 // container apps, and a plan while one is stopped.
 func TestTerraformManagesAContainerApp(t *testing.T) {
 	provider := programs(t)
-	p := platformtest.Start(t, platform.Config{Containers: platform.ContainersConfig{Engine: platform.EngineProcess}})
+	p := platformtest.Start(t, platform.Config{Containers: platform.ContainersConfig{Engine: platform.EngineProcess, ProcessAsRoot: true}})
 	tf := newWorkspace(t, p, provider, containerConfig)
 	tf.prepareContainers(t, p)
 
