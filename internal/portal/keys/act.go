@@ -145,6 +145,7 @@ func (p *pages) ask(v *page.Visit) error {
 
 func (p *pages) question(v *page.Visit, status int, q question) error {
 	return v.ShowAs(status, p.act, page.Content{
+		Scope:  q.Where.Scope(),
 		Title:  v.Text.Plain("act."+q.Action.Name+".title", "name", q.Key.Name),
 		Crumbs: q.Where.crumbs(v, page.Crumb{Name: q.Key.Name, URL: q.Key.At}), Data: q,
 	})

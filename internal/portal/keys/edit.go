@@ -3,6 +3,7 @@ package keys
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,7 +126,7 @@ func (p *pages) showEdit(v *page.Visit) error {
 
 func (p *pages) editWith(v *page.Visit, status int, e edit) error {
 	return v.ShowAs(status, p.edit, page.Content{
-		Title: v.Text.Plain("edit.title", "name", e.Key.Name), Crumbs: e.Where.crumbs(v, page.Crumb{Name: e.Key.Name, URL: e.Key.At}), Data: e,
+		Scope: e.Where.Scope(), Title: v.Text.Plain("edit.title", "name", e.Key.Name), Crumbs: e.Where.crumbs(v, page.Crumb{Name: e.Key.Name, URL: e.Key.At}), Data: e,
 	})
 }
 
@@ -169,11 +170,9 @@ func (p *pages) showAdd(v *page.Visit) error {
 }
 
 func (p *pages) addWith(v *page.Visit, status int, a addition) error {
-	a.Kinds = []string{"host", "system"}
-	if a.Where.Function != "" {
-		a.Kinds = []string{"function"}
-	}
-	return v.ShowAs(status, p.add, page.Content{Title: v.Text.Plain("add.title"), Crumbs: a.Where.crumbs(v), Data: a})
+	may := v.May(a.Where.Scope())
+	a.Kinds = slices.DeleteFunc(a.Where.Kinds(), func(kind string) bool { return !may.Do(a.Where.Write(kind)) })
+	return v.ShowAs(status, p.add, page.Content{Scope: a.Where.Scope(), Title: v.Text.Plain("add.title"), Crumbs: a.Where.crumbs(v), Data: a})
 }
 
 // doAdd makes a key. One of the same name stays as it is: it may be in use.

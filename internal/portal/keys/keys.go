@@ -54,6 +54,7 @@ type group struct {
 type cell struct {
 	key
 	At    string // address of its own page
+	Where where
 	ID    string // of the element with its value
 	Value string // "" while it is hidden
 	Gone  bool   // it was asked for, and cannot be shown
@@ -96,7 +97,7 @@ func (w where) listOf(all []key, shown map[string]cell) list {
 }
 
 func (w where) cell(k key) cell {
-	return cell{key: k, At: w.URL(k.Section(), k.Name), ID: "value-" + elementID(k.Kind+" "+k.Name)}
+	return cell{key: k, Where: w, At: w.URL(k.Section(), k.Name), ID: "value-" + elementID(k.Kind+" "+k.Name)}
 }
 
 // reveal puts the value into a cell, which says so when there is none to show.
@@ -122,7 +123,7 @@ func (p *pages) showListWith(v *page.Visit, w where, l list) error {
 		title = v.Text.Plain("functionkeys.title", "function", w.Function)
 	}
 	return v.Show(p.list, page.Content{
-		Title: title, Crumbs: w.crumbs(v), Tabs: w.tabs(), Notice: place.Notice(v, v.R.URL.Query().Get("key")), Data: l,
+		Scope: w.Scope(), Title: title, Crumbs: w.crumbs(v), Tabs: w.tabs(), Notice: place.Notice(v, v.R.URL.Query().Get("key")), Data: l,
 	})
 }
 
@@ -144,7 +145,7 @@ func (p *pages) reveal(v *page.Visit) error {
 	c := w.cell(k)
 	c.reveal(read.of(k))
 	if v.Partial() {
-		return v.ShowPart(p.list, "value", page.Content{}, c)
+		return v.ShowPart(p.list, "value", page.Content{Scope: w.Scope()}, c)
 	}
 	return p.showListWith(v, w, w.listOf(all, map[string]cell{c.At: c}))
 }
@@ -196,7 +197,7 @@ func (p *pages) showOne(v *page.Visit) error {
 		return err
 	}
 	return v.Show(p.one, page.Content{
-		Title: k.Name, Crumbs: w.crumbs(v, page.Crumb{Name: k.Name}), Tabs: w.tabs(),
+		Scope: w.Scope(), Title: k.Name, Crumbs: w.crumbs(v, page.Crumb{Name: k.Name}), Tabs: w.tabs(),
 		Notice: place.Notice(v, k.Name), Data: one{w, w.cell(k)},
 	})
 }

@@ -38,6 +38,42 @@ func (w where) at(segments ...string) string {
 	return w.App.Path(append([]string{"functions", w.Function}, segments...)...)
 }
 
+// Scope gives the path of the resource that the keys lie in.
+func (w where) Scope() string {
+	if w.Function == "" {
+		return w.App.Path()
+	}
+	return w.App.Path("functions", w.Function)
+}
+
+// Reads names the action of reading values.
+func (w where) Reads() string {
+	if w.Function == "" {
+		return "Microsoft.Web/sites/host/listkeys/action"
+	}
+	return "Microsoft.Web/sites/functions/listkeys/action"
+}
+
+// rights are the actions on kinds of keys, without write or delete.
+var rights = map[string]string{
+	"master": "Microsoft.Web/sites/host/masterkey/", "host": "Microsoft.Web/sites/host/functionkeys/",
+	"system": "Microsoft.Web/sites/host/systemkeys/", "function": "Microsoft.Web/sites/functions/keys/",
+}
+
+// Kinds are those of which keys are made.
+func (w where) Kinds() []string {
+	if w.Function == "" {
+		return []string{"host", "system"}
+	}
+	return []string{"function"}
+}
+
+// Write names the action of making and changing keys of a kind.
+func (where) Write(kind string) string { return rights[kind] + "write" }
+
+// Delete names that of deleting them.
+func (where) Delete(kind string) string { return rights[kind] + "delete" }
+
 // sections are the kinds of keys by the part of an address, as the management API
 // spells them.
 var sections = map[string]string{"master": "masterKey", "host": "functionKeys", "system": "systemKeys", "function": "keys"}
