@@ -83,6 +83,7 @@ func (p *pages) show(v *page.Visit, status int, s shown) error {
 		}
 	}
 	return v.ShowAs(status, p.one, page.Content{
+		Scope: s.App.Path(),
 		Title: v.Text.Plain("store.title", "app", s.App.Name), Crumbs: s.App.Crumbs(), Tabs: s.App.Tabs("tab.keystore"), Data: s,
 	})
 }

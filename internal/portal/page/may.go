@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,4 +69,12 @@ func (v *Visit) readMay(scope string) May {
 	defer cancel()
 	perms, more, err := client.List[authz.Permission](ctx, v.API(), scope+"/providers/Microsoft.Authorization/permissions?api-version=2022-04-01", 1000)
 	return May{perms, err == nil && !more}
+}
+
+// Lacks notes that an action would have shown more of the page, for pages that find
+// out by themselves.
+func (v *Visit) Lacks(action string) {
+	if !slices.Contains(v.missing, action) {
+		v.missing = append(v.missing, action)
+	}
 }

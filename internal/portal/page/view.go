@@ -87,8 +87,8 @@ func (v *View) MayData(action string) bool {
 func (v *View) Offers(scope, action string) bool { return v.visit.May(scope).Do(action) }
 
 func (v *View) allowed(action string, is bool) bool {
-	if !is && !slices.Contains(v.visit.missing, action) {
-		v.visit.missing = append(v.visit.missing, action)
+	if !is {
+		v.visit.Lacks(action)
 	}
 	return is
 }

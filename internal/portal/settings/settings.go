@@ -114,6 +114,7 @@ func (p *pages) show(v *page.Visit, settings []setting) error {
 		c.References = append(c.References, list...)
 	}
 	content := page.Content{
+		Scope: a.Path(),
 		Title: v.Text.Plain("config.title", "app", a.Name), Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.configuration"),
 		Notice: place.Notice(v, a.Name), Data: c, Live: true,
 	}
