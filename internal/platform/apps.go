@@ -69,6 +69,7 @@ func (n *Node) openCopy(ctx context.Context, w fleet.Want) (cfg hosted.Config, e
 	if a.UID != w.UID { // this node has not heard yet: its files must not meet the next app's secrets
 		return cfg, nil, problem.New(problem.Unavailable, "app "+a.Name+" was deleted and made anew")
 	}
+	n.logs.Open(a.Name, a.UID)
 	user, leave, err := n.takeUser(a)
 	if err != nil {
 		return cfg, nil, err

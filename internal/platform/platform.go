@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/containerstream"
@@ -37,6 +38,7 @@ import (
 	"github.com/latchkey/latchkey/internal/state/sealed"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/token"
+	"github.com/latchkey/latchkey/internal/traffic"
 	"github.com/latchkey/latchkey/internal/vault"
 	"github.com/latchkey/latchkey/internal/vault/secrets"
 	"github.com/latchkey/latchkey/internal/web"
@@ -87,7 +89,9 @@ type Node struct {
 	fleet      *fleet.Fleet
 	containers containers
 	streams    *containerstream.Handler // of container apps
+	logs       *applog.Logs             // of apps, on this node
 	statuses   *statuses
+	traffic    *traffic.Book    // how many requests apps got
 	proxy      string           // for workers; "" where names are resolved without
 	drill      *drill.Drill     // nil outside of drill mode
 	users      *isolation.Users // of workers; nil: they run as the node's user
@@ -157,7 +161,8 @@ func (n *Node) openLogs(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.log, n.metrics, n.requests = t.Log, t.Metrics, t.Requests
+	n.logs = applog.New(n.outside())
+	n.log, n.metrics, n.requests = slog.New(n.logs.Handler(t.Log.Handler())), t.Metrics, t.Requests
 	n.onClose(func() { t.Close(n.cfg.Grace) })
 	return nil
 }

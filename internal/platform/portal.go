@@ -76,6 +76,9 @@ func (n *Node) sweepPortal(ctx context.Context) {
 // appChanged takes a change of how an app does on this node. Where nobody else uses
 // the state it is told to pages only.
 func (n *Node) appChanged(st fleet.Status) {
+	if st.State == fleet.Gone {
+		n.logs.Forget(st.Name)
+	}
 	n.statuses.publish(st)
 	if n.portal != nil {
 		n.portal.Notify()

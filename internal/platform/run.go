@@ -28,6 +28,7 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(func() error {
 		<-failed.Done()
 		n.streams.Close()
+		n.logs.Close()
 		n.fleet.Drain() // nothing new is started while requests end
 		if n.portal != nil {
 			n.portal.Drain()

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/audit"
 	"github.com/latchkey/latchkey/internal/scmapi"
 )
@@ -14,6 +15,7 @@ func (n *Node) newSCM() http.Handler {
 	return scmapi.New(scmapi.Config{
 		Domain: n.names.domain, Sites: scmSites{n.apps}, Deployer: n.deployer, Releases: n.releases,
 		Authenticate: n.scmCaller, Authorize: n.roles, Audit: n.auditSCM, Clock: n.cfg.Clock, Log: n.log,
+		Logs: func(s scmapi.Site) *applog.Log { return n.logs.Open(s.Name, s.UID) }, Where: n.logsWhere,
 	})
 }
 
@@ -36,7 +38,7 @@ func (s scmSites) Site(ctx context.Context, name string) (scmapi.Site, error) {
 	}
 	basic, err := s.apps.PasswordsAllowed(ctx, a.ID, app.PolicySCM)
 	return scmapi.Site{
-		ID: a.ID, Name: a.Name, Release: a.Release, Settings: settings, Password: password.Password, BasicAuth: basic,
+		ID: a.ID, Name: a.Name, UID: a.UID, Release: a.Release, Settings: settings, Password: password.Password, BasicAuth: basic,
 	}, err
 }
 
@@ -45,8 +47,13 @@ func (n *Node) auditSCM(ctx context.Context, e scmapi.AuditEntry) {
 		Category: audit.Write, Action: scmapi.PublishAction, Scope: e.Site.String(), Principal: audit.Principal{ObjectID: e.Caller},
 		Source: e.Remote, Status: e.Status, Outcome: outcome(e.Status), Details: map[string]string{"method": e.Method, "path": e.Path},
 	}
-	if e.Denied != "" {
+	switch {
+	case e.Denied != "":
 		event.Category, event.Outcome, event.Reason = audit.Denied, "Denied", e.Denied
+		n.audit.Record(event)
+		return
+	case e.Reads:
+		event.Category, event.Action = audit.SecretRead, logsAction
 		n.audit.Record(event)
 		return
 	}

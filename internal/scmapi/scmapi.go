@@ -1,6 +1,6 @@
 // Package scmapi owns the deployment endpoints that every app has under a host
-// name of its own: taking zips, telling how deployments went, and who may deploy,
-// with the publishing password or a token of the management API. Clients expect
+// name of its own: taking zips, telling how deployments went, the app's log as it is written, and who may
+// deploy and read it, with the publishing password or a token of the management API. Clients expect
 // the routes and answers of Kudu. It does not know how packages are kept, what
 // an app does, or whether it runs: a stopped app is deployed to like any other.
 package scmapi
@@ -13,8 +13,10 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
@@ -29,6 +31,7 @@ const PublishAction = "Microsoft.Web/sites/publish/Action"
 type Site struct {
 	ID       resource.ID
 	Name     string // as spelled when it was created
+	UID      string // of this life of the app
 	Release  string // the active one; "" before the first deployment
 	Settings map[string]string
 	// Password is that of the publishing user, "$" and the app's name. Passwords
@@ -72,7 +75,11 @@ type Config struct {
 	// answered 401.
 	Authenticate func(ctx context.Context, r *http.Request) (principal string, groups []string, err error)
 	Authorize    Authorizer
-	// Audit records who deployed or was refused; nil records nothing.
+	// Logs gives the log of an app on this node; without it there are no log streams.
+	Logs func(Site) *applog.Log
+	// Where says which node's lines those are, a sentence; nil or "" says nothing.
+	Where func(context.Context, Site) string
+	// Audit records who deployed, read logs or was refused; nil records nothing.
 	Audit func(ctx context.Context, e AuditEntry)
 	// Source gives the address that wrong passwords are counted by; nil takes that
 	// of the connection.
@@ -93,6 +100,7 @@ type AuditEntry struct {
 	Remote string
 	Status int
 	Denied string // why the call was refused; "" if it was not
+	Reads  bool   // it read a log, and changed nothing
 }
 
 // API serves the endpoints. It is safe for concurrent use.
@@ -100,6 +108,10 @@ type API struct {
 	cfg     Config
 	limiter *keyring.Limiter
 	cross   *http.CrossOriginProtection
+
+	mu   sync.Mutex // guards what follows
+	open int        // log streams
+	held map[string]int
 }
 
 // New makes an API.
@@ -123,7 +135,7 @@ func New(cfg Config) *API {
 		cfg.Receive = 15 * time.Minute
 	}
 	return &API{
-		cfg: cfg, cross: http.NewCrossOriginProtection(),
+		cfg: cfg, cross: http.NewCrossOriginProtection(), held: map[string]int{},
 		limiter: keyring.NewLimiter(cfg.Clock, cfg.Wrong, 10_000),
 	}
 }

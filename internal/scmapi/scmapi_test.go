@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
@@ -33,6 +34,7 @@ type world struct {
 	site    scmapi.Site
 	allow   map[string]string // principal → action it may do
 	audit   []scmapi.AuditEntry
+	logs    *applog.Logs
 	waiting chan struct{} // activation waits for it, if set
 }
 
@@ -64,7 +66,7 @@ func (w *world) activate(_ context.Context, _, id, _ string) error {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	c := clock.NewManual(time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))
-	w := &world{clock: c, allow: map[string]string{"deployer": scmapi.PublishAction, "reader": "Microsoft.Web/sites/read"}}
+	w := &world{clock: c, logs: applog.New(c), allow: map[string]string{"deployer": scmapi.PublishAction, "reader": "Microsoft.Web/sites/read"}}
 	w.site = scmapi.Site{
 		ID: resource.Group("s", "g").Child("Microsoft.Web", "sites", "Orders"), Name: "Orders", Password: "right", BasicAuth: true,
 		Settings: map[string]string{"functions_worker_runtime": "node", "DB": "secret", "WEBSITE_RUN_FROM_PACKAGE": "https://x/y?sig=secret"},
@@ -74,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(deployer.Close)
 	w.api = scmapi.New(scmapi.Config{
 		Domain: "localhost", Sites: w, Deployer: deployer, Releases: w.releases, Authorize: w, Clock: c,
-		Wrong: keyring.Budget{Burst: 3, PerSecond: 1},
+		Wrong: keyring.Budget{Burst: 3, PerSecond: 1}, Logs: func(s scmapi.Site) *applog.Log { return w.logs.Open(s.Name, s.UID) },
 		Authenticate: func(_ context.Context, r *http.Request) (string, []string, error) {
 			who := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 			if who == "bad" {

@@ -29,11 +29,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(err)
 	}
 	if x.denied != "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		a.cfg.Audit(r.Context(), AuditEntry{
-			Method: r.Method, Path: r.URL.EscapedPath(), App: x.site.Name, Site: x.site.ID,
-			Caller: x.caller, Remote: r.RemoteAddr, Status: rec.Status(), Denied: x.denied,
-		})
+		x.record(rec.Status(), false)
 	}
+}
+
+func (x *exchange) record(status int, reads bool) {
+	x.api.cfg.Audit(x.r.Context(), AuditEntry{
+		Method: x.r.Method, Path: x.r.URL.EscapedPath(), App: x.site.Name, Site: x.site.ID,
+		Caller: x.caller, Remote: x.r.RemoteAddr, Status: status, Denied: x.denied, Reads: reads,
+	})
 }
 
 func (x *exchange) serve() error {
@@ -76,6 +80,9 @@ func (x *exchange) dispatch() error {
 	segs := strings.FieldsFunc(x.r.URL.Path, func(c rune) bool { return c == '/' })
 	if len(segs) > 0 && strings.EqualFold(segs[0], "api") {
 		segs = segs[1:]
+	}
+	if len(segs) > 0 && strings.EqualFold(segs[0], logstream) {
+		return x.serveStream(segs[1:])
 	}
 	id := ""
 	if len(segs) > 1 && strings.EqualFold(segs[0], "deployments") {
