@@ -91,6 +91,10 @@ func TestWhatIsAskedIsWhatIsDone(t *testing.T) {
 			case strings.HasSuffix(r.URL.Path, "/roleAssignments"):
 				_, _ = io.WriteString(w, `{"value":[{"id":"`+own+`","properties":{"roleDefinitionId":"/x/reader","principalId":"me","scope":"/the/real/scope"}},`+
 					`{"id":"/of/a/group","properties":{"roleDefinitionId":"/x/reader","principalId":"group"}}]}`)
+			case r.URL.Path == own:
+				_, _ = io.WriteString(w, `{"id":"`+own+`","properties":{"roleDefinitionId":"/x/reader","principalId":"me","scope":"/the/real/scope"}}`)
+			case r.URL.Path == "/providers/Latchkey.Directory/principals/me":
+				_, _ = io.WriteString(w, `{"name":"The Real App"}`)
 			case strings.HasSuffix(r.URL.Path, "/roleDefinitions"):
 				_, _ = io.WriteString(w, `{"value":[{"name":"reader","properties":{"roleName":"The Real Role"}}]}`)
 			default:
@@ -100,15 +104,15 @@ func TestWhatIsAskedIsWhatIsDone(t *testing.T) {
 	})
 	f.signIn()
 	ask := func(id string) (int, string) {
-		q := url.Values{"assignment": {id}, "role": {"A Harmless Role"}, "scope": {"/harmless"}}
-		w := f.do("GET", "/portal/apps/rg/orders/identity/roles/remove?"+q.Encode(), nil)
+		q := url.Values{"assignment": {id}, "role": {"A Harmless Role"}, "scope": {"/harmless"}, "name": {"Harmless"}, "back": {"https://harmless.example/"}}
+		w := f.do("GET", "/portal/access/roles/remove?"+q.Encode(), nil)
 		return w.Code, w.Body.String()
 	}
-	if code, body := ask(own); code != http.StatusOK || !strings.Contains(body, "The Real Role") || !strings.Contains(body, "/the/real/scope") || strings.Contains(body, "armless") {
+	if code, body := ask(own); code != http.StatusOK || !strings.Contains(body, "The Real Role") || !strings.Contains(body, "/the/real/scope") || !strings.Contains(body, "The Real App") || strings.Contains(body, "armless") {
 		t.Errorf("%d: %s", code, body)
 	}
 	for _, id := range []string{own + "er", "/of/a/group", ""} {
-		if code, body := ask(id); code != http.StatusNotFound || strings.Contains(body, `name="assignment"`) {
+		if code, body := ask(id); code != http.StatusNotFound && code != http.StatusBadRequest || strings.Contains(body, `name="assignment"`) {
 			t.Errorf("%q: %d: %s", id, code, body)
 		}
 	}

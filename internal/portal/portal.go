@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/apps"
 	"github.com/latchkey/latchkey/internal/portal/assets"
 	"github.com/latchkey/latchkey/internal/portal/client"
@@ -113,7 +114,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	in.Tell(p.cfg.Entered)
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}

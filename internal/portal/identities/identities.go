@@ -1,34 +1,45 @@
-// Package identities owns the page about the identities of an app: which it has,
-// what reads its references, which roles they have, and whether one may read a
-// secret. It does not know tokens, or how decisions are made.
+// Package identities owns the pages about identities: those of an app, which it has,
+// what reads its references, and those that are made on their own, who has them and
+// what stops without them. It does not know tokens, or how decisions are made.
 package identities
 
 import (
 	"embed"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
-	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/confirm"
+	"github.com/latchkey/latchkey/internal/portal/groups"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
-	"github.com/latchkey/latchkey/internal/problem"
 )
 
 //go:embed templates
 var templates embed.FS
 
 type pages struct {
-	one *page.Template
-	ask *confirm.Page
+	one, list, user, add *page.Template
+	ask                  *confirm.Page
 }
 
 // Mount adds the pages to a mux.
 func Mount(m *page.Mux) error {
-	one, err := page.Parse(templates, "templates/identity.html")
-	ask, err2 := confirm.New()
-	p := &pages{one, ask}
+	p := &pages{}
+	var errs []error
+	for name, to := range map[string]**page.Template{"identity": &p.one, "list": &p.list, "user": &p.user, "add": &p.add} {
+		t, err := page.Parse(templates, "templates/"+name+".html")
+		if err == nil {
+			err = errors.Join(access.Parts(t), groups.Parts(t))
+		}
+		*to = t
+		errs = append(errs, err)
+	}
+	ask, err := confirm.New()
+	p.ask = ask
+	p.mountUsers(m)
 	at := place.Pattern + "/identity"
 	m.Page(at, p.show)
 	m.Action(at+"/system/on", func(v *page.Visit) error { return change(v, block{own: true}, "identity-on") })
@@ -42,10 +53,7 @@ func Mount(m *page.Mux) error {
 		return change(v, block{take: v.R.PostForm.Get("identity")}, "identity-remove")
 	})
 	m.Action(at+"/reads", setReader)
-	m.Action(at+"/roles/add", addRole)
-	m.Page(at+"/roles/remove", p.askRole)
-	m.Action(at+"/roles/remove", removeRole)
-	return errors.Join(err, err2)
+	return errors.Join(append(errs, err)...)
 }
 
 // site is what the management API says of an app.
@@ -73,8 +81,6 @@ type Identity struct {
 	Client    string
 	Reads     bool // reads the references
 	Others    []string
-	Roles     []Role
-	Hidden    bool // its roles are not for this viewer
 }
 
 // identities gives those of an app, its own first.
@@ -85,12 +91,15 @@ func (s site) identities(app string) []Identity {
 		list = append(list, Identity{Name: app, Principal: s.Identity.Principal, Reads: reader == "" || strings.EqualFold(reader, "SystemAssigned")})
 	}
 	for id, u := range s.Identity.Users {
-		list = append(list, Identity{ID: id, Name: lastOf(id), Principal: u.Principal, Client: u.Client, Reads: strings.EqualFold(reader, id)})
+		list = append(list, Identity{ID: id, Name: access.LastOf(id), Principal: u.Principal, Client: u.Client, Reads: strings.EqualFold(reader, id)})
 	}
 	return sorted(list)
 }
 
-func lastOf(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+func sorted(list []Identity) []Identity {
+	slices.SortFunc(list, func(a, b Identity) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}
 
 // block says how to change which identities an app has.
 type block struct {
@@ -143,27 +152,4 @@ func setReader(v *page.Visit) error {
 		return err
 	}
 	return v.Redirect(a.URL("identity") + "?done=identity-reads")
-}
-
-// unseen reports whether something is not there or not for this viewer.
-func unseen(err error) bool {
-	return errors.Is(err, problem.Denied) || errors.Is(err, problem.NotFound)
-}
-
-// Resource is something that a search finds.
-type Resource struct{ ID, Name, ResourceGroup string }
-
-// search finds resources of a type that whoever is signed in may see.
-func search(v *page.Visit, typ string) ([]Resource, error) {
-	var answer struct{ Data []Resource }
-	err := v.API().Do(v.Context(), http.MethodPost, "/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01", map[string]any{
-		"subscriptions": []string{v.Site().SubscriptionID}, "query": "resources | where type =~ '" + typ + "' | project id, name, resourceGroup",
-		"options": map[string]any{"$top": 1000},
-	}, &answer)
-	return answer.Data, err
-}
-
-// idPath gives the path of a resource id, each segment escaped.
-func idPath(id string, more ...string) string {
-	return client.Path(append(strings.Split(strings.Trim(id, "/"), "/"), more...)...)
 }

@@ -5,52 +5,21 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/confirm"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
 )
 
-// shown is what the page shows.
+// shown is what the page about an app's identities shows.
 type shown struct {
 	App        place.App
 	Own        *Identity
 	Users      []Identity
 	All        []Identity
 	Reader     string
-	Assignable []Resource
-	Vaults     []Resource
-	Offered    []string
-	Check      *check
-}
-
-// check is the question whether an identity may read a secret, and its answer.
-type check struct {
-	Principal, Vault, Secret string
-	Name, VaultName          string // for people
-	Asked                    bool
-	Allowed                  bool
-	Role                     string
-	Assignment               string
-	By                       string
-	Code                     string
-	Restricted               bool `json:"restrictedNetwork"`
-	Failed                   string
-}
-
-// Text gives the decision's text.
-func (c check) Text() string {
-	switch {
-	case c.Allowed && c.By == "roles":
-		return "check.byrole"
-	case c.Allowed:
-		return "check.bypolicy"
-	case c.Code == "ForbiddenByPolicy":
-		return "check.nopolicy"
-	case c.Code == "ForbiddenByConnection", c.Code == "ForbiddenByFirewall":
-		return "check.network"
-	}
-	return "check.norole"
+	Assignable []access.Resource
+	Access     access.Shown
 }
 
 func (p *pages) show(v *page.Visit) error {
@@ -59,46 +28,46 @@ func (p *pages) show(v *page.Visit) error {
 	if err := v.API().Get(v.Context(), a.Path(), &s); err != nil {
 		return err
 	}
-	data := shown{App: a, Offered: offered, All: s.identities(a.Name), Reader: s.Properties.Reader}
+	data := shown{App: a, All: s.identities(a.Name), Reader: s.Properties.Reader}
 	if err := data.describe(v); err != nil {
 		return err
 	}
 	if err := data.choices(v, s); err != nil {
 		return err
 	}
-	if err := data.ask(v); err != nil {
+	var err error
+	if data.Access, err = access.Show(v, holders(data.All), a.URL("identity")); err != nil {
 		return err
 	}
 	return v.Show(p.one, page.Content{
-		Title: v.Text.Plain("identity.title", "app", a.Name), Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.identity"), Notice: place.Notice(v, a.Name), Data: data,
+		Scope: a.Path(), Title: v.Text.Plain("identity.title", "app", a.Name), Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.identity"), Notice: place.Notice(v, a.Name), Data: data,
 	})
 }
 
-// describe reads the roles of the identities and who else has them.
+func holders(list []Identity) []access.Holder {
+	var out []access.Holder
+	for _, i := range list {
+		out = append(out, access.Holder{Name: i.Name, Principal: i.Principal})
+	}
+	return out
+}
+
+// describe finds who else has the identities.
 func (s *shown) describe(v *page.Visit) error {
-	names := map[string]string{}
-	all, err := definitions(v.Context(), v.API(), client.Path("subscriptions", v.Site().SubscriptionID))
-	if err != nil && !unseen(err) {
-		return err
-	}
-	for _, d := range all {
-		names[strings.ToLower(d.Name)] = d.Properties.RoleName
-	}
 	for n := range s.All {
 		i := &s.All[n]
-		if i.Principal != "" {
-			if i.Roles, err = rolesOf(v, i.Principal, names); unseen(err) {
-				i.Hidden, err = true, nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if i.Others, err = others(v, i.ID, s.App); err != nil {
-			return err
-		}
 		if i.ID == "" {
 			s.Own = i
+			continue
+		}
+		list, err := associated(v, i.ID)
+		if err != nil && !access.Unseen(err) {
+			return err
+		}
+		for _, r := range list {
+			if !strings.EqualFold(r.ID, s.App.Path()) {
+				i.Others = append(i.Others, r.Name)
+			}
 		}
 	}
 	s.Users = s.All
@@ -108,31 +77,22 @@ func (s *shown) describe(v *page.Visit) error {
 	return nil
 }
 
-// others gives what else has an identity, as far as the viewer may see.
-func others(v *page.Visit, id string, a place.App) ([]string, error) {
-	if id == "" {
-		return nil, nil
-	}
-	var answer struct{ Value []struct{ ID, Name string } }
-	err := v.API().Do(v.Context(), http.MethodPost, idPath(id, "listAssociatedResources")+"?api-version=2021-09-30-preview", nil, &answer)
-	if unseen(err) {
-		return nil, nil
-	}
-	var list []string
-	for _, r := range answer.Value {
-		if !strings.EqualFold(r.ID, a.Path()) {
-			list = append(list, r.Name)
-		}
-	}
-	return list, err
+// resource is something that has an identity.
+type resource struct {
+	ID, Name, Type string
+	Group          string `json:"resourceGroup"`
 }
 
-// choices finds what can be chosen in forms.
-func (s *shown) choices(v *page.Visit, now site) (err error) {
-	all, err := search(v, "Microsoft.ManagedIdentity/userAssignedIdentities")
-	if err != nil {
-		return err
-	}
+// associated gives what has an identity, as far as the viewer may see.
+func associated(v *page.Visit, id string) ([]resource, error) {
+	var answer struct{ Value []resource }
+	err := v.API().Do(v.Context(), http.MethodPost, access.IDPath(id, "listAssociatedResources")+"?api-version=2021-09-30-preview", nil, &answer)
+	return answer.Value, err
+}
+
+// choices finds the identities that can be assigned.
+func (s *shown) choices(v *page.Visit, now site) error {
+	all, err := access.Search(v, userType)
 	for _, r := range all {
 		taken := false
 		for id := range now.Identity.Users {
@@ -141,30 +101,6 @@ func (s *shown) choices(v *page.Visit, now site) (err error) {
 		if !taken {
 			s.Assignable = append(s.Assignable, r)
 		}
-	}
-	s.Vaults, err = search(v, "Microsoft.KeyVault/vaults")
-	return err
-}
-
-// ask asks whether an identity may read a secret, if the page was asked that.
-func (s *shown) ask(v *page.Visit) error {
-	q := v.R.URL.Query()
-	c := check{Principal: q.Get("principal"), Vault: q.Get("vault"), Secret: strings.TrimSpace(q.Get("secret"))}
-	s.Check = &c
-	if c.Vault == "" || c.Principal == "" {
-		return nil
-	}
-	c.VaultName, c.Name, c.Asked = lastOf(c.Vault), c.Principal, true
-	for _, i := range s.All {
-		if i.Principal == c.Principal {
-			c.Name = i.Name
-		}
-	}
-	err := v.API().Do(v.Context(), http.MethodPost, idPath(c.Vault, "checkAccess")+"?api-version=2026-02-01", map[string]string{
-		"objectId": c.Principal, "secret": c.Secret,
-	}, &c)
-	if err != nil && page.Detail(err) != "" {
-		c.Failed, err = page.Detail(err), nil
 	}
 	return err
 }
@@ -180,16 +116,16 @@ func (p *pages) askOff(v *page.Visit) error {
 	if err := v.API().Get(v.Context(), a.Path(), &s); err != nil {
 		return err
 	}
-	data := shown{App: a, All: s.identities(a.Name)}
-	if err := data.describe(v); err != nil {
-		return err
-	}
 	q := confirm.Question{
 		Means: v.Text.HTML("identity.off.means"), Action: a.URL("identity", "system", "off"), Button: "identity.off.button", Danger: true, Back: a.URL("identity"),
 	}
-	if data.Own != nil {
-		q.Breaks = breaks(v, *data.Own)
-		for _, r := range data.Own.Roles {
+	if s.own() {
+		q.Breaks = breaks(v, s.identities(a.Name)[0])
+		roles, _, err := access.RolesOf(v, s.Identity.Principal)
+		if err != nil {
+			return err
+		}
+		for _, r := range roles {
 			q.Breaks = append(q.Breaks, v.Text.HTML("identity.off.role", "role", r.Name, "scope", r.Scope))
 		}
 	}
@@ -211,7 +147,7 @@ func (p *pages) askRemove(v *page.Visit) error {
 			q.Breaks = breaks(v, i)
 		}
 	}
-	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("identity.remove.title", "name", lastOf(id), "app", a.Name), Crumbs: crumbs(v, a)}, q)
+	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("identity.remove.title", "name", access.LastOf(id), "app", a.Name), Crumbs: crumbs(v, a)}, q)
 }
 
 // breaks gives what stops when an identity is taken away.
