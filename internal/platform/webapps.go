@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
 	"github.com/latchkey/latchkey/internal/armapi/functions"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
@@ -33,6 +34,9 @@ func (n *Node) newSites() *sites.API {
 			return nil
 		},
 		StoppedQuirk: n.stoppedQuirk(),
+		Logs: sites.Logs{
+			Node: n.cfg.Node, Of: func(a app.App) *applog.Log { return n.logs.Open(a.Name, a.UID) }, Opened: n.auditLogs,
+		},
 	})
 }
 

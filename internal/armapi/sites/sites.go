@@ -71,6 +71,8 @@ type Config struct {
 	// MasterKey reads an app's master key for the address that syncs its triggers;
 	// nil shows none.
 	MasterKey func(ctx context.Context, a app.App) (string, error)
+	// Logs are those of apps on this node; its zero value has none.
+	Logs Logs
 	// StoppedQuirk reproduces a fault of the platform: where it reports true, the
 	// configuration of an app's logs cannot be read. nil is for no app.
 	StoppedQuirk func(ctx context.Context, a app.App) (bool, error)
@@ -104,7 +106,7 @@ func (api *API) Operations() []arm.Operation {
 	var all []arm.Operation
 	for _, part := range [][]arm.Operation{
 		api.planOperations(), api.siteOperations(), api.settingsOperations(), api.sectionOperations(),
-		api.publishingOperations(), api.referenceOperations(), api.hostOperations(), api.listOperations(), api.catalogueOperations(),
+		api.publishingOperations(), api.referenceOperations(), api.hostOperations(), api.listOperations(), api.catalogueOperations(), api.logOperations(),
 	} {
 		all = append(all, part...)
 	}
