@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/keyvault"
 	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
+	"github.com/latchkey/latchkey/internal/armapi/monitor"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/armapi/storage"
@@ -68,7 +69,7 @@ func (n *Node) newAPI() (http.Handler, error) {
 		LoginURL: n.loginURL,
 	}, slices.Concat(base.Operations(), assignments.Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
 		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations(),
-		vaults.Operations(), owned.Operations(), contained.Operations())...)
+		vaults.Operations(), owned.Operations(), contained.Operations(), n.newMonitor().Operations())...)
 	return directory.Graph(api), err
 }
 
@@ -117,7 +118,7 @@ func providers() []arm.Provider {
 		{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
 		storage.Provider(), keyvault.Provider(), managedidentity.Provider(), containerapps.Provider(),
 	}
-	return slices.Concat(own, authorization.Providers(), directory.Providers())
+	return slices.Concat(own, authorization.Providers(), directory.Providers(), monitor.Providers())
 }
 
 func versions(newest string, types ...string) []arm.ProviderType {

@@ -48,11 +48,12 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	n.beside(func(ctx context.Context) {
 		n.statuses.run(ctx, heartbeat{Version: n.cfg.Version, Management: n.names.managementURL()})
 	})
+	n.openTraffic()
 	n.apps = app.New(app.Config{
 		Inventory: n.inventory, Clock: n.cfg.Clock,
 		Hosts: app.LocalHosts(n.cfg.Domain, n.names.functions, n.names.management),
 		OnDelete: []func(context.Context, app.App) error{
-			n.deleteKeys, n.deleteKeyNotes, n.deleteTriggers, n.deleteReleases, n.deleteIdentity,
+			n.deleteKeys, n.deleteKeyNotes, n.deleteTriggers, n.deleteReleases, n.deleteIdentity, n.forgetTraffic,
 			func(ctx context.Context, a app.App) error { return n.roles.UnassignBelow(ctx, a.ID) },
 		},
 	})

@@ -21,6 +21,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/installation"
 	"github.com/latchkey/latchkey/internal/armapi/keyvault"
 	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
+	"github.com/latchkey/latchkey/internal/armapi/monitor"
 	"github.com/latchkey/latchkey/internal/armapi/resources"
 	"github.com/latchkey/latchkey/internal/armapi/sites"
 	"github.com/latchkey/latchkey/internal/armapi/storage"
@@ -63,7 +64,7 @@ func operations(t *testing.T) []arm.Operation {
 	contained, err := containerapps.New(containerapps.Config{Apps: &containerapp.Apps{}, Identities: &managed.Identities{}, Authorize: anything{}, Domain: "localhost", Secrets: &vaultsecrets.Secrets{}})
 	must(t, err)
 	return slices.Concat(contained.Operations(), owned.Operations(), base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
-		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations())
+		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations(), monitor.New(monitor.Config{}).Operations())
 }
 
 // sameCatalogue checks that the program serves the types and actions of the
