@@ -14,9 +14,29 @@
       if (!isNaN(at)) { t.title = t.dateTime; t.textContent = format.format(at); }
     }
   };
-  const zone = (root) => {
-    for (const f of root.querySelectorAll('input[data-zone]')) f.value = new Date().getTimezoneOffset();
+  // Times are filled in as the viewer's clock has them. How far that is from UTC depends
+  // on the day, so it is told with each; without this script all of it is UTC.
+  const offset = (f) => {
+    const of = f.dataset.zone && document.getElementById(f.dataset.zone);
+    const at = of && of.value ? new Date(of.value) : new Date();
+    return (isNaN(at) ? new Date() : at).getTimezoneOffset();
   };
+  const offsets = (root) => {
+    for (const f of root.querySelectorAll('input[data-zone]')) f.value = offset(f);
+  };
+  const zone = (root) => {
+    for (const f of root.querySelectorAll('input[data-utc]')) {
+      const at = new Date(f.dataset.utc + 'Z');
+      if (isNaN(at)) continue;
+      f.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+      delete f.dataset.utc;
+    }
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    for (const h of root.querySelectorAll('[data-local]')) h.textContent = h.dataset.local + (name ? ' (' + name + ')' : '');
+    offsets(root);
+  };
+  document.addEventListener('input', (e) => { if (e.target.form) offsets(e.target.form); });
+  document.addEventListener('submit', (e) => offsets(e.target), true);
   const ready = (root) => { times(root); zone(root); };
 
   document.addEventListener('click', async (e) => {
@@ -66,16 +86,23 @@
   document.addEventListener('htmx:sendError', lost);
 
   const live = document.body.dataset.live;
-  if (live && window.EventSource) {
-    const source = new EventSource(live);
-    let away = false;
-    source.addEventListener('change', () => window.htmx && window.htmx.trigger(document.body, 'live'));
+  let away = false, source;
+  const again = () => window.htmx && window.htmx.trigger(document.body, 'live');
+  const follow = () => {
+    source = new EventSource(live);
+    source.addEventListener('change', again);
     source.addEventListener('open', () => {
-      if (away) { away = false; say(document.body.dataset.back); window.htmx && window.htmx.trigger(document.body, 'live'); }
+      if (away) { away = false; say(document.body.dataset.back); again(); }
     });
     source.addEventListener('error', () => {
       if (!away) { away = true; say(document.body.dataset.lost); }
+      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again
+      again(); // there was an answer: if the session is over, reading the page again tells
+      setTimeout(follow, 30000);
     });
+  };
+  if (live && window.EventSource) {
+    follow();
     window.addEventListener('pagehide', () => source.close());
   }
   ready(document);

@@ -36,6 +36,24 @@ type Client struct {
 	Reads, Writes time.Duration
 	// Token gives a token of the principal.
 	Token func(ctx context.Context) (string, error)
+
+	match string // an entity tag; see If
+}
+
+// If gives a client whose calls take place only while what they are about has an
+// entity tag: the error is one of [Changed] otherwise, and nothing is changed. "" is
+// no tag that anything has.
+func (c *Client) If(tag string) *Client {
+	other := *c
+	other.match = `"` + tag + `"`
+	return &other
+}
+
+// Changed reports whether a call did not take place because what it was about is not
+// as it was to be: see [Client.If] and [Client.Create].
+func Changed(err error) bool {
+	var refused *Error
+	return errors.As(err, &refused) && refused.Status == http.StatusPreconditionFailed
 }
 
 // Error is a refusal by the API. It matches the problem kind of its status.
@@ -90,6 +108,9 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 		return err
 	}
 	maps.Copy(r.Header, header)
+	if c.match != "" {
+		r.Header.Set("If-Match", c.match)
+	}
 	text, err := c.send(r)
 	if err != nil {
 		return err

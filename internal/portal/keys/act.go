@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,7 +83,7 @@ func rotate(v *page.Visit, api *client.Client, path string) error {
 
 func expire(v *page.Visit, api *client.Client, path string) error {
 	var body any
-	at, err := viewersTime(v, "at")
+	at, err := viewersTime(v.R.PostForm, "at")
 	if err != nil {
 		return err
 	}
@@ -91,15 +93,15 @@ func expire(v *page.Visit, api *client.Client, path string) error {
 	return api.Do(v.Context(), http.MethodPost, path+"/expire", body, nil)
 }
 
-// viewersTime reads a time of a form, in the viewer's zone as far as the browser has
-// told it. The zero time stands for none.
-func viewersTime(v *page.Visit, field string) (time.Time, error) {
-	text := strings.TrimSpace(v.R.PostForm.Get(field))
+// viewersTime reads a time of a form: in the viewer's zone, if the browser has told how
+// far that is from UTC on that day. The zero time stands for none.
+func viewersTime(form url.Values, field string) (time.Time, error) {
+	text := strings.TrimSpace(form.Get(field))
 	if text == "" {
 		return time.Time{}, nil
 	}
-	minutes, _ := strconv.Atoi(v.R.PostForm.Get("zone")) // none is UTC
-	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateOnly} {
+	minutes, _ := strconv.Atoi(form.Get(field + "-zone")) // none is UTC
+	for _, layout := range []string{formTime, "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t.Add(time.Duration(minutes) * time.Minute).UTC(), nil
 		}
@@ -107,12 +109,15 @@ func viewersTime(v *page.Visit, field string) (time.Time, error) {
 	return time.Time{}, problem.New(problem.Invalid, "this is no time")
 }
 
+// formTime is how forms have times.
+const formTime = "2006-01-02T15:04"
+
 // question is what the page asks before something is done.
 type question struct {
 	Where    where
 	Key      cell
 	Action   action
-	Mark     string
+	Mark     mark
 	Overlaps []string
 	Failed   string // why it was not done, of the API
 	Bad      bool   // what was filled in is not right
@@ -132,15 +137,20 @@ func target(v *page.Visit) (w where, k key, a action, err error) {
 	return w, k, a, problem.New(problem.NotFound, "there is no such action")
 }
 
+// known reports whether there is an action of a name.
+func known(name string) bool {
+	return slices.ContainsFunc(actions, func(a action) bool { return a.Name == name })
+}
+
 func (p *pages) ask(v *page.Visit) error {
 	w, k, a, err := target(v)
 	if err != nil {
 		return err
 	}
 	if !a.fits(k) {
-		return errChanged
+		return p.changed(v, w, a.Name, &k)
 	}
-	return p.question(v, http.StatusOK, question{Where: w, Key: w.cell(k), Action: a, Mark: k.mark(), Overlaps: overlaps})
+	return p.question(v, http.StatusOK, question{Where: w, Key: w.cell(k), Action: a, Mark: markOf(v, k), Overlaps: overlaps})
 }
 
 func (p *pages) question(v *page.Visit, status int, q question) error {
@@ -154,20 +164,27 @@ func (p *pages) question(v *page.Visit, status int, q question) error {
 // do does what was asked about, if the key is still as it was shown.
 func (p *pages) do(v *page.Visit) error {
 	w, k, a, err := target(v)
+	if errors.Is(err, problem.NotFound) && w.App.Name != "" && known(v.R.PathValue("action")) {
+		return p.changed(v, w, v.R.PathValue("action"), nil)
+	}
 	if err != nil {
 		return err
 	}
-	if v.R.PostForm.Get("mark") != k.mark() || !a.fits(k) {
-		return errChanged
+	seen := sentMark(v)
+	if !a.fits(k) {
+		return p.changed(v, w, a.Name, &k)
 	}
 	path, err := w.path(k.Section(), k.Name)
 	if err != nil {
 		return err
 	}
-	err = a.call(v, v.API(), path)
+	err = a.call(v, v.API().If(seen.Tag), path)
+	if client.Changed(err) {
+		return p.changed(v, w, a.Name, &k)
+	}
 	if err != nil && refused(err) {
 		return p.question(v, http.StatusConflict, question{
-			Where: w, Key: w.cell(k), Action: a, Mark: k.mark(), Overlaps: overlaps, Failed: page.Detail(err), Bad: true,
+			Where: w, Key: w.cell(k), Action: a, Mark: seen, Overlaps: overlaps, Failed: page.Detail(err), Bad: true,
 		})
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 // fields are what is filled in about a key.
@@ -17,14 +20,14 @@ type fields struct {
 	Methods, Functions, CIDRs string // separated by commas
 	RateN, RatePer            string
 	QuotaN, QuotaPer          string
-	NotBefore, Expires        string // in UTC, as the form shows them
+	NotBefore, Expires        string // in UTC; with scripts the form shows them in the viewer's zone
 }
 
 type edit struct {
 	Where  where
 	Key    cell
 	Fields fields
-	Mark   string
+	Mark   mark
 	Failed string
 	Bad    bool
 }
@@ -48,7 +51,7 @@ func shownTime(t *time.Time) string {
 	if t == nil {
 		return ""
 	}
-	return t.UTC().Format("2006-01-02T15:04")
+	return t.UTC().Format(formTime)
 }
 
 // read takes what was filled in.
@@ -57,7 +60,7 @@ func read(form url.Values) fields {
 	return fields{
 		Note: get("note"), Owner: get("owner"), Methods: get("methods"), Functions: get("functions"), CIDRs: get("cidrs"),
 		RateN: get("rate"), RatePer: get("rateper"), QuotaN: get("quota"), QuotaPer: get("quotaper"),
-		NotBefore: get("notbefore"), Expires: get("expires"),
+		NotBefore: inUTC(form, "notbefore"), Expires: inUTC(form, "expires"),
 	}
 }
 
@@ -99,8 +102,18 @@ func number(s string) any {
 	return s
 }
 
+// inUTC gives a time that was filled in as the form shows it without scripts; what is
+// no time stays as it is, for the API to say so.
+func inUTC(form url.Values, field string) string {
+	t, err := viewersTime(form, field)
+	if err != nil || t.IsZero() {
+		return strings.TrimSpace(form.Get(field))
+	}
+	return shownTime(&t)
+}
+
 func moment(s string) any {
-	if t, err := time.Parse("2006-01-02T15:04", s); err == nil {
+	if t, err := time.Parse(formTime, s); err == nil {
 		return t.Format(time.RFC3339)
 	}
 	return text(s)
@@ -121,7 +134,7 @@ func (p *pages) showEdit(v *page.Visit) error {
 	if err != nil {
 		return err
 	}
-	return p.editWith(v, http.StatusOK, edit{Where: w, Key: w.cell(k), Fields: fieldsOf(k), Mark: k.mark()})
+	return p.editWith(v, http.StatusOK, edit{Where: w, Key: w.cell(k), Fields: fieldsOf(k), Mark: markOf(v, k)})
 }
 
 func (p *pages) editWith(v *page.Visit, status int, e edit) error {
@@ -131,22 +144,25 @@ func (p *pages) editWith(v *page.Visit, status int, e edit) error {
 }
 
 func (p *pages) doEdit(v *page.Visit) error {
-	w := whereOf(v)
+	w, seen := whereOf(v), sentMark(v)
 	k, err := w.current(v.Context(), v)
+	if errors.Is(err, problem.NotFound) {
+		return p.changed(v, w, "edit", nil)
+	}
 	if err != nil {
 		return err
-	}
-	if v.R.PostForm.Get("mark") != k.mark() {
-		return errChanged
 	}
 	path, err := w.path(k.Section(), k.Name)
 	if err != nil {
 		return err
 	}
 	f := read(v.R.PostForm)
-	err = v.API().Do(v.Context(), http.MethodPatch, path, map[string]any{"properties": f.change(fieldsOf(k))}, nil)
+	err = v.API().If(seen.Tag).Do(v.Context(), http.MethodPatch, path, map[string]any{"properties": f.change(fieldsOf(k))}, nil)
+	if client.Changed(err) {
+		return p.changed(v, w, "edit", &k)
+	}
 	if err != nil && refused(err) {
-		return p.editWith(v, http.StatusBadRequest, edit{Where: w, Key: w.cell(k), Fields: f, Mark: k.mark(), Failed: page.Detail(err), Bad: true})
+		return p.editWith(v, http.StatusBadRequest, edit{Where: w, Key: w.cell(k), Fields: f, Mark: seen, Failed: page.Detail(err), Bad: true})
 	}
 	if err != nil {
 		return err
@@ -187,15 +203,15 @@ func (p *pages) doAdd(v *page.Visit) error {
 		a.Failed = v.Text.Plain("add.noname")
 		return p.addWith(v, http.StatusBadRequest, a)
 	}
-	if _, err := w.find(v.Context(), v.API(), a.Kind, a.Name); err == nil {
-		a.Failed = v.Text.Plain("add.taken", "name", a.Name)
-		return p.addWith(v, http.StatusConflict, a)
-	}
 	body := map[string]any{"properties": map[string]any{"name": a.Name, "created": true}}
 	if value := strings.TrimSpace(v.R.PostForm.Get("value")); value != "" {
 		body["properties"].(map[string]any)["value"] = value
 	}
-	err = v.API().Do(v.Context(), http.MethodPut, path, body, nil)
+	err = v.API().Create(v.Context(), path, body, nil)
+	if client.Changed(err) {
+		a.Failed = v.Text.Plain("add.taken", "name", a.Name)
+		return p.addWith(v, http.StatusConflict, a)
+	}
 	if err != nil && refused(err) {
 		a.Failed = page.Detail(err)
 		return p.addWith(v, http.StatusBadRequest, a)

@@ -6,7 +6,6 @@ package keys
 import (
 	"embed"
 	"errors"
-	"net/http"
 
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
@@ -16,13 +15,13 @@ import (
 //go:embed templates
 var templates embed.FS
 
-type pages struct{ list, one, act, edit, add *page.Template }
+type pages struct{ list, one, act, edit, add, changes *page.Template }
 
 // Mount adds the pages to a mux.
 func Mount(m *page.Mux) error {
 	p := &pages{}
 	var errs []error
-	for name, to := range map[string]**page.Template{"list": &p.list, "one": &p.one, "act": &p.act, "edit": &p.edit, "add": &p.add} {
+	for name, to := range map[string]**page.Template{"list": &p.list, "one": &p.one, "act": &p.act, "edit": &p.edit, "add": &p.add, "changed": &p.changes} {
 		t, err := page.Parse(templates, "templates/"+name+".html", "templates/parts.html")
 		*to = t
 		errs = append(errs, err)
@@ -201,9 +200,6 @@ func (p *pages) showOne(v *page.Visit) error {
 		Notice: place.Notice(v, k.Name), Data: one{w, w.cell(k)},
 	})
 }
-
-// errChanged is the answer for a form about a key that is not as it was.
-var errChanged = &page.Plain{Status: http.StatusConflict, Title: "error.changed.title", Body: "error.changed.body"}
 
 // refused reports whether an error is about what was filled in, so that the form is
 // shown again with it.

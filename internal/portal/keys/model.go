@@ -3,7 +3,6 @@ package keys
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -12,6 +11,7 @@ import (
 type key struct {
 	Name      string     `json:"name"`
 	Kind      string     `json:"kind"` // master, host, system or function
+	ETag      string     `json:"etag"` // another one once anything about the key is, its value too
 	State     string     `json:"state"`
 	Note      string     `json:"note"`
 	Owner     string     `json:"owner"`
@@ -79,22 +79,6 @@ func (k key) Former() bool { return k.Retires != "" }
 
 // Works reports whether whoever presents the value gets in.
 func (k key) Works() bool { return k.State == "active" || k.State == "retiring" }
-
-// mark says what a form was made for: it differs when somebody has changed the key
-// since. Uses are no change.
-func (k key) mark() string {
-	at := func(t *time.Time) string {
-		if t == nil {
-			return "-"
-		}
-		return strconv.FormatInt(t.Unix(), 10)
-	}
-	parts := []string{k.State, at(k.Created), at(k.Expires), at(k.NotBefore), strconv.FormatBool(k.Disabled)}
-	for _, f := range k.Retiring {
-		parts = append(parts, f.Name)
-	}
-	return strings.Join(parts, " ")
-}
 
 // listed puts keys in the order in which they are shown: those that are new first
 // by name, each followed by its former values.
