@@ -13,6 +13,7 @@ import (
 // Values of secrets, by value and out of vaults, lie nowhere in clear once nothing
 // runs: not in the state, its copies, logs or what is left of containers.
 func TestSecretsOfContainerAppsAreSealedAtRest(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	makeVault(t, c.Platform, "boxes", "db", hidden)
 	a := c.secretApp("system", "")

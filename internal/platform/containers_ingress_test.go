@@ -116,6 +116,7 @@ func TestAContainerAppIsReachedByItsHostNameAndASwitchLosesNothing(t *testing.T)
 }
 
 func TestARequestStartsAContainerAppThatIsAtZero(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	a := c.app()
 	a["properties"].(object)["template"].(object)["scale"] = object{"minReplicas": 0, "maxReplicas": 1, "cooldownPeriod": 1, "pollingInterval": 1}

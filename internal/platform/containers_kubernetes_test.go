@@ -369,6 +369,7 @@ func (m *matrix) check(p *pod, container, role string) {
 }
 
 func TestTheLifecycleMatrixHoldsOnKubernetes(t *testing.T) {
+	t.Parallel()
 	c := startClustered(t)
 	users, cells := map[string]named{}, map[[4]string]bool{}
 	for _, life := range lives {
@@ -445,6 +446,7 @@ func (c *clustered) reassigned(p *pod, users map[string]named) {
 }
 
 func TestSidecarsAreAnsweredAgainAfterARestart(t *testing.T) {
+	t.Parallel()
 	c := startClustered(t)
 	who := c.named(c.identity("one"))
 	c.Do(t, "PUT", c.at("containerApps", "shop"), c.wish("None", map[string]named{"Main": who}), nil)
@@ -543,6 +545,7 @@ func TestClustersAreHandedTheRulesTheyCanKeep(t *testing.T) {
 }
 
 func TestWithoutAClusterAContainerAppSaysWhatWasTried(t *testing.T) {
+	t.Parallel()
 	c := startClustered(t)
 	settings := c.Config.Containers.Kubernetes
 	gone := httptest.NewTLSServer(http.NotFoundHandler())

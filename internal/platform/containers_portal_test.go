@@ -119,6 +119,7 @@ func (v *viewer) wantDone(path string, form url.Values, said string) {
 // TestContainerAppsInThePortal reads every page about an app that runs, and changes
 // it by each form; the management API tells the effect.
 func TestContainerAppsInThePortal(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	makeVault(t, c.Platform, "boxes", "db", "one")
 	late := c.identity("late")

@@ -92,6 +92,7 @@ func TestImagesAreGotByAnIdentityThatCodeCannotUse(t *testing.T) {
 }
 
 func TestAnImagesPasswordCanBeInAVault(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	r := trusting(t, c.Platform)
 	r.AddUser("robot", "right")

@@ -60,6 +60,7 @@ func (c *contained) scaled(a object) int {
 }
 
 func TestAQueueReadByAnIdentityThatTheCodeCannotUseDecidesTheReplicas(t *testing.T) {
+	t.Parallel()
 	q := startQueues(t)
 	c := startContained(t, platform.Config{AppNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Containers: platform.ContainersConfig{QueueServices: []string{"orders=" + q.URL + "/orders"}}})

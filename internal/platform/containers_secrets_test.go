@@ -67,6 +67,7 @@ func (c *contained) secretStatus(a object, name string) object {
 }
 
 func TestSecretsOfAContainerAppComeFromAVault(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	makeVault(t, c.Platform, "boxes", "db", "one")
 	c.Do(t, "PUT", c.at("containerApps", "shop"), c.secretApp("system", ""), nil)

@@ -261,6 +261,7 @@ func (c *contained) replicas(a object) string {
 }
 
 func TestAContainerAppStopsStartsRestartsAndEnds(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	c.Do(t, "PUT", c.at("containerApps", "shop"), c.app(), nil)
 	shop := c.settled("shop", "Succeeded")
@@ -319,6 +320,7 @@ func TestWhatCannotRunFailsAndThePreviousRevisionServes(t *testing.T) {
 }
 
 func TestWithoutAnEngineAContainerAppSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	c := startContained(t, platform.Config{})
 	c.Stop(t)
 	c.Config.Containers.Engine, c.Config.Containers.Host = platform.EngineDocker, "unix://"+filepath.Join(t.TempDir(), "no.sock")

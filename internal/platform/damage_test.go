@@ -14,6 +14,7 @@ import (
 )
 
 func TestADamagedDocumentOfOneAppDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	up := platformtest.Upstream(t, saying("hello"))
 	for _, name := range []string{"orders", "broken"} {

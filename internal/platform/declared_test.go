@@ -50,6 +50,7 @@ func restarted(t *testing.T, p *platformtest.Platform) {
 // TestDeclaredKeysOfAnApp: those of the configuration and of a file, one from a
 // vault; after a restart nothing is written again.
 func TestDeclaredKeysOfAnApp(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	write := func(text string) {
 		t.Helper()

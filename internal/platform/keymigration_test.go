@@ -133,6 +133,7 @@ func same(t *testing.T, p *platformtest.Platform, where string, want hostValues)
 
 // TestKeysOfAnAppMoveToAStorageAccount: of an app that is stopped.
 func TestKeysOfAnAppMoveToAStorageAccount(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{AppNetworks: loopback})
 	storage := azurite.Start(t, azurite.Options{})
 	p.CreateApp(t, "orders", "http://127.0.0.1:1")
@@ -158,6 +159,7 @@ func TestKeysOfAnAppMoveToAStorageAccount(t *testing.T) {
 
 // TestAMigrationThatCannotBeIsRefused: by the member or the setting that is wrong.
 func TestAMigrationThatCannotBeIsRefused(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	p.CreateApp(t, "orders", "http://127.0.0.1:1")
 	for want, in := range map[string]map[string]any{

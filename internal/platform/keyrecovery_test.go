@@ -73,6 +73,7 @@ func writeState(t *testing.T, s state.Store, key state.Key, value []byte) {
 // TestDamagedKeysInTheControlPlane: each way out, on an app that runs all the time
 // and whose requests with the last good keys are served meanwhile.
 func TestDamagedKeysInTheControlPlane(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	p.CreateApp(t, "orders", platformtest.Upstream(t, saying("hello")))
 	p.Deploy(t, "orders", platformtest.Package(t, []string{"f"}, nil))
@@ -166,6 +167,7 @@ func recorded(t *testing.T, p *platformtest.Platform, operations ...string) {
 // TestSealedKeysInAStorageAccount: each way out for an app whose keys are sealed with
 // an encryption key that its settings do not have any more.
 func TestSealedKeysInAStorageAccount(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{AppNetworks: loopback})
 	storage := azurite.Start(t, azurite.Options{})
 	up := platformtest.Upstream(t, saying("hello"))

@@ -14,6 +14,7 @@ import (
 // work again with the next one; the audit record has both. A package that cannot be
 // loaded leaves out nothing.
 func TestKeysOfAFunctionThatADeploymentLeavesOut(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	up := platformtest.Upstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	p.CreateApp(t, "orders", up)

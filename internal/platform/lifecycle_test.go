@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,8 +15,16 @@ import (
 	"github.com/latchkey/latchkey/internal/testkit/platformtest"
 )
 
+// atATime is how many of the parallel tests run at a time. They wait more than they
+// work: for schedules, cooldowns and processes.
+const atATime = "4"
+
 func TestMain(m *testing.M) {
 	containerMain()
+	flag.Parse()
+	if err := flag.Set("test.parallel", atATime); err != nil {
+		panic(err)
+	}
 	testkit.Main(m)
 }
 
@@ -74,6 +83,7 @@ func TestAnAppFromItsCreationToItsEnd(t *testing.T) {
 }
 
 func TestEverythingIsThereAfterARestart(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	p.CreateApp(t, "orders", platformtest.Upstream(t, saying("hello")))
 	p.Deploy(t, "orders", platformtest.Package(t, []string{"f"}, nil))
@@ -179,6 +189,7 @@ func TestAVersionThatDoesNotStartLeavesTheOldOneServing(t *testing.T) {
 }
 
 func TestASecondNodeOnTheSameFileIsRefused(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	cfg := p.Config
 	node, err := platform.Open(t.Context(), cfg)

@@ -51,6 +51,7 @@ func assign(t *testing.T, p *platformtest.Platform, objectID, role, scope string
 
 // Taking the first owner's rights away is a decision that a restart must not undo.
 func TestARestartDoesNotBringAnOwnerBack(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	_, cred := principal(t, p, ownerRole, "")
 	other := as(t, p, cred)

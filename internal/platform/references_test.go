@@ -148,6 +148,7 @@ func TestReferencesFindTheirVaults(t *testing.T) {
 // TestAReferenceSaysWhatToDoAndHealsWithThePermission runs through the life of a
 // reference whose app may not read the vault at first.
 func TestAReferenceSaysWhatToDoAndHealsWithThePermission(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	makeVault(t, p, "shop", "db", "one")
 	p.CreateApp(t, "orders", "http://127.0.0.1:1")

@@ -22,6 +22,7 @@ const (
 // TestStrictModeHoldsOnEveryWayToAKey: through the management API, by a template,
 // by declaration, and through the app's own API, whether the app runs or not.
 func TestStrictModeHoldsOnEveryWayToAKey(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{Keys: []keyseed.Entry{
 		{App: "orders", Name: "declared", Value: weakKey}, {App: "orders", Name: "good", Generate: true},
 	}})

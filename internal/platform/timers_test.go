@@ -57,6 +57,7 @@ func drop(ran <-chan struct{}) {
 
 // TestTimersRunUnaskedWhileTheirAppIsStarted: nobody calls these apps.
 func TestTimersRunUnaskedWhileTheirAppIsStarted(t *testing.T) {
+	t.Parallel()
 	p := platformtest.Start(t, platform.Config{})
 	one, other := timed(t, p, "one"), timed(t, p, "other")
 	runs(t, "deployed", one, 2)
