@@ -44,7 +44,7 @@ func (n *Node) armCaller(ctx context.Context, r *http.Request) (arm.Caller, erro
 		return arm.Caller{}, err
 	}
 	in, err := n.groups.Of(ctx, v.ObjectID)
-	return arm.Caller{ObjectID: v.ObjectID, AppID: v.AppID, TenantID: v.TenantID, Name: v.Name, Groups: in}, err
+	return arm.Caller{ObjectID: v.ObjectID, AppID: v.AppID, TenantID: v.TenantID, Name: v.Name, Groups: in, Token: arm.Token{Method: v.Method, Issued: v.Issued, Expires: v.Expires}}, err
 }
 
 // scmCaller is authenticate for the deployment endpoints.

@@ -135,9 +135,13 @@ func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token], aud
 		if client == "" {
 			client = portalClient
 		}
+		life := portalTokenLife
+		if left := time.Unix(p.Until, 0).Sub(n.cfg.Clock.Now()); p.Until != 0 && left < life {
+			life = max(left, time.Second)
+		}
 		t, err := n.authority.Mint(ctx, token.Claims{
-			Audience: audience, ObjectID: p.ObjectID, AppID: client, Proof: token.ProofSecret, Epoch: p.Epoch,
-		}, portalTokenLife)
+			Audience: audience, ObjectID: p.ObjectID, AppID: client, Proof: token.ProofNone, Method: token.Method(p.Method), Epoch: p.Epoch,
+		}, life)
 		if err == nil {
 			known.Add(p, t)
 		}
@@ -158,11 +162,37 @@ func (n *Node) portalLink(ctx context.Context, c arm.Caller) (installation.Porta
 	if err != nil {
 		return installation.PortalLink{}, err
 	}
-	return n.linkFor(ctx, p)
+	return n.linkFor(ctx, p, sessionEnd(c.Token, n.cfg.Clock.Now()))
 }
 
-func (n *Node) linkFor(ctx context.Context, p identity.Principal) (installation.PortalLink, error) {
-	url, until, err := n.portal.Link(ctx, session.Principal{ObjectID: p.ObjectID, AppID: p.AppID, Name: p.Name, Epoch: p.Epoch})
+// Bounds of sessions that begin with a link, by the proof it was asked for with.
+const (
+	freshProof       = 10 * time.Minute // a token as young as that stands for the secret or certificate it was got with
+	federatedSession = time.Hour
+)
+
+// sessionEnd gives when a session must end that begins with a link asked for with a
+// token; the zero time leaves it to sessions. Who has just shown a secret or a
+// certificate could ask again at any time. Any other token must not buy more than it
+// is itself: whoever found one would have a session instead, and a workload's proof of
+// another issuer is good for a short job.
+func sessionEnd(t arm.Token, now time.Time) time.Time {
+	own := t.Method == token.BySecret || t.Method == token.ByCertificate
+	if own && now.Sub(t.Issued) <= freshProof {
+		return time.Time{}
+	}
+	if end := now.Add(federatedSession); !own && end.Before(t.Expires) {
+		return end
+	}
+	return t.Expires
+}
+
+func (n *Node) linkFor(ctx context.Context, p identity.Principal, end time.Time) (installation.PortalLink, error) {
+	who := session.Principal{ObjectID: p.ObjectID, AppID: p.AppID, Name: p.Name, Epoch: p.Epoch}
+	if !end.IsZero() {
+		who.Until = end.Unix()
+	}
+	url, until, err := n.portal.Link(ctx, who)
 	return installation.PortalLink{URL: url, Expires: until}, err
 }
 
@@ -178,7 +208,7 @@ func (n *Node) OwnerLink(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	link, err := n.linkFor(ctx, p)
+	link, err := n.linkFor(ctx, p, time.Time{})
 	return link.URL, err
 }
 

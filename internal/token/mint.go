@@ -40,6 +40,7 @@ type payload struct {
 	Version    string `json:"ver"`
 	ResourceID string `json:"xms_mirid,omitempty"`
 	Epoch      int64  `json:"lk_epoch,omitempty"` // ours
+	Method     Method `json:"lk_method,omitempty"`
 }
 
 // Mint makes a token that is valid for lifetime; 0 is [DefaultLifetime]. It
@@ -81,7 +82,7 @@ func (a *Authority) payload(c Claims, now time.Time, lifetime time.Duration) pay
 	p := payload{
 		Audience: c.Audience, Issued: now.Unix(), NotBefore: now.Add(-early).Unix(), Expires: now.Add(lifetime).Unix(),
 		AIO: opaque(24), IDP: a.issuers[1], IDType: "app", ObjectID: c.ObjectID, RH: "1." + opaque(24) + ".",
-		Subject: c.ObjectID, TenantID: a.cfg.TenantID, ID: opaque(16), ResourceID: c.ResourceID, Epoch: c.Epoch,
+		Subject: c.ObjectID, TenantID: a.cfg.TenantID, ID: opaque(16), ResourceID: c.ResourceID, Epoch: c.Epoch, Method: c.Method,
 	}
 	if c.Version == 2 {
 		p.Issuer, p.Version, p.AZP, p.AZPACR = a.issuers[2], "2.0", c.AppID, c.Proof

@@ -65,8 +65,21 @@ type Proof string
 
 // Proofs.
 const (
+	ProofNone        Proof = "0" // the client proved nothing: a person did, to the portal
 	ProofSecret      Proof = "1"
 	ProofCertificate Proof = "2" // managed identities and federated credentials too
+)
+
+// Method is more precisely how somebody proved who they are, in a claim of ours.
+type Method string
+
+// Methods. Tokens of managed identities have none.
+const (
+	BySecret      Method = "secret"
+	ByCertificate Method = "certificate"
+	ByFederation  Method = "federated"
+	ByLink        Method = "link" // to the portal
+	ByOIDC        Method = "oidc" // to the portal, by a provider
 )
 
 // Claims are what a token is to say. Version 0 is 1.
@@ -76,6 +89,7 @@ type Claims struct {
 	ObjectID   string
 	AppID      string
 	Proof      Proof
+	Method     Method // may be ""
 	ResourceID string // xms_mirid, for managed identities only
 	Epoch      int64  // of the principal
 }
@@ -97,6 +111,7 @@ type Verified struct {
 	Name       string // what Config.Active gave
 	Audience   string
 	Proof      Proof
+	Method     Method // "" if it does not say
 	ResourceID string // xms_mirid; "" for most
 	ID         string // uti
 	Issued     time.Time

@@ -119,7 +119,7 @@ func (a *Authority) checkNow(body payload, expect Expect) error {
 func (p payload) verified(name string) Verified {
 	v := Verified{
 		ObjectID: p.ObjectID, AppID: p.AppID, TenantID: p.TenantID, Name: name, Audience: p.Audience,
-		Proof: p.AppIDACR, ResourceID: p.ResourceID, ID: p.ID,
+		Proof: p.AppIDACR, Method: p.Method, ResourceID: p.ResourceID, ID: p.ID,
 		Issued: time.Unix(p.Issued, 0).UTC(), Expires: time.Unix(p.Expires, 0).UTC(),
 	}
 	if p.AZP != "" {

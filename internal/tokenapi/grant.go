@@ -152,7 +152,7 @@ func (s *service) grant(x *exchange, who client, q request, v2 bool) (err error)
 		return err
 	}
 	t, err := s.Authority.Mint(x.r.Context(), token.Claims{
-		Version: version, Audience: aud, ObjectID: who.ObjectID, AppID: who.AppID, Proof: who.proof, ResourceID: who.ResourceID, Epoch: who.Epoch,
+		Version: version, Audience: aud, ObjectID: who.ObjectID, AppID: who.AppID, Proof: who.proof, Method: token.Method(x.event.Method), ResourceID: who.ResourceID, Epoch: who.Epoch,
 	}, s.Lifetime)
 	if err != nil {
 		return err

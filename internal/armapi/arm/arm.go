@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/token"
 )
 
 // Caller is who makes a call, as the token says.
@@ -23,6 +24,13 @@ type Caller struct {
 	TenantID string
 	Name     string   // for people; may be empty
 	Groups   []string // object ids of groups
+	Token    Token
+}
+
+// Token is what is known of the token a caller came with.
+type Token struct {
+	Method          token.Method // how they had proved who they are; "" if it does not say
+	Issued, Expires time.Time
 }
 
 // Call is one management API call.

@@ -82,7 +82,9 @@ func (l *Links) makeRoom(ctx context.Context, owner string) error {
 
 func (l *Links) get(ctx context.Context, t ticket.Ticket) (state.Item[kept], error) {
 	item, err := l.of(t.Owner()).Get(ctx, t.Name())
-	if errors.Is(err, state.ErrNotFound) || err == nil && !l.Clock.Now().Before(item.Value.Expires) {
+	now := l.Clock.Now()
+	over := !now.Before(item.Value.Expires) || item.Value.Until != 0 && now.Unix() >= item.Value.Until
+	if errors.Is(err, state.ErrNotFound) || err == nil && over {
 		err = errUsed
 	}
 	return item, err

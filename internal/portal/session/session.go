@@ -30,18 +30,21 @@ const Prefix state.Key = "/portal/sessions/"
 // at most.
 const precision = time.Minute
 
-// Principal is who is signed in.
+// Principal is who is signed in, how, and for how long at most.
 type Principal struct {
 	ObjectID string `json:"objectId"`
 	AppID    string `json:"appId,omitempty"`
 	Name     string `json:"name"`
-	Epoch    int64  `json:"epoch,omitempty"` // of the principal when it signed in; see identity.Principal
+	Epoch    int64  `json:"epoch,omitempty"`  // of the principal when it signed in; see identity.Principal
+	Method   string `json:"method,omitempty"` // how it signed in: "link" or "oidc"; "" before that
+	// Until is when the session ends at the latest, in seconds since 1970; 0 sets no
+	// such bound. A link gives no more than the proof with which it was asked for.
+	Until int64 `json:"until,omitempty"`
 }
 
 // Session is one browser that is signed in.
 type Session struct {
 	Principal
-	Method  string    `json:"method"` // how it signed in: "link" or "oidc"
 	Created time.Time `json:"created"`
 	Seen    time.Time `json:"seen"` // last use, to the minute
 }
@@ -89,7 +92,8 @@ func (s *Sessions) Begin(ctx context.Context, p Principal, method string) (ticke
 		return t, Session{}, err
 	}
 	now := s.cfg.Clock.Now().UTC()
-	started := Session{Principal: p, Method: method, Created: now, Seen: now}
+	p.Method = method
+	started := Session{Principal: p, Created: now, Seen: now}
 	_, err = s.all.Create(ctx, nameOf(t), started)
 	return t, started, err
 }
@@ -136,6 +140,8 @@ func (s *Sessions) over(x Session) error {
 	switch {
 	case now.Sub(x.Created) >= s.cfg.Absolute:
 		return problem.New(problem.Unauthenticated, "the session has lasted as long as one may").WithNext("sign in again")
+	case x.Until != 0 && now.Unix() >= x.Until:
+		return problem.New(problem.Unauthenticated, "the session has lasted as long as the proof it began with").WithNext("sign in again")
 	case now.Sub(x.Seen) >= s.cfg.Idle+precision:
 		return problem.New(problem.Unauthenticated, "the session was not used for too long").WithNext("sign in again")
 	}

@@ -48,6 +48,26 @@ func (f *fixture) counts(k ticket.Ticket) bool {
 	return err == nil
 }
 
+// TestASessionLastsNoLongerThanItsProof has a session begin with a proof that is good
+// for an hour, and be used all the time.
+func TestASessionLastsNoLongerThanItsProof(t *testing.T) {
+	f := newFixture(t)
+	k, _, err := f.Begin(t.Context(), Principal{ObjectID: alice, Until: f.clock.Now().Add(time.Hour).Unix()}, "link")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 59 {
+		f.clock.Advance(time.Minute)
+		if s, err := f.Use(t.Context(), k); err != nil || s.Method != "link" {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+	f.clock.Advance(time.Minute)
+	if _, err := f.Use(t.Context(), k); !errors.Is(err, problem.Unauthenticated) {
+		t.Errorf("it goes on: %v", err)
+	}
+}
+
 func TestASessionEndsWhenItIsNotUsed(t *testing.T) {
 	f := newFixture(t)
 	k := f.begin(alice)
