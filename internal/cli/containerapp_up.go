@@ -116,7 +116,11 @@ func (f *madeFlags) unsettled(ctx context.Context, client *containerapps.Client,
 
 func (f *madeFlags) printUp(a containerapps.App) error {
 	if a.URL() == "" {
-		_, err := fmt.Fprintf(f.env.Stdout, "%s runs as revision %s\n  no requests come to it: say --target-port PORT to give it an address\n", printable(a.Name), printable(a.Properties.Latest))
+		idle := ""
+		if s := a.Properties.Template.Scale; s == nil || (s.MinReplicas == nil || *s.MinReplicas == 0) && len(s.Rules) == 0 {
+			idle = ", and nothing starts it again once it was idle: say --min-replicas 1 to keep it running"
+		}
+		_, err := fmt.Fprintf(f.env.Stdout, "%s runs as revision %s\n  no requests come to it%s; say --target-port PORT to give it an address\n", printable(a.Name), printable(a.Properties.Latest), idle)
 		return err
 	}
 	_, err := fmt.Fprintf(f.env.Stdout, "%s runs as revision %s\n  url  %s\n", printable(a.Name), printable(a.Properties.Latest), printable(a.URL()))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -109,10 +110,24 @@ func (i *Installation) App(ctx context.Context, name string) (App, error) {
 		names = append(names, a.Name)
 	}
 	missing := problem.New(problem.NotFound, fmt.Sprintf("there is no app %.100q", name))
+	if i.isContainerApp(ctx, name) {
+		return App{}, missing.WithNext("there is a container app of that name: see latchkey containerapp --help, and latchkey containerapp identity --help for its identities")
+	}
 	if len(names) == 0 {
 		return App{}, missing.WithNext("there are no apps; latchkey app create makes one")
 	}
 	return App{}, missing.WithNext("the apps there are: " + strings.Join(names, ", "))
+}
+
+// isContainerApp reports whether there is a container app of the name. What cannot be
+// found out is no.
+func (i *Installation) isContainerApp(ctx context.Context, name string) bool {
+	path, err := i.subscriptionPath(ctx)
+	if err != nil {
+		return false
+	}
+	list, err := armclient.List[site](ctx, i.client, path+"/providers/Microsoft.App/containerApps")
+	return err == nil && slices.ContainsFunc(list, func(s site) bool { return strings.EqualFold(s.Name, name) })
 }
 
 func (i *Installation) appByID(ctx context.Context, text string) (App, error) {
