@@ -5,16 +5,22 @@ package portal_test
 
 import (
 	"context"
+	"fmt"
+	"iter"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/latchkey/latchkey/internal/testkit"
@@ -47,8 +53,9 @@ type browser struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu     sync.Mutex
-	faults []string // what pages wrote to the console as errors, blocked content too
+	mu      sync.Mutex
+	faults  []string // what pages wrote to the console as errors, blocked content too
+	allowed []string // parts of messages that are no faults
 }
 
 // chromium gives the program; the test is skipped where there is none.
@@ -82,30 +89,74 @@ func open(t *testing.T) *browser {
 	if _, err := chromedp.Run(ctx, chromedp.Navigate("about:blank")); err != nil { // its context is the browser's
 		t.Fatalf("Chromium does not start: %v", err)
 	}
-	messages, read := chromedp.Console(ctx), make(chan struct{})
-	go func() {
-		defer close(read)
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			b.heard(m)
-		}
-	}()
+	reading := []<-chan struct{}{each(chromedp.Console(ctx), b.heard), each(chromedp.Events(ctx, audits.IssueAdded), b.reported)}
+	if _, err := chromedp.Call(ctx, audits.Enable, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watch}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		end()
-		select {
-		case <-read:
-		case <-time.After(patience):
-			t.Error("the browser's console does not end")
+		for _, read := range reading {
+			select {
+			case <-read:
+			case <-time.After(patience):
+				t.Error("what the browser tells does not end")
+			}
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, fault := range b.faults {
-			t.Errorf("on the console: %s", fault)
+			t.Errorf("on a page: %s", fault)
 		}
 	})
 	return b
+}
+
+// watch notes in pages what moved after it was shown, and has it on the console what
+// their content policy keeps out.
+const watch = `(() => {
+	window.__moved = [];
+	const name = (s) => s.node ? (s.node.nodeName + '.' + (s.node.className || s.node.id || '') + ' ' + (s.node.textContent || '').trim().slice(0, 30)) : '?';
+	new PerformanceObserver((list) => {
+		for (const e of list.getEntries()) if (!e.hadRecentInput) window.__moved.push(e.value.toFixed(4) + ' ' + e.sources.map(name).join(', '));
+	}).observe({type: 'layout-shift', buffered: true});
+	document.addEventListener('securitypolicyviolation', (e) => console.error('content policy: ' + e.violatedDirective + ' ' + e.blockedURI));
+})()`
+
+// each calls f with everything that happens, until there is no more.
+func each[E any](all iter.Seq2[E, error], f func(E)) <-chan struct{} {
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		for e, err := range all {
+			if err != nil {
+				return
+			}
+			f(e)
+		}
+	}()
+	return end
+}
+
+// reported keeps what the content policy kept out and other faults that the browser
+// finds with pages.
+func (b *browser) reported(e audits.EventIssueAdded) {
+	if e.Issue == nil || e.Issue.Code != audits.InspectorIssueCodeContentSecurityPolicyIssue {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.faults = append(b.faults, fmt.Sprintf("content policy: %+v", e.Issue.Details.ContentSecurityPolicyIssueDetails))
+}
+
+// tolerate makes some messages on the console no faults: those of a test that breaks
+// something.
+func (b *browser) tolerate(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.allowed = append(b.allowed, text)
 }
 
 // heard keeps errors of scripts, and what the content policy keeps out.
@@ -117,6 +168,9 @@ func (b *browser) heard(m chromedp.ConsoleMessage) {
 	if bad && !answer && !machine {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		if slices.ContainsFunc(b.allowed, func(part string) bool { return strings.Contains(m.Text, part) }) {
+			return
+		}
 		b.faults = append(b.faults, m.String()+" "+m.URL)
 	}
 }

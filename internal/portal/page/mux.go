@@ -228,10 +228,41 @@ func (v *Visit) Speak(tag string) {
 	})
 }
 
-// signInURL gives where a browser signs in that is then to see this page.
+// signInURL gives where a browser signs in that is then to see the page that it
+// shows. Who was signed in is told that the session is over, and what became of the
+// form that was sent.
 func (v *Visit) signInURL() string {
-	if v.R.Method != http.MethodGet || v.R.URL.Path == Home || v.Partial() {
+	q := url.Values{}
+	if at := v.shown(); at != Home {
+		q.Set("next", at)
+	}
+	if cookieValue(v.R, Cookie) != "" {
+		q.Set("ended", "")
+		if v.R.Method != http.MethodGet {
+			q.Set("ended", "sent")
+		}
+	}
+	if len(q) == 0 {
 		return SignIn
 	}
-	return SignIn + "?next=" + url.QueryEscape(v.R.URL.RequestURI())
+	return SignIn + "?" + q.Encode()
+}
+
+// shown gives the page that the browser shows: the one that is asked for, or the one
+// from which a part of it is asked for or a form is sent.
+func (v *Visit) shown() string {
+	from := ""
+	switch {
+	case v.Partial():
+		from = v.R.Header.Get("HX-Current-URL")
+	case v.R.Method == http.MethodGet:
+		return Local(v.R.URL.RequestURI())
+	default:
+		from = v.R.Referer()
+	}
+	u, err := url.Parse(from)
+	if err != nil || u.Host != v.R.Host {
+		return Home
+	}
+	return Local(u.RequestURI())
 }

@@ -220,7 +220,7 @@ func (v *Visit) fail(err error) {
 		return
 	}
 	status, title, f := v.explain(err)
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError && v.Context().Err() == nil { // the browser waits for it
 		v.site.Log.ErrorContext(v.Context(), "portal: a page failed", "path", v.R.URL.Path, "reason", err)
 	}
 	if v.Partial() { // the page that is shown says it

@@ -67,6 +67,8 @@ type form struct {
 	Next string
 	Bad  bool // the link is not good
 	Left bool // somebody has just left
+	Over bool // the session of the browser is over
+	Sent bool // a form was sent after that
 
 	Provider    string // its name, "" without one
 	ProviderURL string
@@ -74,7 +76,7 @@ type form struct {
 
 func (p *Pages) show(v *page.Visit) error {
 	q := v.R.URL.Query()
-	f := form{Next: page.Local(q.Get("next")), Left: q.Has("left")}
+	f := form{Next: page.Local(q.Get("next")), Left: q.Has("left"), Over: q.Has("ended"), Sent: q.Get("ended") == "sent"}
 	if text := q.Get("link"); text != "" {
 		if !p.attempts.allow(v.R.RemoteAddr) {
 			return errTooMany
