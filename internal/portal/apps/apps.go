@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/portal/chart"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
 	"github.com/latchkey/latchkey/internal/portal/record"
@@ -27,6 +28,9 @@ func Mount(m *page.Mux) error {
 	for name, to := range map[string]**page.Template{"home": &p.home, "overview": &p.overview, "functions": &p.functions, "function": &p.function} {
 		t, err := page.Parse(templates, "templates/"+name+".html", "templates/parts.html")
 		*to = t
+		if err == nil {
+			err = chart.Parts(t)
+		}
 		errs = append(errs, err)
 	}
 	m.Page(page.Home+"{$}", p.showHome)
@@ -49,6 +53,7 @@ type overview struct {
 	Site    site
 	Running []shownInstance
 	Stopped bool
+	Traffic requests
 
 	Denials    []denial
 	MayDenials bool
@@ -70,10 +75,20 @@ func (p *pages) showOverview(v *page.Visit) error {
 	for _, i := range s.Properties.Latchkey.Instances {
 		o.Running = append(o.Running, shownInstance{i, stateOf(i.State)})
 	}
-	if err := o.refused(v, a); err != nil {
+	var err error
+	if o.Traffic, err = readRequests(v.Context(), v.API(), a, v.R.URL.Query().Get("span") == "day"); err != nil {
+		return err
+	}
+	if !wantsTraffic(v) {
+		err = o.refused(v, a)
+	}
+	if err != nil {
 		return err
 	}
 	c := page.Content{Scope: a.Path(), Title: s.Name, Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.overview"), Notice: place.Notice(v, s.Name), Data: o, Live: true}
+	if wantsTraffic(v) {
+		return v.ShowPart(p.overview, trafficPart, c, nil)
+	}
 	if v.Partial() {
 		return v.ShowPart(p.overview, "status", c, nil)
 	}

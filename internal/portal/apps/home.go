@@ -42,6 +42,7 @@ type card struct {
 	Name, Group, URL, Host string
 	State                  state
 	Errors                 []string
+	Requests               requests
 }
 
 func (p *pages) showHome(v *page.Visit) error {
@@ -124,7 +125,7 @@ func (h *home) read(v *page.Visit, list []found) error {
 }
 
 func readCard(ctx context.Context, api *client.Client, a place.App) (card, error) {
-	c := card{Name: a.Name, Group: a.Group, URL: a.URL(), State: state{"state.unknown", ""}}
+	c := card{Name: a.Name, Group: a.Group, URL: a.URL(), State: state{"state.unknown", ""}, Requests: requests{Hidden: true}}
 	var s site
 	err := api.Get(ctx, a.Path(), &s)
 	if errors.Is(err, problem.NotFound) || errors.Is(err, problem.Denied) { // gone since, or not for this one to see
@@ -137,7 +138,8 @@ func readCard(ctx context.Context, api *client.Client, a place.App) (card, error
 	for _, i := range s.Properties.Latchkey.Instances {
 		c.Errors = append(c.Errors, i.Errors...)
 	}
-	return c, nil
+	c.Requests, err = readRequests(ctx, api, a, false)
+	return c, err
 }
 
 // pages finds the pages before and after.
