@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,7 +13,8 @@ import (
 )
 
 func newReferences(env *Env) *cobra.Command {
-	c := newGroup("references", "See and refresh the settings that refer to secrets", newReferencesList(env), newReferencesRefresh(env))
+	c := newGroup("references", "See and refresh the settings that refer to secrets",
+		newReferencesList(env), newReferencesShow(env), newReferencesRefresh(env))
 	c.Long = "A setting of the form @Microsoft.KeyVault(VaultName=…;SecretName=…) gets its value from a\n" +
 		"vault. It is kept up to date whether or not the app runs; when a vault cannot be read, the last\n" +
 		"good value stays in use and the reason is shown here. Secrets of container apps that are in a\n" +
@@ -33,6 +36,62 @@ func newReferencesList(env *Env) *cobra.Command {
 	}
 	s.addTo(c)
 	return c
+}
+
+func newReferencesShow(env *Env) *cobra.Command {
+	s := newSession(env)
+	c := &cobra.Command{
+		Use: "show APP SETTING", Short: "Show one reference, and what became of it so far",
+		Long: "Shows how the reference of one setting stands, with the last changes: when it was resolved\n" +
+			"or failed, which version was in use from then on, and why. Exits with 1 if it is not resolved.",
+		Example: "  latchkey references show orders DB_PASSWORD",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, a, err := s.openApp(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			r, err := in.Reference(cmd.Context(), a, args[1])
+			if err != nil {
+				return err
+			}
+			return s.showReference(r)
+		},
+	}
+	s.addTo(c)
+	return c
+}
+
+// showReference shows one reference in full.
+func (s *session) showReference(r manage.Reference) error {
+	var err error
+	if s.out.is(formJSON) {
+		err = writeJSON(s.env.Stdout, r)
+	} else if err = writeFacts(s.env.Stdout, factsOf(r)); err == nil && len(r.History) > 0 {
+		rows := make([][]string, len(r.History))
+		for n, c := range r.History {
+			rows[n] = []string{c.Time.UTC().Format(time.DateTime), string(c.Status), short(c.Version), c.Why}
+		}
+		fmt.Fprintln(s.env.Stdout)
+		err = writeTable(s.env.Stdout, "WHEN STATUS IN-USE WHY", rows)
+	}
+	if err == nil && r.Status != "Resolved" {
+		return quietError{exitFailed}
+	}
+	return err
+}
+
+func factsOf(r manage.Reference) [][2]string {
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.DateTime)
+	}
+	facts := [][2]string{{"setting", r.Setting}, {"status", r.Status}, {"why", whyOf(r)}, {"secret", strings.Trim(r.Vault+"/"+r.Secret, "/")},
+		{"pinned to", r.Pinned}, {"in use", inUse(r)}, {"in use since", at(r.GoodSince)}, {"read as", r.Identity},
+		{"status since", at(r.Since)}, {"last tried", at(r.LastAttempt)}, {"next refresh", at(r.NextRefresh)}}
+	return slices.DeleteFunc(facts, func(f [2]string) bool { return f[1] == "" })
 }
 
 func newReferencesRefresh(env *Env) *cobra.Command {

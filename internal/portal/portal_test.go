@@ -65,11 +65,17 @@ func (f *fixture) api(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
-	f.calls = append(f.calls, r.Method+" "+r.URL.Path+" "+string(body))
+	call := r.Method + " " + r.URL.Path + " " + string(body)
+	if tag := r.Header.Get("If-Match"); tag != "" {
+		call += "if " + tag
+	}
+	f.calls = append(f.calls, call)
 	if r.Header.Get("Authorization") != "Bearer TOKEN" || r.Header.Get("Cookie") != "" {
 		f.Errorf("a call with %q, cookies %q", r.Header.Get("Authorization"), r.Header.Get("Cookie"))
 	}
 	switch {
+	case r.Header.Get("If-Match") != "":
+		w.WriteHeader(http.StatusPreconditionFailed)
 	case strings.HasSuffix(r.URL.Path, "/sites/denied"):
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, `{"error":{"code":"AuthorizationFailed","message":"no role <i>allows</i> it"}}`)
@@ -302,18 +308,20 @@ func TestNamesLeadNowhereElse(t *testing.T) {
 	}
 }
 
+// TestAFormOfAKeyThatWasChangedDoesNothing: what is done is done by the management API
+// on the condition that the key is as it was seen.
 func TestAFormOfAKeyThatWasChangedDoesNothing(t *testing.T) {
 	f := newFixture(t)
 	f.signIn()
 	proof := f.proof()
-	f.calls = nil
-	w := f.do("POST", "/portal/apps/rg/orders/keys/host/default/do/renew", url.Values{"csrf": {proof}, "mark": {"active 5 - - false"}})
-	if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Somebody was faster") {
-		t.Errorf("%d: %s", w.Code, w.Body)
-	}
-	for _, call := range f.calls {
-		if strings.HasPrefix(call, "PUT") {
-			t.Errorf("the key was renewed: %s", call)
+	for _, path := range []string{"/do/renew", "/do/rotate", "/do/disable", "/do/delete", "/edit"} {
+		f.calls = nil
+		w := f.do("POST", "/portal/apps/rg/orders/keys/host/default"+path, url.Values{"csrf": {proof}, "mark": {"4711"}, "overlap": {"1h"}})
+		if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Somebody was faster") {
+			t.Errorf("%s: %d: %s", path, w.Code, w.Body)
+		}
+		if !slices.ContainsFunc(f.calls, func(call string) bool { return strings.HasSuffix(call, `if "4711"`) }) {
+			t.Errorf("%s: nothing was asked for on a condition: %q", path, f.calls)
 		}
 	}
 }

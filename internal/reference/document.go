@@ -23,6 +23,8 @@ type document struct {
 	Touch   bool              `json:"touch,omitempty"`
 	Stopped time.Time         `json:"stopped,omitzero"` // since when the app is seen stopped; only for the quirk
 	Records map[string]record `json:"records"`          // by recordKey
+	// History has what became of the references so far, by recordKey, the oldest first.
+	History map[string][]Change `json:"history,omitempty"`
 }
 
 // record is one reference.

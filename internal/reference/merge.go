@@ -26,7 +26,7 @@ func (p *pass) merge(old document) (next document, events []Event, dirty bool) {
 	next.App = p.app.ID.String()
 	next.settle(p.app.App) // stored with the next change: it can be told again at any time
 	fresh := p.app.Generation > next.Generation
-	next.Records = make(map[string]record, len(p.targets))
+	next.Records, next.History = make(map[string]record, len(p.targets)), make(map[string][]Change, len(p.targets))
 	room, changed := maxValues, false
 	for _, t := range p.targets {
 		was, known := old.Records[t.key]
@@ -34,8 +34,12 @@ func (p *pass) merge(old document) (next document, events []Event, dirty bool) {
 		next.Records[t.key] = rec
 		changed = changed || known && was.Text == rec.Text && was.Value != rec.Value
 		dirty = dirty || !known || differs(was, rec)
+		history := old.History[t.key]
 		if e, is := p.event(t, was, rec); is {
-			events = append(events, e)
+			events, history = append(events, e), remember(history, e)
+		}
+		if len(history) > 0 {
+			next.History[t.key] = forget(history, len(p.targets))
 		}
 	}
 	dirty = dirty || len(next.Records) != len(old.Records)
@@ -168,9 +172,11 @@ func encodedLength(text string) int {
 	return n
 }
 
-func clip(text string) string {
-	if len(text) > maxWhy {
-		return strings.ToValidUTF8(text[:maxWhy], "") + "…"
+func clip(text string) string { return shorten(text, maxWhy) }
+
+func shorten(text string, most int) string {
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return strings.ToValidUTF8(text, "�") // as JSON would make it: it is compared with what was stored
 }

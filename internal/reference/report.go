@@ -74,7 +74,9 @@ func (r *Resolver) reports(ctx context.Context, a app.Snapshot) ([]Report, error
 		if t.fault != nil {
 			rec.Status, rec.Why = InvalidSyntax, t.fault.Error()
 		}
-		list = append(list, r.report(a.App, t, rec))
+		rep := r.report(a.App, t, rec)
+		rep.History = recent(d.History[t.key])
+		list = append(list, rep)
 	}
 	return list, nil
 }

@@ -118,6 +118,7 @@ type Report struct {
 	LastAttempt time.Time // may lag on nodes that do not refresh; zero for none
 	NextRefresh time.Time // zero for never or when another node knows
 	Expires     time.Time // of the secret; zero for never
+	History     []Change  // at most [MaxChanges], the newest first
 }
 
 // Event is a change of a reference's status or of the version in use.

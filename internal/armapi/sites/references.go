@@ -62,8 +62,13 @@ type referenceProperties struct {
 	LastGoodVersion string             `json:"lastGoodVersion,omitempty"`
 	Stale           bool               `json:"stale"`
 	Since           time.Time          `json:"since,omitzero"`
+	LastGoodSince   time.Time          `json:"lastGoodSince,omitzero"` // since when the version is in use
+	Expires         time.Time          `json:"expires,omitzero"`       // of the secret
 	LastAttempt     time.Time          `json:"lastAttempt,omitzero"`
 	NextRefresh     time.Time          `json:"nextRefresh,omitzero"`
+	// History has what became of the reference so far, the newest first; it is not in
+	// lists.
+	History []reference.Change `json:"history,omitempty"`
 }
 
 func propertiesOfReference(c *arm.Call, r reference.Report) referenceProperties {
@@ -71,7 +76,7 @@ func propertiesOfReference(c *arm.Call, r reference.Report) referenceProperties 
 		Reference: r.Ref.Text, Status: r.Status, Vault: r.Ref.Vault, Secret: r.Ref.Secret, Version: r.Ref.Version,
 		IdentityType: r.Identity.Type, Details: r.Details, Source: "KeyVault",
 		Why: r.Why, InnerCode: r.InnerCode, HTTPStatus: r.HTTPStatus, Identity: r.Identity, LastGoodVersion: r.Version, Stale: r.Stale,
-		Since: r.Since, LastAttempt: r.LastAttempt, NextRefresh: r.NextRefresh,
+		Since: r.Since, LastGoodSince: r.GoodSince, Expires: r.Expires, LastAttempt: r.LastAttempt, NextRefresh: r.NextRefresh,
 	}
 	if r.Version != "" {
 		p.ActiveVersion = &r.Version
@@ -185,12 +190,12 @@ func (api *API) getReference(s app.Section) siteHandler {
 			if !strings.EqualFold(r.Setting, c.Params["setting"]) {
 				continue
 			}
-			shown := shownReference(c, a, r)
+			p, shown := propertiesOfReference(c, r), shownReference(c, a, r)
+			p.History = r.History
 			if isLegacy(c) {
-				p := propertiesOfReference(c, r)
 				p.Location = locationOf(s)
-				shown.Properties = p
 			}
+			shown.Properties = p
 			return arm.OK(shown), nil
 		}
 		return arm.Reply{}, arm.Faultf(http.StatusNotFound, "NotFound", "The site has no reference in its %s with this name.", s)

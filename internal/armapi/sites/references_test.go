@@ -49,6 +49,9 @@ func withReferences(t *testing.T) (*fixture, *resolver) {
 		{
 			Section: app.AppSettings, Setting: "GOOD", Ref: keyref.Ref{Text: "@Microsoft.KeyVault(VaultName=shop;SecretName=s)", Vault: "shop", Secret: "s"},
 			Status: reference.Resolved, Details: reference.Resolved.Details(), Identity: own, Version: "v1", Since: since, LastAttempt: since, NextRefresh: since.Add(time.Hour),
+			GoodSince: since, Expires: since.Add(24 * time.Hour), History: []reference.Change{
+				{Time: since, Status: reference.Resolved, Version: "v1"}, {Time: since.Add(-time.Hour), Status: reference.SecretNotFound, Why: "there is no such secret"},
+			},
 		},
 		{
 			Section: app.AppSettings, Setting: "STALE", Ref: keyref.Ref{Text: "@Microsoft.KeyVault(VaultName=shop;SecretName=t)", Vault: "shop", Secret: "t"},
@@ -77,6 +80,7 @@ func TestReferencesShowHowResolvingWent(t *testing.T) {
 		"activeVersion": "v1", "identityType": "SystemAssigned", "details": "Reference has been successfully resolved.", "source": "KeyVault",
 		"identity": map[string]any{"type": "SystemAssigned", "resourceId": siteAt, "principalId": "p1"}, "lastGoodVersion": "v1", "stale": false,
 		"since": "2026-11-21T08:00:00Z", "lastAttempt": "2026-11-21T08:00:00Z", "nextRefresh": "2026-11-21T09:00:00Z",
+		"lastGoodSince": "2026-11-21T08:00:00Z", "expires": "2026-11-22T08:00:00Z",
 	}, at(good, "properties")); diff != "" {
 		t.Error(diff)
 	}
@@ -89,8 +93,15 @@ func TestReferencesShowHowResolvingWent(t *testing.T) {
 	}, at(stale, "properties")); diff != "" {
 		t.Error(diff)
 	}
-	if one := f.object("GET", references+"/good", ""); at(one, "properties", "activeVersion") != "v1" {
+	one := f.object("GET", references+"/good", "")
+	if at(one, "properties", "activeVersion") != "v1" {
 		t.Errorf("%v", one)
+	}
+	if diff := cmp.Diff([]any{
+		map[string]any{"time": "2026-11-21T08:00:00Z", "status": "Resolved", "version": "v1"},
+		map[string]any{"time": "2026-11-21T07:00:00Z", "status": "SecretNotFound", "why": "there is no such secret"},
+	}, at(one, "properties", "history")); diff != "" {
+		t.Error(diff)
 	}
 	f.want(404, "GET", references+"/PLAIN", "")
 	db := f.object("GET", strings.Replace(references, "appsettings", "connectionstrings", 1), "")

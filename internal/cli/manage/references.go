@@ -2,9 +2,12 @@ package manage
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/armclient"
+	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/reference"
 )
 
 // Reference is a setting that refers to a secret, and how that stands. Its JSON
@@ -27,6 +30,10 @@ type Reference struct {
 	Since       time.Time `json:"since,omitzero"`
 	LastAttempt time.Time `json:"lastAttempt,omitzero"`
 	NextRefresh time.Time `json:"nextRefresh,omitzero"`
+
+	// Of a single reference only.
+	GoodSince time.Time          `json:"lastGoodSince,omitzero"` // since when the version is in use
+	History   []reference.Change `json:"history,omitempty"`      // the newest first
 }
 
 // configReference is a reference on the wire.
@@ -47,6 +54,9 @@ type configReference struct {
 		Since       time.Time `json:"since"`
 		LastAttempt time.Time `json:"lastAttempt"`
 		NextRefresh time.Time `json:"nextRefresh"`
+
+		GoodSince time.Time          `json:"lastGoodSince"`
+		History   []reference.Change `json:"history"`
 	} `json:"properties"`
 }
 
@@ -72,6 +82,25 @@ func (i *Installation) References(ctx context.Context, app App) ([]Reference, er
 		}
 	}
 	return list, nil
+}
+
+// Reference gives the reference of one setting of an app, with what became of it so
+// far; problem.NotFound if there is none.
+func (i *Installation) Reference(ctx context.Context, app App, setting string) (Reference, error) {
+	for _, kind := range []string{"appsettings", "connectionstrings"} {
+		var c configReference
+		err := i.get(ctx, idPath(app.ID)+"/config/configreferences/"+kind+"/"+url.PathEscape(setting), &c)
+		if err == nil {
+			r := c.reference(app, kind)
+			r.GoodSince, r.History = c.Properties.GoodSince, c.Properties.History
+			return r, nil
+		}
+		if problem.KindOf(err) != problem.NotFound {
+			return Reference{}, err
+		}
+	}
+	return Reference{}, problem.New(problem.NotFound, "the app "+app.Name+" has no reference of that name").
+		WithNext("latchkey references list " + app.Name + " shows those it has")
 }
 
 // RefreshReferences reads the secrets of an app anew and gives how that went.

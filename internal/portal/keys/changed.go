@@ -82,7 +82,7 @@ type event struct {
 const (
 	mostChanges = 5
 	mostEvents  = 50
-	before      = 5 * time.Second // that clocks of nodes may differ
+	before      = time.Second // by which clocks of nodes may differ
 )
 
 // changes finds in the audit record what was done with a key since the form was made.
