@@ -42,6 +42,7 @@ import (
 	"github.com/latchkey/latchkey/internal/vault"
 	"github.com/latchkey/latchkey/internal/vault/secrets"
 	"github.com/latchkey/latchkey/internal/web"
+	"github.com/latchkey/latchkey/internal/web/inner"
 	"github.com/latchkey/latchkey/internal/web/localca"
 )
 
@@ -55,6 +56,7 @@ type Node struct {
 	deployed chan struct{} // buffered by one: an app came to run, which may be new
 
 	functions  net.Listener
+	inner      *inner.Listener // for the portal
 	management net.Listener
 	ops        net.Listener // nil when there is none
 	names      names
@@ -113,7 +115,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, deployed: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, deployed: make(chan struct{}, 1), inner: inner.Listen()}
 	defer func() {
 		if err != nil {
 			n.Close()

@@ -37,7 +37,7 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		defer stopApps() // the apps end after the last request has been answered
-		return web.NewServer(n.functions, http.HandlerFunc(n.serveFunctions), n.log).Run(failed, n.cfg.Grace)
+		return n.serveApps(failed)
 	})
 	group.Go(func() error {
 		return web.NewTLSServer(n.management, n.handler, n.tls, n.log).Run(failed, n.cfg.Grace)

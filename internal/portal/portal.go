@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/apps"
 	"github.com/latchkey/latchkey/internal/portal/assets"
 	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/console"
 	"github.com/latchkey/latchkey/internal/portal/containers"
 	"github.com/latchkey/latchkey/internal/portal/identities"
 	"github.com/latchkey/latchkey/internal/portal/keys"
@@ -56,6 +57,8 @@ type Config struct {
 	// Entered is told of everybody who signs in by a link, and from where; nil is told
 	// nothing. It must not wait.
 	Entered func(who session.Principal, remote string)
+	// Console runs functions; its zero value reaches none.
+	Console console.Config
 }
 
 // Portal serves the pages. It is safe for concurrent use.
@@ -114,7 +117,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	in.Tell(p.cfg.Entered)
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount, console.New(p.cfg.Console).Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}

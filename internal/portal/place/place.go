@@ -54,6 +54,7 @@ func (a App) Tabs(current string) []page.Tab {
 // FunctionTabs are the pages about a function of the app.
 func (a App) FunctionTabs(function, current string) []page.Tab {
 	return tabs(current, page.Tab{Text: "tab.function", URL: a.URL("functions", function)},
+		page.Tab{Text: "tab.test", URL: a.URL("functions", function, "test")},
 		page.Tab{Text: "tab.functionkeys", URL: a.URL("functions", function, "keys")})
 }
 

@@ -1,0 +1,54 @@
+package platform
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/portal/console"
+	"github.com/latchkey/latchkey/internal/web"
+)
+
+// portalRun is how the audit record names a function's run by the portal's console.
+const portalRun = "Latchkey.Platform/portal/run/action"
+
+// console gives the portal its way to the apps: connections within the process to the
+// very server that strangers are served by, as clients at the browser's address.
+func (n *Node) console() console.Config {
+	return console.Config{
+		Ran:  n.auditPortalRun,
+		Dial: func(ctx context.Context, remote string) (net.Conn, error) { return n.inner.Dial(ctx, remote) },
+	}
+}
+
+// serveApps serves the apps until ctx ends, on their own address and within the
+// process.
+func (n *Node) serveApps(ctx context.Context) error {
+	group, failed := errgroup.WithContext(ctx)
+	for _, l := range []net.Listener{n.functions, n.inner} {
+		group.Go(func() error {
+			return web.NewServer(l, http.HandlerFunc(n.serveFunctions), n.log).Run(failed, n.cfg.Grace)
+		})
+	}
+	return group.Wait()
+}
+
+// auditPortalRun records that somebody ran a function. How the app decided about it is
+// recorded as for any caller.
+func (n *Node) auditPortalRun(run console.Run) {
+	event := audit.Event{
+		Category: audit.Write, Action: portalRun, Scope: run.Function, Outcome: "Succeeded", Status: run.Status, Source: run.Remote,
+		Principal: audit.Principal{ObjectID: run.Who.ObjectID, AppID: run.Who.AppID, Name: run.Who.Name},
+		Details:   map[string]string{"key": run.Key, "method": run.Method, "path": run.Path},
+	}
+	if run.Request != "" { // the refusal itself is found by this
+		event.Outcome, event.Details["request"] = "Denied", run.Request
+	}
+	if run.Status == 0 {
+		event.Outcome, event.Reason = "Failed", "no answer came"
+	}
+	n.audit.Record(event)
+}
