@@ -20,13 +20,19 @@ func withVault(t *testing.T, p *platformtest.Platform) (vault string) {
 		"tenantId": p.Cred.TenantID, "sku": map[string]any{"family": "A", "name": "standard"}, "enableRbacAuthorization": true, "enableSoftDelete": true, "softDeleteRetentionInDays": 7}}, nil)
 	p.Do(t, http.MethodPut, vault+"/secrets/db?api-version=2023-07-01", map[string]any{"properties": map[string]any{"value": "first-value"}}, nil)
 	p.Do(t, http.MethodPut, group+"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/readers?api-version=2023-01-31", map[string]any{"location": "local"}, nil)
+	refer(t, p)
+	return vault
+}
+
+// refer makes a setting of the app a reference to the secret "db" of the vault "lab".
+func refer(t *testing.T, p *platformtest.Platform) {
+	t.Helper()
 	var settings struct {
 		Properties map[string]string `json:"properties"`
 	}
 	p.Do(t, http.MethodPost, p.Site("orders")+"/config/appsettings/list", nil, &settings)
 	settings.Properties["DB_PASSWORD"] = "@Microsoft.KeyVault(VaultName=lab;SecretName=db)"
 	p.Do(t, http.MethodPut, p.Site("orders")+"/config/appsettings", settings, nil)
-	return vault
 }
 
 // TestAnAppIsGivenAccessToASecret mends a red reference without scripts: the app

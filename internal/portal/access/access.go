@@ -74,6 +74,7 @@ func GiveURL(vault, secret, principal, role, back string) string {
 // Holder is an identity whose access is shown.
 type Holder struct {
 	Name, Principal string
+	Reads           bool // references of the app are read with it
 	Roles           []Role
 	Hidden          bool // its roles are not for this viewer
 }

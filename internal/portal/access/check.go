@@ -2,6 +2,7 @@ package access
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/portal/page"
@@ -47,6 +48,7 @@ func (c Check) network() bool {
 func (s *Shown) ask(v *page.Visit) error {
 	q := v.R.URL.Query()
 	c := Check{Principal: q.Get("principal"), Vault: q.Get("vault"), Secret: strings.TrimSpace(q.Get("secret"))}
+	s.complete(&c)
 	if c.Vault == "" || c.Principal == "" {
 		s.Check = c
 		return nil
@@ -64,10 +66,31 @@ func (s *Shown) ask(v *page.Visit) error {
 	case err != nil && page.Detail(err) != "":
 		c.Failed, err = page.Detail(err), nil
 	case err == nil && !c.Allowed && !c.network() && c.mayMend(v):
-		c.Mend = GiveURL(c.Vault, c.Secret, c.Principal, Reads, s.Back)
+		c.Mend = GiveURL(c.Vault, c.Secret, c.Principal, Reads, s.Back+"?"+url.Values{"principal": {c.Principal}, "vault": {c.Vault}, "secret": {c.Secret}}.Encode()+"#check")
 	}
 	s.Check = c
 	return err
+}
+
+// complete makes a whole question of one that comes from a reference: that names the
+// vault by its name alone, and means the identity that references are read with.
+func (s *Shown) complete(c *Check) {
+	if c.Vault == "" {
+		return
+	}
+	for _, r := range s.Vaults {
+		if strings.EqualFold(r.Name, c.Vault) {
+			c.Vault = r.ID
+		}
+	}
+	if !isVault(c.Vault) {
+		c.Vault = ""
+	}
+	for _, h := range s.Holders {
+		if c.Principal == "" && h.Reads {
+			c.Principal = h.Principal
+		}
+	}
 }
 
 // mayMend reports whether whoever is signed in may give what is missing.

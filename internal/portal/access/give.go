@@ -141,3 +141,17 @@ func permissionsOf(role string) []string {
 	}
 	return []string{"get"}
 }
+
+// Let gives a principal what a role allows at a vault: the role, or where policies
+// decide one of the same meaning.
+func Let(v *page.Visit, id, role, principal string) error {
+	g := give{Vault: id, Principal: principal, Role: role, All: true}
+	var found vault
+	if err := v.API().Get(v.Context(), IDPath(id), &found); err != nil {
+		return err
+	}
+	if !found.Properties.RBAC {
+		return addPolicy(v, g, found)
+	}
+	return addAssignment(v, g)
+}

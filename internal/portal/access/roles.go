@@ -103,11 +103,16 @@ func assign(v *page.Visit, scope string, role definition, principal string) erro
 	return v.API().Do(v.Context(), http.MethodPut, IDPath(scope)+authorization+"roleAssignments/"+name, body, nil)
 }
 
-// back goes on after something was done.
+// back goes on after something was done, with what the page was asked.
 func back(v *page.Visit, done string) error {
-	to := page.Local(v.R.PostForm.Get("back"))
-	to, _, _ = strings.Cut(to, "?")
-	return v.Redirect(to + "?done=" + done)
+	to, err := url.Parse(page.Local(v.R.PostForm.Get("back")))
+	if err != nil {
+		return v.Redirect(page.Home)
+	}
+	q := to.Query()
+	q.Set("done", done)
+	to.RawQuery = q.Encode()
+	return v.Redirect(to.String())
 }
 
 // addRole gives an identity a role at a vault.

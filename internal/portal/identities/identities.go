@@ -7,6 +7,7 @@ import (
 	"embed"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -142,7 +143,12 @@ func change(v *page.Visit, b block, done string) error {
 	if err := v.API().Do(v.Context(), http.MethodPatch, a.Path(), map[string]any{"identity": next}, nil); err != nil {
 		return err
 	}
-	return v.Redirect(a.URL("identity") + "?done=" + done)
+	q, form := url.Values{"done": {done}}, v.R.PostForm
+	if form.Get("vault") != "" { // whoever came for a reference goes on with it
+		q.Set("vault", form.Get("vault"))
+		q.Set("secret", form.Get("secret"))
+	}
+	return v.Redirect(a.URL("identity") + "?" + q.Encode())
 }
 
 func setReader(v *page.Visit) error {

@@ -47,7 +47,7 @@ func (p *pages) show(v *page.Visit) error {
 func holders(list []Identity) []access.Holder {
 	var out []access.Holder
 	for _, i := range list {
-		out = append(out, access.Holder{Name: i.Name, Principal: i.Principal})
+		out = append(out, access.Holder{Name: i.Name, Principal: i.Principal, Reads: i.Reads})
 	}
 	return out
 }

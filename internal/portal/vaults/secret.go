@@ -1,15 +1,10 @@
 package vaults
 
 import (
-	"errors"
-	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/confirm"
@@ -20,15 +15,15 @@ import (
 
 type secretPage struct {
 	At       where
+	Vault    vault
 	Name     string
 	Versions []secret
-	Latest   *secret
 	Shown    *secret // with its value
 	Users    []user
+	Trouble  trouble // why there are no versions
+	Deleted  *secret // it was deleted, and can be recovered
+	Use      string  // address of the page that lets the viewer use secrets
 }
-
-// user is a setting that refers to a secret.
-type user struct{ App, Setting, URL string }
 
 // ofSecret opens the vault of the secret that a page is about.
 func ofSecret(v *page.Visit) (where, *client.Client, string, error) {
@@ -38,26 +33,47 @@ func ofSecret(v *page.Visit) (where, *client.Client, string, error) {
 }
 
 func (p *pages) showSecret(v *page.Visit, shown *secret) error {
-	w, data, name, err := ofSecret(v)
+	w, name := whereOf(v), v.R.PathValue("secret")
+	data, found, err := w.open(v)
+	if missing(err) {
+		return p.showGone(v, w, err)
+	}
 	if err != nil {
 		return err
 	}
-	list, _, err := client.List[secret](v.Context(), data, "/secrets"+client.Path(name, "versions")+version, most)
-	if err != nil {
+	s := secretPage{At: w, Vault: found, Name: name, Shown: shown, Use: w.use(v)}
+	if err := s.read(v, data); err != nil {
 		return err
 	}
-	if len(list) == 0 {
+	if s.Users, err = usersOf(v, w.Name, name); err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if s.Deleted != nil {
+		status = http.StatusNotFound
+	}
+	return v.ShowAs(status, p.secret, page.Content{
+		Scope: w.Path(), Title: name, Crumbs: w.crumbs(v, page.Crumb{Name: name}), Notice: place.Notice(v, name), Data: s,
+	})
+}
+
+// read reads the versions, or finds out why there are none: a secret may have been
+// deleted while somebody looked at it, a vault may be silent.
+func (s *secretPage) read(v *page.Visit, data *client.Client) error {
+	l, err := read(v, data, "/secrets"+client.Path(s.Name, "versions"))
+	if s.Versions, s.Trouble = l.List, l.Trouble; err != nil && !missing(err) || s.Trouble != "" {
+		return err
+	}
+	slices.SortStableFunc(s.Versions, func(a, b secret) int { return int(b.Attributes.Created - a.Attributes.Created) })
+	if len(s.Versions) > 0 {
+		return nil
+	}
+	var gone secret
+	if data.Get(v.Context(), "/deletedsecrets"+client.Path(s.Name)+version, &gone) != nil {
 		return problem.New(problem.NotFound, "there is no such secret")
 	}
-	slices.SortStableFunc(list, func(a, b secret) int { return int(b.Attributes.Created - a.Attributes.Created) })
-	users, err := usersOf(v, w.Name, name)
-	if err != nil {
-		return err
-	}
-	return v.Show(p.secret, page.Content{
-		Title: name, Crumbs: w.crumbs(v, page.Crumb{Name: name}), Notice: place.Notice(v, name),
-		Data: secretPage{At: w, Name: name, Versions: list, Latest: &list[0], Shown: shown, Users: users},
-	})
+	s.Deleted = &gone
+	return nil
 }
 
 // reveal shows a value. The vault records that it was read.
@@ -170,65 +186,4 @@ func purge(v *page.Visit) error {
 		return err
 	}
 	return v.Redirect(w.URL() + "?" + url.Values{"done": {"secret-purged"}, "name": {name}}.Encode())
-}
-
-func breaks(v *page.Visit, users []user) []template.HTML {
-	var list []template.HTML
-	for _, u := range users {
-		list = append(list, v.Text.HTML("secret.breaks", "app", u.App, "setting", u.Setting))
-	}
-	return list
-}
-
-// Bounds of looking for settings that refer to a secret.
-const (
-	mostApps = 300
-	together = 4
-)
-
-// usersOf finds the settings of apps that refer to a secret, as far as the viewer
-// may see.
-func usersOf(v *page.Visit, vaultName, name string) ([]user, error) {
-	var answer struct {
-		Data []struct{ Name, ResourceGroup string }
-	}
-	api := v.API()
-	err := api.Do(v.Context(), http.MethodPost, "/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01", map[string]any{
-		"subscriptions": []string{v.Site().SubscriptionID}, "query": "resources | where type =~ 'microsoft.web/sites' | project name, resourceGroup",
-		"options": map[string]any{"$top": mostApps},
-	}, &answer)
-	if err != nil {
-		return nil, err
-	}
-	found := make([][]user, len(answer.Data))
-	group, ctx := errgroup.WithContext(v.Context())
-	group.SetLimit(together)
-	for i, d := range answer.Data {
-		a := place.App{Subscription: v.Site().SubscriptionID, Group: d.ResourceGroup, Name: d.Name}
-		group.Go(func() error {
-			for _, section := range []string{"appsettings", "connectionstrings"} {
-				list, _, err := client.List[reference](ctx, api, a.Path("config", "configreferences", section), most)
-				if errors.Is(err, problem.Denied) || errors.Is(err, problem.NotFound) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				for _, r := range list {
-					if strings.EqualFold(r.Properties.VaultName, vaultName) && strings.EqualFold(r.Properties.SecretName, name) {
-						found[i] = append(found[i], user{a.Name, r.Name, a.URL("configuration")})
-					}
-				}
-			}
-			return nil
-		})
-	}
-	err = group.Wait()
-	return slices.Concat(found...), err
-}
-
-// reference is a reference as the management API shows it.
-type reference struct {
-	Name       string
-	Properties struct{ VaultName, SecretName string }
 }

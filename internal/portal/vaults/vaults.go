@@ -1,5 +1,5 @@
-// Package vaults owns the pages about vaults: which there are, their secrets with
-// versions, and what was deleted and can be recovered. Values are hidden until
+// Package vaults owns the pages about vaults: which there are, making and deleting
+// them, their secrets with versions, and what was deleted and can be recovered. Values are hidden until
 // somebody asks for one, which the vault records. Secrets are reached as whoever is
 // signed in, so that the vault decides. It does not know how secrets are kept.
 package vaults
@@ -12,11 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/confirm"
+	"github.com/latchkey/latchkey/internal/portal/groups"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
-	"github.com/latchkey/latchkey/internal/problem"
 )
 
 //go:embed templates
@@ -29,22 +30,32 @@ const (
 )
 
 type pages struct {
-	list, one, secret *page.Template
-	ask               *confirm.Page
+	list, one, secret, make, gone *page.Template
+	ask                           *confirm.Page
 }
 
 // Mount adds the pages to a mux.
 func Mount(m *page.Mux) error {
 	p := &pages{}
 	var errs []error
-	for name, to := range map[string]**page.Template{"list": &p.list, "vault": &p.one, "secret": &p.secret} {
+	for name, to := range map[string]**page.Template{"list": &p.list, "vault": &p.one, "secret": &p.secret, "new": &p.make, "gone": &p.gone} {
 		t, err := page.Parse(templates, "templates/"+name+".html")
+		if err == nil {
+			err = groups.Parts(t)
+		}
 		*to = t
 		errs = append(errs, err)
 	}
 	ask, err := confirm.New()
 	p.ask = ask
 	m.Page(path, p.showList)
+	m.Page(path+"/new", p.showNew)
+	m.Action(path+"/new", p.create)
+	m.Page(pattern+"/delete", p.askDeleteVault)
+	m.Action(pattern+"/delete", deleteVault)
+	m.Action(deletedPattern+"/recover", recoverVault)
+	m.Page(deletedPattern+"/purge", p.askPurgeVault)
+	m.Action(deletedPattern+"/purge", purgeVault)
 	m.Page(pattern, func(v *page.Visit) error { return p.showVault(v, form{}) })
 	m.Action(pattern+"/add", p.add)
 	m.Page(secretPath, func(v *page.Visit) error { return p.showSecret(v, nil) })
@@ -104,25 +115,39 @@ type vault struct {
 	}
 }
 
+// use gives the address of the page that lets the viewer use secrets of the vault.
+func (w where) use(v *page.Visit) string {
+	return access.GiveURL(w.Path(), "", v.Session.ObjectID, access.Manages, w.URL())
+}
+
 type row struct{ Name, Group, URL string }
 
+// listed is what the list shows.
+type listed struct {
+	Rows    []row
+	Deleted []deleted
+	Hidden  bool // what was deleted is not for this viewer
+}
+
 func (p *pages) showList(v *page.Visit) error {
-	var answer struct {
-		Data []struct{ Name, ResourceGroup string }
-	}
-	err := v.API().Do(v.Context(), http.MethodPost, "/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01", map[string]any{
-		"subscriptions": []string{v.Site().SubscriptionID}, "query": "resources | where type =~ 'microsoft.keyvault/vaults' | project name, resourceGroup",
-		"options": map[string]any{"$top": 1000},
-	}, &answer)
+	found, err := access.Search(v, "microsoft.keyvault/vaults")
 	if err != nil {
 		return err
 	}
-	var rows []row
-	for _, d := range answer.Data {
-		rows = append(rows, row{d.Name, d.ResourceGroup, where{Group: d.ResourceGroup, Name: d.Name}.URL()})
+	var l listed
+	for _, d := range found {
+		l.Rows = append(l.Rows, row{d.Name, d.ResourceGroup, where{Group: d.ResourceGroup, Name: d.Name}.URL()})
 	}
-	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
-	return v.Show(p.list, page.Content{Title: v.Text.Plain("vault.list"), Data: rows})
+	slices.SortFunc(l.Rows, func(a, b row) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	if l.Deleted, err = deletedVaults(v); access.Unseen(err) {
+		l.Hidden, err = true, nil
+	}
+	if err != nil {
+		return err
+	}
+	return v.Show(p.list, page.Content{
+		Scope: client.Path("subscriptions", v.Site().SubscriptionID), Title: v.Text.Plain("vault.list"), Notice: place.Notice(v, v.R.URL.Query().Get("name")), Data: l,
+	})
 }
 
 // secret is a secret, or a version of one, as vaults show it.
@@ -178,14 +203,12 @@ func moment(seconds int64) time.Time {
 type form struct{ Name, Failed string }
 
 type vaultPage struct {
-	At            where
-	Vault         vault
-	Secrets       []secret
-	Denied        bool // the secrets are not for this viewer
-	Deleted       []secret
-	DeletedDenied bool
-	More          bool
-	Form          form
+	At      where
+	Vault   vault
+	Secrets listing
+	Deleted listing
+	Use     string // address of the page that lets the viewer use secrets
+	Form    form
 }
 
 // most is how many secrets are listed.
@@ -194,28 +217,26 @@ const most = 1000
 func (p *pages) showVault(v *page.Visit, f form) error {
 	w := whereOf(v)
 	data, found, err := w.open(v)
-	if err != nil {
-		return err
-	}
-	shown := vaultPage{At: w, Vault: found, Form: f}
-	if shown.Secrets, shown.More, err = client.List[secret](v.Context(), data, "/secrets"+version, most); errors.Is(err, problem.Denied) {
-		shown.Denied, err = true, nil
+	if missing(err) {
+		return p.showGone(v, w, err)
 	}
 	if err != nil {
 		return err
 	}
-	if shown.Deleted, _, err = client.List[secret](v.Context(), data, "/deletedsecrets"+version, most); errors.Is(err, problem.Denied) {
-		shown.DeletedDenied, err = true, nil
-	}
-	if err != nil {
+	shown := vaultPage{At: w, Vault: found, Form: f, Use: w.use(v)}
+	if shown.Secrets, shown.Deleted, err = readBoth(v, data); err != nil {
 		return err
 	}
 	status := http.StatusOK
 	if f.Failed != "" {
 		status = http.StatusBadRequest
 	}
+	name := v.R.URL.Query().Get("name")
+	if name == "" {
+		name = found.Name
+	}
 	return v.ShowAs(status, p.one, page.Content{
-		Title: found.Name, Crumbs: w.crumbs(v), Notice: place.Notice(v, v.R.URL.Query().Get("name")), Data: shown,
+		Scope: w.Path(), Title: found.Name, Crumbs: w.crumbs(v), Notice: place.Notice(v, name), Data: shown,
 	})
 }
 
