@@ -108,8 +108,9 @@ func (n *Node) serveContainerTLS(w http.ResponseWriter, r *http.Request) bool {
 	if !n.names.own(hostOnly(r.Host)) || !n.containers.ingress.Knows(r.Host) {
 		return false
 	}
-	hideFromApps(r)
-	return n.serveContainer(w, r)
+	answer := apart(w, r)
+	defer answer.end()
+	return n.serveContainer(answer, r)
 }
 
 func hostOnly(host string) string {

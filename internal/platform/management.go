@@ -39,8 +39,9 @@ func (n *Node) openManagement(context.Context) error {
 		case kind == hostVault:
 			vaults.ServeHTTP(w, r)
 		case kind == hostApp:
-			hideFromApps(r)
-			if !n.fleet.Serve(name, w, r) {
+			answer := apart(w, r)
+			defer answer.end()
+			if !n.fleet.Serve(name, answer, r) {
 				web.WriteText(w, http.StatusNotFound, "404 Site not found: no app has this host name.\n")
 			}
 		case kind == hostOther && n.serveContainerTLS(w, r):

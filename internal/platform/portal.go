@@ -15,7 +15,6 @@ import (
 	"github.com/latchkey/latchkey/internal/identity"
 	"github.com/latchkey/latchkey/internal/platform/fleet"
 	"github.com/latchkey/latchkey/internal/portal"
-	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/session"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
@@ -210,25 +209,4 @@ func (n *Node) OwnerLink(ctx context.Context) (string, error) {
 	}
 	link, err := n.linkFor(ctx, p, time.Time{})
 	return link.URL, err
-}
-
-// hideFromApps takes the portal's cookies from a request for an app. Browsers send
-// cookies of a host to all of its ports, and an app can be at the same host.
-func hideFromApps(r *http.Request) {
-	lines := r.Header["Cookie"]
-	if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, page.Cookie) }) {
-		return
-	}
-	var kept []string
-	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ";") {
-			if part = strings.TrimSpace(part); part != "" && !strings.HasPrefix(part, page.Cookie) {
-				kept = append(kept, part)
-			}
-		}
-	}
-	r.Header.Del("Cookie")
-	if len(kept) > 0 {
-		r.Header.Set("Cookie", strings.Join(kept, "; "))
-	}
 }

@@ -62,7 +62,9 @@ func (n *Node) Ready(ctx context.Context) error {
 
 // serveFunctions serves the listener of the apps.
 func (n *Node) serveFunctions(w http.ResponseWriter, r *http.Request) {
-	hideFromApps(r)
+	answer := apart(w, r)
+	defer answer.end()
+	w = answer
 	kind, name := n.names.kindOf(r.Host)
 	if kind == hostApp && n.fleet.Serve(name, w, r) || n.serveContainer(w, r) {
 		return
