@@ -23,7 +23,7 @@ func newAppCommands(env *Env) *cobra.Command {
 		newAppAct(env, "start", "Start an app that was stopped", "started", ""),
 		newAppAct(env, "stop", "Stop an app", "stopped", "callers get 403 until it is started again"),
 		newAppAct(env, "restart", "Restart an app without an outage", "restarting", ""),
-		newAppDelete(env), newAppSettings(env), newAppFunctions(env))
+		newAppDelete(env), newAppSettings(env), newAppFunctions(env), newAppLogs(env))
 	c.Long = "Works through the management API of latchkey up. An app is named by its name, or by its\n" +
 		"whole id. Which installation, and as whom: --data-dir, then LATCHKEY_CLIENT_* variables,\n" +
 		"then latchkey login, then the data folder of this user's latchkey up."
