@@ -236,11 +236,11 @@ func (v *Visit) signInURL() string {
 	if at := v.shown(); at != Home {
 		q.Set("next", at)
 	}
-	if cookieValue(v.R, Cookie) != "" {
+	switch {
+	case v.R.Method != http.MethodGet:
+		q.Set("ended", "sent")
+	case v.Partial() || cookieValue(v.R, Cookie) != "": // signing out elsewhere takes the cookie away
 		q.Set("ended", "")
-		if v.R.Method != http.MethodGet {
-			q.Set("ended", "sent")
-		}
 	}
 	if len(q) == 0 {
 		return SignIn
