@@ -55,6 +55,7 @@ var layers = map[string]int{
 	"internal/seal/":      contracts,
 
 	"internal/keyring":       services,
+	"internal/keyowners":     services,
 	"internal/keyseed":       services,
 	"internal/keyinfo":       services,
 	"internal/identity":      services,
@@ -146,6 +147,7 @@ var beside = map[string][]string{
 
 	"internal/accesskey":           {"azfkey"},           // the key format is public, the vocabulary is ours
 	"internal/keyinfo":             {"internal/keyring"}, // keys in use, as they are shown
+	"internal/keyowners":           {"internal/scan"},    // which asks it, about what it found
 	"internal/keystore/":           {"internal/atomicfile", "internal/cloudfault", "internal/kubeapi", "internal/seal"},
 	"internal/seal/":               {"internal/atomicfile"},
 	"internal/state/":              {"internal/atomicfile", "internal/seal"},

@@ -18,7 +18,7 @@ import (
 func newKeys(env *Env) *cobra.Command {
 	c := newGroup("keys", "List, show and change access keys",
 		newKeysList(env), newKeysShow(env), newKeysSet(env), newKeysRenew(env), newKeysDelete(env),
-		newKeysRotate(env), newKeysEndOverlap(env), newKeysDisable(env), newKeysEnable(env), newKeysExpire(env), newKeysUsage(env))
+		newKeysRotate(env), newKeysEndOverlap(env), newKeysDisable(env), newKeysEnable(env), newKeysExpire(env), newKeysUsage(env), newKeysFind(env))
 	c.Long = "Works on the app's key store directly, whether the app runs or not; a running\n" +
 		"app notices changes by itself. With --app NAME the app is one of an installation, and\n" +
 		"its keys are reached through the management API.\n\n" +

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/azfkey"
+	"github.com/latchkey/latchkey/internal/keyowners"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/scan"
 	"github.com/latchkey/latchkey/internal/server"
@@ -112,7 +113,7 @@ func scanAll(ctx context.Context, stdin io.Reader, opts scan.Options, paths []st
 
 // owners reads the keys of the app to recognise. What cannot be read is said:
 // keys in it are reported as unknown.
-func (f scanFlags) owners(ctx context.Context, env *Env) (*server.Owners, error) {
+func (f scanFlags) owners(ctx context.Context, env *Env) (*keyowners.Owners, error) {
 	dir, err := f.appDir()
 	if err != nil {
 		return nil, err

@@ -65,7 +65,7 @@ func (n *Node) stoppedQuirk() func(context.Context, app.App) (bool, error) {
 // newFunctions makes the operations on functions, keys and deployments.
 func (n *Node) newFunctions() *functions.Provider {
 	return functions.New(functions.Config{
-		Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer, AdminToken: n.adminToken, Found: n.found, KeyStores: n, KeyRecovery: n,
+		Apps: armApps{n}, Rings: n, Releases: n.releases, Deployer: n.deployer, AdminToken: n.adminToken, Found: n.found, KeyStores: n, KeyRecovery: n, KeyFinder: n,
 	})
 }
 

@@ -73,7 +73,9 @@ type Config struct {
 	KeyStores KeyStores
 	// KeyRecovery helps key documents that cannot be used. nil: the operations are refused.
 	KeyRecovery KeyRecovery
-	Clock       clock.Clock // nil: the system clock
+	// KeyFinder tells whose keys a value is. nil: the operations are refused.
+	KeyFinder KeyFinder
+	Clock     clock.Clock // nil: the system clock
 }
 
 // Provider has the operations.
@@ -109,6 +111,7 @@ func (p *Provider) Operations() []arm.Operation {
 	}
 	ops = append(ops, p.keyOperations()...)
 	ops = append(ops, p.keyRecoveryOperations()...)
+	ops = append(ops, p.keyFindOperations()...)
 	return append(ops, p.deploymentOperations()...)
 }
 

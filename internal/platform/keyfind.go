@@ -1,0 +1,93 @@
+package platform
+
+import (
+	"context"
+
+	"github.com/latchkey/latchkey/internal/accesskey"
+	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/armapi/functions"
+	"github.com/latchkey/latchkey/internal/keyowners"
+	"github.com/latchkey/latchkey/internal/keystore"
+	"github.com/latchkey/latchkey/internal/resource"
+	"github.com/latchkey/latchkey/internal/state"
+)
+
+// findPage is how many apps are listed at a time while keys are looked for.
+const findPage = 500
+
+// FindKey implements functions.KeyFinder.
+func (n *Node) FindKey(ctx context.Context, value, name string) (functions.KeysFound, error) {
+	var found functions.KeysFound
+	if name != "" {
+		a, err := n.apps.ByName(ctx, name)
+		if err == nil {
+			err = n.findKeyIn(ctx, a, value, &found)
+		}
+		return found, err
+	}
+	for after := state.Key(""); ; {
+		list, next, err := n.apps.List(ctx, resource.Subscription(n.install.SubscriptionID), after, findPage)
+		if err != nil {
+			return found, err
+		}
+		for _, a := range list {
+			if err := n.findKeyIn(ctx, a, value, &found); err != nil {
+				return found, err
+			}
+		}
+		if after = next; next == "" {
+			return found, nil
+		}
+	}
+}
+
+// findKeyIn adds what an app's keys have to say. Its error is that of the context.
+func (n *Node) findKeyIn(ctx context.Context, a app.App, value string, found *functions.KeysFound) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	found.Apps++
+	owners, err := n.keyOwners(ctx, a)
+	if err != nil {
+		found.Unread = append(found.Unread, functions.KeyUnread{App: a.ID.String(), Message: err.Error()})
+		return ctx.Err()
+	}
+	for _, err := range owners.Unread {
+		found.Unread = append(found.Unread, functions.KeyUnread{App: a.ID.String(), Message: err.Error()})
+	}
+	for _, o := range owners.Identify(value) {
+		found.Keys = append(found.Keys, functions.KeyOwner{App: a.ID.String(), Kind: o.Kind.String(), Function: n.spelling(ctx, a, o.Kind, o.Function), Name: o.Name})
+	}
+	return nil
+}
+
+// keyOwners reads the keys of an app where its settings say that they are.
+func (n *Node) keyOwners(ctx context.Context, a app.App) (*keyowners.Owners, error) {
+	s, err := n.keySettings(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	store, err := n.openKeys(ctx, a, s)
+	if err != nil {
+		return nil, err
+	}
+	var o keyowners.Owners
+	return &o, o.Read(ctx, store, a.Name, nil)
+}
+
+// spelling gives the name of a function as the app spells it, or that of its document.
+func (n *Node) spelling(ctx context.Context, a app.App, kind accesskey.Kind, doc string) string {
+	if kind != accesskey.Function || a.Release == "" {
+		return doc
+	}
+	r, err := n.releases.Get(ctx, a.Name, a.Release)
+	if err != nil {
+		return doc
+	}
+	for _, f := range r.Functions {
+		if string(keystore.FunctionDoc(f.Name)) == doc {
+			return f.Name
+		}
+	}
+	return doc
+}
