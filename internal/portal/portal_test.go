@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/session"
+	"github.com/latchkey/latchkey/internal/portal/ticket"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state/memory"
 )
@@ -250,13 +251,17 @@ func TestSigningOutEndsTheSessionItself(t *testing.T) {
 	for _, path := range []string{page.SignOut, page.SignOutAll} {
 		f := newFixture(t)
 		f.signIn()
-		stolen := f.cookies[page.Cookie]
+		stolen, unused := f.cookies[page.Cookie], f.link()
 		if w := f.do("POST", path, url.Values{"csrf": {f.proof()}}); w.Code != http.StatusSeeOther {
 			t.Fatalf("%s: %d", path, w.Code)
 		}
 		f.cookies[page.Cookie] = stolen
 		if w := f.do("GET", "/portal/apps/rg/orders", nil); w.Code != http.StatusSeeOther {
 			t.Errorf("%s: a copy of the cookie still opens pages: %d", path, w.Code)
+		}
+		delete(f.cookies, page.Cookie)
+		if w := f.do("POST", page.SignIn, url.Values{"link": {unused}}); (w.Code == http.StatusSeeOther) != (path == page.SignOut) {
+			t.Errorf("%s: then a link that was not used gives %d", path, w.Code)
 		}
 	}
 }
@@ -270,8 +275,30 @@ func TestAttemptsAreBounded(t *testing.T) {
 	if codes[http.StatusTooManyRequests] != 10 || codes[http.StatusForbidden] != 30 {
 		t.Errorf("%v", codes)
 	}
-	f.clock.Advance(time.Minute)
-	f.signIn()
+	f.signIn() // a good link is good, however many others there were
+}
+
+// TestNobodyIsLockedOutByOthers has strangers at many addresses try links that are not
+// good.
+func TestNobodyIsLockedOutByOthers(t *testing.T) {
+	f := newFixture(t)
+	good := f.link()
+	stranger, err := ticket.New(alice.ObjectID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		r := httptest.NewRequest("POST", endpoint+page.SignIn, strings.NewReader(url.Values{"link": {stranger.Text()}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = fmt.Sprintf("10.0.%d.%d:1", i/250, i%250)
+		f.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if w := f.do("GET", page.SignIn+"?link="+url.QueryEscape(good), nil); w.Code != http.StatusOK {
+		t.Errorf("looking at a good link: %d", w.Code)
+	}
+	if w := f.do("POST", page.SignIn, url.Values{"link": {good}}); w.Code != http.StatusSeeOther || f.cookies[page.Cookie] == "" {
+		t.Errorf("using it: %d", w.Code)
+	}
 }
 
 func TestRefusalsAreSaidInWords(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
@@ -78,6 +79,18 @@ func (l *Links) makeRoom(ctx context.Context, owner string) error {
 		}
 	}
 	return nil
+}
+
+// EndAll ends all links of a principal that were not used.
+func (l *Links) EndAll(ctx context.Context, objectID string) error {
+	all := l.of(strings.ToLower(objectID))
+	list, err := all.List(ctx)
+	for _, item := range list {
+		if gone := all.Delete(ctx, item.Name); !errors.Is(gone, state.ErrNotFound) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
 }
 
 func (l *Links) get(ctx context.Context, t ticket.Ticket) (state.Item[kept], error) {

@@ -17,18 +17,29 @@ const (
 	beat  = 25 * time.Second       // between signs of life; with these too it is seen whether the session counts
 	most  = 1000                   // browsers that listen on this node
 	each  = 50                     // of one principal
+	pages = 20                     // of one session
+	late  = 15 * time.Second       // that a browser may take for a line of text
 )
 
 // Hub tells browsers. It is safe for concurrent use.
 type Hub struct {
+	// Late is how long a browser may take for what it is told; one that takes longer is
+	// left. Set it before use.
+	Late time.Duration
+
 	mu     sync.Mutex
-	all    map[chan struct{}]string // object id of who listens
+	all    map[chan struct{}]listener
 	closed chan struct{}
 	ended  bool
 }
 
+// listener is who listens: a principal, by its object id, in a session.
+type listener struct{ objectID, session string }
+
 // NewHub makes a hub that nobody listens to.
-func NewHub() *Hub { return &Hub{all: map[chan struct{}]string{}, closed: make(chan struct{})} }
+func NewHub() *Hub {
+	return &Hub{Late: late, all: map[chan struct{}]listener{}, closed: make(chan struct{})}
+}
 
 // Notify says that something has changed. It does not wait.
 func (h *Hub) Notify() {
@@ -52,20 +63,23 @@ func (h *Hub) Close() {
 	}
 }
 
-func (h *Hub) join(objectID string) (chan struct{}, bool) {
+func (h *Hub) join(l listener) (chan struct{}, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	theirs := 0
+	theirs, open := 0, 0
 	for _, who := range h.all {
-		if who == objectID {
+		if who.objectID == l.objectID {
 			theirs++
 		}
+		if who.session == l.session {
+			open++
+		}
 	}
-	if len(h.all) >= most || theirs >= each || h.ended {
+	if len(h.all) >= most || theirs >= each || open >= pages || h.ended {
 		return nil, false
 	}
 	c := make(chan struct{}, 1)
-	h.all[c] = objectID
+	h.all[c] = l
 	return c, true
 }
 
@@ -80,7 +94,7 @@ func (h *Hub) Mount(m *page.Mux) { m.Page(page.Events, h.serve) }
 
 // serve tells one browser until it goes away or its session ends.
 func (h *Hub) serve(v *page.Visit) error {
-	changes, ok := h.join(v.Session.ObjectID)
+	changes, ok := h.join(listener{v.Session.ObjectID, v.SessionName()})
 	if !ok {
 		v.W.Header().Set("Retry-After", "60")
 		v.W.WriteHeader(http.StatusServiceUnavailable)
@@ -89,7 +103,7 @@ func (h *Hub) serve(v *page.Visit) error {
 	defer h.leave(changes)
 	v.W.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(v.W)
-	if !say(v, out, "retry: 3000\n\n") {
+	if !h.say(v, out, "retry: 3000\n\n") {
 		return nil
 	}
 	for h.next(v, out, changes) {
@@ -114,13 +128,19 @@ func (h *Hub) next(v *page.Visit, out *http.ResponseController, changes <-chan s
 	case <-h.closed:
 		return false
 	case <-changes:
-		return v.Counts() && say(v, out, "event: change\ndata:\n\n")
+		return v.Counts() && h.say(v, out, "event: change\ndata:\n\n")
 	case <-life.C:
-		return v.Counts() && say(v, out, ": here\n\n")
+		return v.Counts() && h.say(v, out, ": here\n\n")
 	}
 }
 
-func say(v *page.Visit, out *http.ResponseController, text string) bool {
-	_, err := v.W.Write([]byte(text))
-	return err == nil && out.Flush() == nil
+// say tells a browser something, within the time it may take: one that does not read
+// must not keep anything here. A writer that knows no such bound has one of its own.
+func (h *Hub) say(v *page.Visit, out *http.ResponseController, text string) bool {
+	_ = out.SetWriteDeadline(time.Now().Add(h.Late))
+	if _, err := v.W.Write([]byte(text)); err != nil || out.Flush() != nil {
+		return false
+	}
+	_ = out.SetWriteDeadline(time.Time{}) // it ends streams of HTTP/2, also those that wait
+	return true
 }

@@ -116,6 +116,9 @@ type Visit struct {
 // Site gives what the page is made with.
 func (v *Visit) Site() *Site { return v.site }
 
+// SessionName tells sessions apart; it is no secret.
+func (v *Visit) SessionName() string { return v.key.Name() }
+
 // Context ends when the browser is gone.
 func (v *Visit) Context() context.Context { return v.R.Context() }
 

@@ -107,6 +107,7 @@ func (p *Pages) callback(v *page.Visit) error {
 	case err != nil:
 		return err
 	}
+	p.attempts.succeeded(v.R.RemoteAddr, 2) // beginning was one too
 	next, _ = url.QueryUnescape(next)
 	return p.enter(v, principal, "oidc", next)
 }

@@ -5,10 +5,12 @@
 package signin
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/portal/link"
@@ -78,10 +80,7 @@ func (p *Pages) show(v *page.Visit) error {
 	q := v.R.URL.Query()
 	f := form{Next: page.Local(q.Get("next")), Left: q.Has("left"), Over: q.Has("ended"), Sent: q.Get("ended") == "sent"}
 	if text := q.Get("link"); text != "" {
-		if !p.attempts.allow(v.R.RemoteAddr) {
-			return errTooMany
-		}
-		t, who, err := p.peek(v, text)
+		t, who, err := p.look(v, text, p.links.Peek)
 		switch {
 		case errors.Is(err, problem.Unauthenticated):
 			f.Bad = true
@@ -97,14 +96,33 @@ func (p *Pages) show(v *page.Visit) error {
 	return p.ask(v, f)
 }
 
-func (p *Pages) peek(v *page.Visit, text string) (ticket.Ticket, session.Principal, error) {
-	t, err := ticket.Parse(text)
-	if err != nil {
-		return t, session.Principal{}, err
+// patience is how long somebody waits to have a link looked up.
+const patience = 10 * time.Second
+
+// look peeks at a link or redeems it. Those that are not good are counted, and too many
+// of them from one place are errTooMany; a good one is good wherever it comes from.
+func (p *Pages) look(v *page.Visit, text string, by func(context.Context, ticket.Ticket) (session.Principal, error)) (t ticket.Ticket, who session.Principal, err error) {
+	if t, err = ticket.Parse(text); err == nil {
+		ctx, cancel := context.WithTimeout(v.Context(), patience)
+		defer cancel()
+		done, err := p.attempts.look(ctx, v.R.RemoteAddr)
+		if err != nil {
+			return t, who, err
+		}
+		defer done()
+		who, err = by(ctx, t)
+		if !errors.Is(err, problem.Unauthenticated) {
+			return t, who, err
+		}
 	}
-	who, err := p.links.Peek(v.Context(), t)
-	return t, who, err
+	if p.attempts.failed(v.R.RemoteAddr) {
+		return ticket.Ticket{}, session.Principal{}, errTooMany
+	}
+	return ticket.Ticket{}, session.Principal{}, errBad
 }
+
+// errBad is the error for a link that is not good.
+var errBad = problem.New(problem.Unauthenticated, "this link is not good")
 
 func (p *Pages) ask(v *page.Visit, f form) error {
 	if p.provider != nil && f.Link == "" {
@@ -121,14 +139,7 @@ var errTooMany = &page.Plain{Status: http.StatusTooManyRequests, Title: "error.o
 
 // redeem uses a link up.
 func (p *Pages) redeem(v *page.Visit) error {
-	if !p.attempts.allow(v.R.RemoteAddr) {
-		return errTooMany
-	}
-	t, err := ticket.Parse(v.R.PostFormValue("link"))
-	if err != nil {
-		return p.ask(v, form{Bad: true, Next: page.Home})
-	}
-	who, err := p.links.Redeem(v.Context(), t)
+	_, who, err := p.look(v, v.R.PostFormValue("link"), p.links.Redeem)
 	if errors.Is(err, problem.Unauthenticated) {
 		return p.ask(v, form{Bad: true, Next: page.Home})
 	}
@@ -157,6 +168,11 @@ func (p *Pages) enter(v *page.Visit, who session.Principal, method, next string)
 
 func (p *Pages) leave(everywhere bool) page.Handler {
 	return func(v *page.Visit) error {
+		if everywhere { // first, so that none is used meanwhile
+			if err := p.links.EndAll(v.Context(), v.Session.ObjectID); err != nil {
+				return err
+			}
+		}
 		if err := v.Leave(everywhere); err != nil {
 			return err
 		}
