@@ -77,7 +77,7 @@ func (v *View) MayAt(scope, action string) bool {
 	return v.allowed(action, v.visit.May(scope).Do(action))
 }
 
-// MayData is May for an action on data: on what is in a vault.
+// MayData is May for an action on data.
 func (v *View) MayData(action string) bool {
 	return v.allowed(action, v.visit.May(v.Scope).Data(action))
 }

@@ -53,7 +53,7 @@ func (p *pages) showSecret(v *page.Visit, shown *secret) error {
 		status = http.StatusNotFound
 	}
 	return v.ShowAs(status, p.secret, page.Content{
-		Scope: w.Path(), Title: name, Crumbs: w.crumbs(v, page.Crumb{Name: name}), Notice: place.Notice(v, name), Data: s,
+		Scope: w.Path() + client.Path("secrets", name), Title: name, Crumbs: w.crumbs(v, page.Crumb{Name: name}), Notice: place.Notice(v, name), Data: s,
 	})
 }
 

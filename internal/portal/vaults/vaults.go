@@ -104,6 +104,8 @@ func (w where) open(v *page.Visit) (*client.Client, vault, error) {
 }
 
 // vault is a vault as the management API shows it.
+//
+// Where policies decide, what roles say of secrets says nothing.
 type vault struct {
 	Name       string
 	Location   string
