@@ -171,3 +171,14 @@ func RolesOf(v *page.Visit, principal string) (roles []Role, hidden bool, err er
 	}
 	return roles, false, err
 }
+
+// Referred gives the vault and the secret of an address such as
+// "https://vault.domain/secrets/name/version"; "" for others.
+func Referred(address string) (vault, secret string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", ""
+	}
+	vault, _, _ = strings.Cut(u.Host, ".")
+	return vault, strings.Split(u.Path+"//", "/")[2]
+}

@@ -65,7 +65,7 @@ func (s *Shown) ask(v *page.Visit) error {
 	switch {
 	case err != nil && page.Detail(err) != "":
 		c.Failed, err = page.Detail(err), nil
-	case err == nil && !c.Allowed && !c.network() && c.mayMend(v):
+	case err == nil && !c.Allowed && !c.network() && isSecret(c.Secret) && c.mayMend(v):
 		c.Mend = GiveURL(c.Vault, c.Secret, c.Principal, Reads, s.Back+"?"+url.Values{"principal": {c.Principal}, "vault": {c.Vault}, "secret": {c.Secret}}.Encode()+"#check")
 	}
 	s.Check = c

@@ -53,6 +53,9 @@ func readGive(v *page.Visit, q url.Values) (give, vault, error) {
 	if !isVault(g.Vault) {
 		return g, vault{}, errNoVault
 	}
+	if !isSecret(g.Secret) {
+		return g, vault{}, errNoSecret
+	}
 	var found vault
 	err := v.API().Get(v.Context(), IDPath(g.Vault), &found)
 	g.VaultName, g.Policies = found.Name, !found.Properties.RBAC

@@ -85,6 +85,16 @@ func isVault(id string) bool {
 
 var errNoVault = problem.New(problem.Invalid, "this is no vault")
 
+// isSecret reports whether a text can be the name of a secret, or none. What it names
+// is put into paths.
+func isSecret(name string) bool {
+	return len(name) <= 127 && !strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-')
+	})
+}
+
+var errNoSecret = problem.New(problem.Invalid, "this is no name of a secret")
+
 // scopeOf gives the id of a secret, or of its vault if none is named.
 func scopeOf(vault, secret string) string {
 	if secret == "" {

@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/client"
+	"github.com/latchkey/latchkey/internal/portal/confirm"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
 )
@@ -29,7 +31,10 @@ const (
 // version is that of the API, which every call names.
 const version = "?api-version=2025-07-01"
 
-type pages struct{ list, overview, revisions, revision, identity, secrets *page.Template }
+type pages struct {
+	list, overview, revisions, revision, identity, secrets *page.Template
+	ask                                                    *confirm.Page
+}
 
 // Mount adds the pages to a mux.
 func Mount(m *page.Mux) error {
@@ -39,9 +44,15 @@ func Mount(m *page.Mux) error {
 		"list": &p.list, "overview": &p.overview, "revisions": &p.revisions, "revision": &p.revision, "identity": &p.identity, "secrets": &p.secrets,
 	} {
 		t, err := page.Parse(templates, "templates/"+name+".html", "templates/parts.html")
+		if err == nil {
+			err = access.Parts(t)
+		}
 		*to = t
 		errs = append(errs, err)
 	}
+	ask, err := confirm.New()
+	p.ask = ask
+	p.mountIdentity(m)
 	m.Page(List, p.showList)
 	m.Page(pattern, p.showOverview)
 	m.Page(pattern+"/revisions", p.showRevisions)
@@ -57,7 +68,7 @@ func Mount(m *page.Mux) error {
 	m.Action(pattern+"/traffic", p.setTraffic)
 	m.Action(pattern+"/identity", p.setLifecycles)
 	m.Action(pattern+"/secrets/refresh", refresh)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
 }
 
 // at is an app by its names.
@@ -81,7 +92,7 @@ func (a at) path(segments ...string) string {
 func (a at) content(v *page.Visit, tab, title string, data any, more ...page.Crumb) page.Content {
 	tabs := []page.Tab{
 		{Text: "tab.overview", URL: a.URL()}, {Text: "tab.revisions", URL: a.URL("revisions")},
-		{Text: "tab.identity", URL: a.URL("identity")}, {Text: "tab.secrets", URL: a.URL("secrets")},
+		{Text: "tab.identity", URL: a.URL("identity")}, {Text: "tab.secrets", URL: a.URL("secrets")}, {Text: "tab.logs", URL: a.URL("logs")},
 	}
 	for i := range tabs {
 		tabs[i].Current = tabs[i].Text == tab

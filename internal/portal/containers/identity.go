@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/problem"
 )
@@ -20,9 +21,13 @@ var lifecycles = []string{"Init", "Main", "All", "None"}
 // identities is what the page about the identities shows.
 type identities struct {
 	At         at
-	Rows       []identity
+	Own        *identity // the app's own; nil if it has none
+	Users      []identity
+	Rows       []identity // its own and the others
 	Lifecycles []string
 	Mark       string
+	Assignable []access.Resource
+	Access     access.Shown
 }
 
 // identity is one that the app has.
@@ -31,6 +36,8 @@ type identity struct {
 	Name      string
 	Own       bool
 	Deleted   bool
+	Principal string
+	Client    string
 	Lifecycle string
 	Uses      []use
 }
@@ -42,11 +49,11 @@ type use struct{ Text, Name string }
 func (a app) identities() []identity {
 	var list []identity
 	if strings.Contains(a.Identity.Type, "SystemAssigned") {
-		list = append(list, a.describe(identity{ID: own, Name: a.Name, Own: true}))
+		list = append(list, a.describe(identity{ID: own, Name: a.Name, Own: true, Principal: a.Identity.Principal}))
 	}
 	var users []identity
 	for id, u := range a.Identity.Users {
-		users = append(users, a.describe(identity{ID: id, Name: lastOf(id), Deleted: u.Principal == ""}))
+		users = append(users, a.describe(identity{ID: id, Name: lastOf(id), Deleted: u.Principal == "", Principal: u.Principal, Client: u.Client}))
 	}
 	slices.SortFunc(users, func(x, y identity) int { return strings.Compare(x.ID, y.ID) })
 	return append(list, users...)
@@ -83,6 +90,11 @@ func (a app) describe(i identity) identity {
 	return i
 }
 
+// reads reports whether secrets of vaults are read with it.
+func (i identity) reads() bool {
+	return slices.ContainsFunc(i.Uses, func(u use) bool { return u.Text == "containers.use.secret" })
+}
+
 // mark tells whether identities and their lifecycles are still as they were.
 func mark(list []identity) string {
 	var all []string
@@ -100,8 +112,22 @@ func (p *pages) identityWith(v *page.Visit, said *page.Notice) error {
 	if err != nil {
 		return err
 	}
-	list := x.identities()
-	c := a.content(v, "tab.identity", v.Text.Plain("identity.title", "app", x.Name), identities{a, list, lifecycles, mark(list)})
+	data := identities{At: a, Rows: x.identities(), Lifecycles: lifecycles}
+	data.Mark, data.Users = mark(data.Rows), data.Rows
+	if len(data.Rows) > 0 && data.Rows[0].Own {
+		data.Own, data.Users = &data.Rows[0], data.Rows[1:]
+	}
+	if data.Assignable, err = x.choices(v); err != nil {
+		return err
+	}
+	var holders []access.Holder
+	for _, i := range data.Rows {
+		holders = append(holders, access.Holder{Name: i.Name, Principal: i.Principal, Reads: i.reads()})
+	}
+	if data.Access, err = access.Show(v, holders, a.URL("identity")); err != nil {
+		return err
+	}
+	c := a.content(v, "tab.identity", v.Text.Plain("identity.title", "app", x.Name), data)
 	if said != nil {
 		c.Notice = said
 		return v.ShowAs(http.StatusBadRequest, p.identity, c)

@@ -13,6 +13,7 @@ type app struct {
 		Principal string `json:"principalId"`
 		Users     map[string]struct {
 			Principal string `json:"principalId"`
+			Client    string `json:"clientId"`
 		} `json:"userAssignedIdentities"`
 	}
 	Properties struct {

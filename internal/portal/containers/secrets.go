@@ -2,9 +2,11 @@ package containers
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/portal/access"
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/page"
 )
@@ -21,6 +23,7 @@ type secret struct {
 		Stale       bool
 		LastAttempt time.Time
 	}
+	Mend string `json:"-"`
 }
 
 // standing is how a secret is shown, with what to do about it.
@@ -52,6 +55,22 @@ func (s secret) Own() bool { return strings.EqualFold(s.Properties.Identity, own
 // Reader names the identity that reads it.
 func (s secret) Reader() string { return lastOf(s.Properties.Identity) }
 
+// mend gives the address of the page that says why an identity may not read the
+// secret, and gives it what is missing; "" for other faults.
+func (s secret) mend(a at, x app) string {
+	if status := strings.ToLower(s.Properties.Status); status != "accesstokeyvaultdenied" && status != "msinotenabled" {
+		return ""
+	}
+	vault, name := access.Referred(s.Properties.URL)
+	q := url.Values{"vault": {vault}, "secret": {name}}
+	for _, i := range x.identities() {
+		if strings.EqualFold(i.ID, s.Properties.Identity) && i.Principal != "" {
+			q.Set("principal", i.Principal)
+		}
+	}
+	return a.URL("identity") + "?" + q.Encode() + "#check"
+}
+
 // kept is what the page about secrets shows.
 type kept struct {
 	At     at
@@ -82,6 +101,9 @@ func (p *pages) showSecrets(v *page.Visit) error {
 	}
 	if err != nil {
 		return err
+	}
+	for n := range data.Vaults {
+		data.Vaults[n].Mend = data.Vaults[n].mend(a, x)
 	}
 	return v.Show(p.secrets, a.content(v, "tab.secrets", v.Text.Plain("containers.secrets.title", "app", x.Name), data))
 }

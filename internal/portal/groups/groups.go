@@ -52,6 +52,29 @@ func Read(v *page.Visit, chosen string) (Field, error) {
 	return f, err
 }
 
+// looked is how many groups are looked at for one in which something may be made.
+const looked = 100
+
+// Lacking gives an action that whoever is signed in may do in no group that there is,
+// noted for the page, and "" if there is one.
+func Lacking(v *page.Visit, action string) string {
+	within := client.Path("subscriptions", v.Site().SubscriptionID)
+	if v.May(within).Do(action) {
+		return ""
+	}
+	list, more, err := client.List[struct{ Name string }](v.Context(), v.API(), within+"/resourceGroups", looked)
+	for _, g := range list {
+		if v.May(within + client.Path("resourceGroups", g.Name)).Do(action) {
+			return ""
+		}
+	}
+	if more || err != nil { // it is not known
+		return ""
+	}
+	v.Lacks(action)
+	return action
+}
+
 // Chosen gives what was filled in.
 func Chosen(v *page.Visit) string { return strings.TrimSpace(v.R.PostForm.Get("group")) }
 

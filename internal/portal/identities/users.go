@@ -71,7 +71,7 @@ type listed struct {
 	Total      int
 	Back, Next string
 	Rows       []row
-	Group      string // where somebody who makes one would
+	Lacks      string
 }
 
 // row is an identity in the list.
@@ -85,7 +85,7 @@ type row struct {
 
 func (p *pages) showList(v *page.Visit) error {
 	q := v.R.URL.Query()
-	l := listed{Search: strings.TrimSpace(q.Get("q"))}
+	l := listed{Search: strings.TrimSpace(q.Get("q")), Lacks: groups.Lacking(v, userType+"/write")}
 	if l.From, _ = strconv.Atoi(q.Get("from")); l.From < 0 { // what is no number is the beginning
 		l.From = 0
 	}
@@ -186,8 +186,8 @@ func readIdentity(v *page.Visit, id string) (identity, error) {
 
 // form is what was filled in for a new identity.
 type form struct {
-	Name, Failed string
-	Group        groups.Field
+	Name, Failed, Lacks string
+	Group               groups.Field
 }
 
 func (p *pages) showAdd(v *page.Visit, f form) error {
@@ -195,6 +195,7 @@ func (p *pages) showAdd(v *page.Visit, f form) error {
 	if f.Group, err = groups.Read(v, f.Group.Chosen); err != nil {
 		return err
 	}
+	f.Lacks = groups.Lacking(v, userType+"/write")
 	status := http.StatusOK
 	if f.Failed != "" {
 		status = http.StatusBadRequest

@@ -107,6 +107,7 @@ func (p *pages) askPurgeVault(v *page.Visit) error {
 	}
 	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("vault.purge.title", "name", d.Name), Crumbs: []page.Crumb{{Name: v.Text.Plain("vault.list"), URL: path}}}, confirm.Question{
 		Means: v.Text.HTML("vault.purge.means"), Breaks: breaks(v, users), Calm: "vault.unused", Action: d.URL("purge"), Button: "secret.purge", Danger: true, Back: path,
+		Lacks: v.Lacking(client.Path("subscriptions", v.Site().SubscriptionID), "Microsoft.KeyVault/locations/deletedVaults/purge/action"),
 	})
 }
 
@@ -141,6 +142,7 @@ func (p *pages) askDeleteVault(v *page.Visit) error {
 	}
 	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("vault.delete.title", "name", found.Name), Crumbs: w.crumbs(v)}, confirm.Question{
 		Means: means, Breaks: breaks(v, users), Calm: "vault.unused", Action: w.URL("delete"), Button: "vault.delete", Danger: true, Back: w.URL(),
+		Lacks: v.Lacking(w.Path(), "Microsoft.KeyVault/vaults/delete"),
 	})
 }
 

@@ -24,6 +24,7 @@ type plan struct {
 	Protected  bool
 	Own        bool // whoever makes it may use its secrets
 	Failed     string
+	Lacks      string
 	Deleted    *deleted // has the name
 }
 
@@ -35,6 +36,7 @@ func (p *pages) showPlan(v *page.Visit, n plan) (err error) {
 	if n.Group, err = groups.Read(v, n.Group.Chosen); err != nil {
 		return err
 	}
+	n.Lacks = groups.Lacking(v, makes)
 	status := http.StatusOK
 	if n.Failed != "" {
 		status = http.StatusBadRequest

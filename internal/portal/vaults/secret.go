@@ -130,6 +130,16 @@ func setEnabled(v *page.Visit) error {
 	return v.Redirect(w.URL("secrets", name) + "?done=" + done)
 }
 
+// lacking gives the action on a secret that the viewer may not do. Where policies decide
+// that is not known.
+func (w where) lacking(v *page.Visit, name, action string) string {
+	var found vault
+	if err := v.API().Get(v.Context(), w.Path(), &found); err != nil || !found.Properties.RBAC {
+		return ""
+	}
+	return v.LackingData(w.Path()+client.Path("secrets", name), "Microsoft.KeyVault/vaults/secrets/"+action)
+}
+
 func (p *pages) askDelete(v *page.Visit) error {
 	w, name := whereOf(v), v.R.PathValue("secret")
 	users, err := usersOf(v, w.Name, name)
@@ -139,7 +149,7 @@ func (p *pages) askDelete(v *page.Visit) error {
 	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("secret.delete.title", "name", name), Crumbs: w.crumbs(v, page.Crumb{Name: name, URL: w.URL("secrets", name)})},
 		confirm.Question{
 			Means: v.Text.HTML("secret.delete.means"), Breaks: breaks(v, users), Calm: "secret.unused", Action: w.URL("secrets", name, "delete"),
-			Button: "secret.delete", Danger: true, Back: w.URL("secrets", name),
+			Button: "secret.delete", Danger: true, Back: w.URL("secrets", name), Lacks: w.lacking(v, name, "delete"),
 		})
 }
 
@@ -173,7 +183,7 @@ func (p *pages) askPurge(v *page.Visit) error {
 	}
 	return p.ask.Ask(v, page.Content{Title: v.Text.Plain("secret.purge.title", "name", name), Crumbs: w.crumbs(v)}, confirm.Question{
 		Means: v.Text.HTML("secret.purge.means"), Breaks: breaks(v, users), Calm: "secret.unused", Action: w.URL("deleted", name, "purge"),
-		Button: "secret.purge", Danger: true, Back: w.URL(),
+		Button: "secret.purge", Danger: true, Back: w.URL(), Lacks: w.lacking(v, name, "purge/action"),
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"html/template"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -125,22 +124,11 @@ func usersInContainer(ctx context.Context, api *client.Client, b access.Resource
 	}
 	var found []user
 	for _, s := range app.Properties.Configuration.Secrets {
-		vault, name := referred(s.KeyVaultURL)
+		vault, name := access.Referred(s.KeyVaultURL)
 		if strings.EqualFold(vault, vaultName) && (secret == "" || strings.EqualFold(name, secret)) {
 			at := page.Base + "containers" + client.Path(b.ResourceGroup, b.Name, "secrets")
 			found = append(found, user{b.Name, s.Name, at, name, true})
 		}
 	}
 	return found, err
-}
-
-// referred gives the vault and the secret of "https://vault.domain/secrets/name".
-func referred(address string) (vault, secret string) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return "", ""
-	}
-	vault, _, _ = strings.Cut(u.Host, ".")
-	parts := strings.Split(u.Path+"//", "/")
-	return vault, parts[2]
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/confirm"
 	"github.com/latchkey/latchkey/internal/portal/groups"
+	"github.com/latchkey/latchkey/internal/portal/groups"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
 )
@@ -122,6 +123,9 @@ func (w where) use(v *page.Visit) string {
 	return access.GiveURL(w.Path(), "", v.Session.ObjectID, access.Manages, w.URL())
 }
 
+// makes is the action of making a vault.
+const makes = "Microsoft.KeyVault/vaults/write"
+
 type row struct{ Name, Group, URL string }
 
 // listed is what the list shows.
@@ -129,6 +133,7 @@ type listed struct {
 	Rows    []row
 	Deleted []deleted
 	Hidden  bool // what was deleted is not for this viewer
+	Lacks   string
 }
 
 func (p *pages) showList(v *page.Visit) error {
@@ -136,7 +141,7 @@ func (p *pages) showList(v *page.Visit) error {
 	if err != nil {
 		return err
 	}
-	var l listed
+	l := listed{Lacks: groups.Lacking(v, makes)}
 	for _, d := range found {
 		l.Rows = append(l.Rows, row{d.Name, d.ResourceGroup, where{Group: d.ResourceGroup, Name: d.Name}.URL()})
 	}
