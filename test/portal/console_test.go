@@ -2,6 +2,7 @@ package portal_test
 
 import (
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,10 @@ func testable(t *testing.T) (p *platformtest.Platform, ticks *atomic.Int64) {
 		"order/function.json": testkit.HTTPFunction("function", `"route":"orders/{id:int}/{line?}","methods":["post","get"]`),
 		"tick/function.json":  `{"bindings":[{"type":"timerTrigger","direction":"in","name":"timer","schedule":"0 0 0 1 1 *"}]}`,
 	}))
+	platformtest.Until(t, "the app serves", func() bool {
+		status, _ := p.Call(t, "orders", "/api/hello", "")
+		return status == http.StatusUnauthorized
+	})
 	return p, ticks
 }
 
@@ -122,13 +127,36 @@ func TestAFunctionIsRunWithoutScripts(t *testing.T) {
 	b.see("GET /api/orders/7 says hello")
 }
 
+// TestTheURLOfAFunctionIsCopied takes the address with a key from the page, and calls it.
+func TestTheURLOfAFunctionIsCopied(t *testing.T) {
+	p, _ := testable(t)
+	b := open(t)
+	b.signIn(p)
+	b.visit(p.Cred.Endpoint + functions + "hello")
+	b.press(`a[href="` + functions + `hello/address"]`)
+	b.press("main form button.main")
+	address := within(b, chromedp.Text("#address", chromedp.NodeVisible))
+	at, err := url.Parse(address)
+	if err != nil || at.Query().Get("code") == "" {
+		t.Fatalf("%q, %v", address, err)
+	}
+	if status, body := p.Call(t, "orders", at.RequestURI(), ""); status != http.StatusOK || at.Hostname() != "orders.localhost" {
+		t.Errorf("%s: %d %s", address, status, body)
+	}
+	b.visit(p.Cred.Endpoint + "/portal/audit?action=Microsoft.Web/sites/functions/listkeys/action")
+	b.see("orders/functions/hello")
+}
+
 // TestPagesOfTheConsoleReadWell looks at them, before and after a run.
 func TestPagesOfTheConsoleReadWell(t *testing.T) {
 	p, _ := testable(t)
 	b := open(t)
 	b.signIn(p)
 	lookAt(t, b, p, look{"test", functions + "order/test", "really runs"}, look{"test-timer", functions + "tick/test", "runtime API"},
-		look{"function-tabs", functions + "order", "Test"})
+		look{"function-tabs", functions + "order", "Get function URL"}, look{"function-url", functions + "order/address", "Show the URL"})
+	b.press("main form button.main")
+	within(b, chromedp.WaitReady("#address"))
+	b.check("function-url-shown", axe(t))
 	rules := axe(t)
 	b.visit(p.Cred.Endpoint + functions + "page/test")
 	b.press("main form button.main")

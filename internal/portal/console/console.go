@@ -1,4 +1,5 @@
-// Package console owns the page on which a function is run: what is filled in becomes
+// Package console owns the pages by which a function is called: its address, with a key
+// for those who may read one, and the console on which it is run. There, what is filled in becomes
 // a request to the app's own address, as a stranger's from where the browser is, with
 // a key that is picked by name or typed, and the answer is shown as text. It does not
 // know how requests are let in, and decides nothing about keys: what whoever is signed
@@ -48,6 +49,7 @@ type Run struct {
 type Console struct {
 	cfg    Config
 	test   *page.Template
+	where  *page.Template
 	places places
 }
 
@@ -69,9 +71,14 @@ func New(cfg Config) *Console {
 
 // Mount adds the page to a mux.
 func (c *Console) Mount(m *page.Mux) (err error) {
-	c.test, err = page.Parse(templates, "templates/test.html")
+	if c.test, err = page.Parse(templates, "templates/test.html"); err != nil {
+		return err
+	}
+	c.where, err = page.Parse(templates, "templates/address.html")
 	m.Page(place.FunctionPattern+"/test", c.show)
 	m.Action(place.FunctionPattern+"/test", c.run)
+	m.Page(place.FunctionPattern+"/address", c.showAddress)
+	m.Action(place.FunctionPattern+"/address", c.revealAddress)
 	return err
 }
 
@@ -81,6 +88,7 @@ type function struct {
 	Host    string // of the app's address, with its port
 	Route   route
 	Shown   string // the route as it is written
+	Address string // the whole of it
 	Level   string // in lower case; "" outside of HTTP
 	Methods []string
 	Admin   bool // no request starts it: the runtime API does
@@ -124,7 +132,8 @@ func read(v *page.Visit, a place.App) (function, error) {
 	}
 	f.Host = at.Host
 	if p.URL != nil {
-		_, rest, _ := strings.Cut(*p.URL, "://")
+		f.Address = *p.URL
+		_, rest, _ := strings.Cut(f.Address, "://")
 		_, f.Shown, _ = strings.Cut(rest, "/")
 		f.Route = parseRoute(f.Shown)
 	}
@@ -166,7 +175,7 @@ type outcome struct {
 	Bad    *fault
 	Answer answer
 	Asked  string // method and address, without query
-	Key    string // name of the key; "" for others
+	Key    string // "none", "typed", or kind and name of the key
 	Admin  bool
 }
 
@@ -177,10 +186,14 @@ func (o outcome) Status() string {
 
 // Took gives the duration for people.
 func (o outcome) Took() string {
-	if t := o.Answer.Took; t >= 10*time.Second {
+	switch t := o.Answer.Took; {
+	case t >= 10*time.Second:
 		return fmt.Sprintf("%.1f s", t.Seconds())
+	case t < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(t.Microseconds())/1000)
+	default:
+		return fmt.Sprintf("%d ms", t.Milliseconds())
 	}
-	return fmt.Sprintf("%d ms", o.Answer.Took.Milliseconds())
 }
 
 // Good reports whether the answer says that all went well.
@@ -289,10 +302,7 @@ func (c *Console) outcome(v *page.Visit, a place.App, f function, in form) (outc
 	if bad != nil {
 		return outcome{Bad: bad}, nil
 	}
-	out := outcome{Asked: r.Method + " " + r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath(), Admin: f.Admin}
-	if in.Key != noKey && in.Key != typedKey {
-		out.Key = in.Key
-	}
+	out := outcome{Asked: r.Method + " " + r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath(), Admin: f.Admin, Key: in.Key}
 	run := Run{
 		Who: v.Session.Principal, Remote: v.R.RemoteAddr, Function: a.Path("functions", f.Name),
 		Method: r.Method, Path: r.URL.Path, Key: in.Key,
