@@ -19,6 +19,14 @@ const upstreamVariable = UpstreamSetting
 // handler, relay to the URL it has.
 const UpstreamSetting = "TESTKIT_UPSTREAM"
 
+// TellSetting is the setting that has the relay tell the test about variables of its
+// environment: their names, separated by commas. Each comes in a header of its name
+// after [TellHeader].
+const (
+	TellSetting = "TESTKIT_TELL"
+	TellHeader  = "X-Testkit-"
+)
+
 // Main runs the tests, or the handler when this process was started as one. Test
 // packages call it from TestMain.
 func Main(m *testing.M) {
@@ -42,6 +50,11 @@ func serveHandler(upstream string) int {
 		p.Out.Header = p.In.Header.Clone()
 		for _, name := range []string{"Connection", "Transfer-Encoding"} {
 			p.Out.Header.Del(name)
+		}
+		for name := range strings.SplitSeq(os.Getenv(TellSetting), ",") {
+			if value, has := os.LookupEnv(name); has && name != "" {
+				p.Out.Header.Set(TellHeader+name, value)
+			}
 		}
 	}}
 	err = http.ListenAndServe("127.0.0.1:"+os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT"), withoutReadiness(relay))

@@ -3,10 +3,13 @@ package sites
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/keyref"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 )
@@ -14,6 +17,7 @@ import (
 func (api *API) settingsOperations() []arm.Operation {
 	return []arm.Operation{
 		secret(api.at("POST", "/config/appsettings/list", api.listSettings)),
+		action("sites/config/list/action", api.at("GET", "/config/appsettings/names", api.listNames)),
 		secret(api.at("PUT", "/config/appsettings", api.putSettings)),
 		secret(api.at("POST", "/config/connectionstrings/list", api.listConnections)),
 		secret(api.at("PUT", "/config/connectionstrings", api.putConnections)),
@@ -23,6 +27,25 @@ func (api *API) settingsOperations() []arm.Operation {
 func (api *API) listSettings(c *arm.Call, a app.App) (arm.Reply, error) {
 	settings, revision, err := api.Apps.Settings(c.Context(), a.ID)
 	return tagged(childOf(a, "config", "appsettings", settings), app.Value{Revision: revision}), missing(err, a.ID)
+}
+
+// settingName is a setting without its value.
+type settingName struct {
+	Name      string `json:"name"`
+	Reference bool   `json:"reference"` // the value comes from a vault
+}
+
+// listNames gives the names of settings and the entity tag of all of them, for those
+// who may read values and do not want to: that would be recorded.
+func (api *API) listNames(c *arm.Call, a app.App) (arm.Reply, error) {
+	settings, revision, err := api.Apps.Settings(c.Context(), a.ID)
+	names := []settingName{}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		_, is, _ := keyref.Parse(settings[name])
+		names = append(names, settingName{name, is})
+	}
+	v := app.Value{Revision: revision}
+	return tagged(map[string]any{"value": names, "etag": v.ETag()}, v), missing(err, a.ID)
 }
 
 func (api *API) putSettings(c *arm.Call, a app.App) (arm.Reply, error) {

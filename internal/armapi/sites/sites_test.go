@@ -415,6 +415,7 @@ func TestActionsAreThoseOfRoles(t *testing.T) {
 		{"PUT", "", "Microsoft.Web/sites/write"},
 		{"POST", "/stop", "Microsoft.Web/sites/stop/action"},
 		{"POST", "/config/appsettings/list", "Microsoft.Web/sites/config/list/action"},
+		{"GET", "/config/appsettings/names", "Microsoft.Web/sites/config/list/action"},
 		{"PUT", "/config/appsettings", "Microsoft.Web/sites/config/write"},
 		{"GET", "/config/web", "Microsoft.Web/sites/config/read"},
 		{"GET", "/config/authsettingsV2/list", "Microsoft.Web/sites/config/list/action"},

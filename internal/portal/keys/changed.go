@@ -1,24 +1,23 @@
 package keys
 
 import (
-	"cmp"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/record"
 )
 
 // mark is what a form was made for: the key as it was seen, and when that was.
 type mark struct {
 	Tag   string
-	Since string // seconds
+	Since string // see record.Moment
 }
 
 func markOf(v *page.Visit, k key) mark {
-	return mark{k.ETag, strconv.FormatInt(v.Site().Clock.Now().Unix(), 10)}
+	return mark{k.ETag, record.Moment(v)}
 }
 
 // sentMark is the mark in a form that was sent. A form without one was made for no key
@@ -68,41 +67,17 @@ func (p *pages) changed(v *page.Visit, w where, action string, k *key) error {
 	})
 }
 
-// event is what the audit record has about keys.
-type event struct {
-	Time      time.Time
-	Category  string
-	Action    string
-	Scope     string
-	Outcome   string
-	Principal struct{ ObjectID, AppID, Name string }
-	Details   map[string]string
-}
-
-const (
-	mostChanges = 5
-	mostEvents  = 50
-	before      = time.Second // by which clocks of nodes may differ
-)
+const mostChanges = 5
 
 // changes finds in the audit record what was done with a key since the form was made.
 func (w where) changes(v *page.Visit, section, name string) (list []change, hidden bool) {
-	q := url.Values{"scope": {w.auditScope()}, "$top": {strconv.Itoa(mostEvents)}}
-	since, _ := strconv.ParseInt(v.R.PostForm.Get("since"), 10, 64)
-	if since > 0 {
-		q.Set("from", time.Unix(since, 0).Add(-before).UTC().Format(time.RFC3339))
-	}
-	var answer struct{ Value []event }
-	if err := v.API().Get(v.Context(), "/providers/Latchkey.Audit/events?"+q.Encode(), &answer); err != nil {
-		return nil, true
-	}
-	for _, e := range answer.Value {
-		if text := e.about(section, name); text != "" && len(list) < mostChanges {
-			who := cmp.Or(e.Principal.Name, e.Principal.AppID, e.Principal.ObjectID)
-			list = append(list, change{e.Time, text, who, who == ""})
+	events, hidden := record.Since(v, w.auditScope(), v.R.PostForm.Get("since"))
+	for _, e := range events {
+		if text := about(e, section, name); text != "" && len(list) < mostChanges {
+			list = append(list, change{e.Time, text, e.Who(), e.Principal.ObjectID == ""})
 		}
 	}
-	return list, false
+	return list, hidden
 }
 
 // auditScope is the app, where the record has what happened to keys by itself, or its
@@ -120,7 +95,7 @@ var done = map[string]string{
 }
 
 // about gives the text of what an event did with a key; "" if it did nothing with it.
-func (e event) about(section, name string) string {
+func about(e record.Event, section, name string) string {
 	if e.Category == "System" && strings.EqualFold(e.Details["key"], section+"/"+name) && strings.EqualFold(e.Action, "keys/rotated") {
 		return "changed.rotate"
 	}
