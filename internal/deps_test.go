@@ -76,6 +76,7 @@ var layers = map[string]int{
 	"internal/audit":         services,
 	"internal/telemetry":     services,
 	"internal/traffic":       services,
+	"internal/concern":       services,
 	"internal/applog":        services,
 	"internal/scan":          services,
 	"internal/trust":         services,

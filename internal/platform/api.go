@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/authorization"
 	"github.com/latchkey/latchkey/internal/armapi/containerapps"
 	"github.com/latchkey/latchkey/internal/armapi/directory"
+	"github.com/latchkey/latchkey/internal/armapi/health"
 	"github.com/latchkey/latchkey/internal/armapi/keyvault"
 	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
 	"github.com/latchkey/latchkey/internal/armapi/monitor"
@@ -69,7 +70,8 @@ func (n *Node) newAPI() (http.Handler, error) {
 		LoginURL: n.loginURL,
 	}, slices.Concat(base.Operations(), assignments.Operations(), n.newSites().Operations(), n.newFunctions().Operations(),
 		own.Operations(), own.GraphOperations(), n.newInstallation().Operations(), deploy.Operations(), store.Operations(),
-		vaults.Operations(), owned.Operations(), contained.Operations(), n.newMonitor().Operations())...)
+		vaults.Operations(), owned.Operations(), contained.Operations(), n.newMonitor().Operations(),
+		health.New(health.Config{Concerns: n.concernsNow, Authorize: n.roles}).Operations())...)
 	return directory.Graph(api), err
 }
 
@@ -118,7 +120,7 @@ func providers() []arm.Provider {
 		{Namespace: "Microsoft.Resources", Types: versions("2024-03-01", "subscriptions", "resourceGroups", "deployments", "tags")},
 		storage.Provider(), keyvault.Provider(), managedidentity.Provider(), containerapps.Provider(),
 	}
-	return slices.Concat(own, authorization.Providers(), directory.Providers(), monitor.Providers())
+	return slices.Concat(own, authorization.Providers(), directory.Providers(), monitor.Providers(), health.Providers())
 }
 
 func versions(newest string, types ...string) []arm.ProviderType {

@@ -12,6 +12,9 @@ func (n *Node) auditKeys(a app.App) func(keyring.Event) {
 	scope := a.ID.String()
 	return func(e keyring.Event) {
 		n.keyAlerts.note(a, scope, e)
+		if n.presented.note(keyPlace(a), e, n.cfg.Clock.Now()) {
+			n.concerns.Mark(a.ID)
+		}
 		if event, ok := keyAudit(scope, e); ok {
 			n.audit.Record(event)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/audit"
+	"github.com/latchkey/latchkey/internal/concern"
 	"github.com/latchkey/latchkey/internal/containerstream"
 	"github.com/latchkey/latchkey/internal/drill"
 	"github.com/latchkey/latchkey/internal/identity"
@@ -93,7 +94,9 @@ type Node struct {
 	streams    *containerstream.Handler // of container apps
 	logs       *applog.Logs             // of apps, on this node
 	statuses   *statuses
-	traffic    *traffic.Book    // how many requests apps got
+	traffic    *traffic.Book // how many requests apps got
+	concerns   *concern.Index
+	presented  *presented       // keys that have ended
 	proxy      string           // for workers; "" where names are resolved without
 	drill      *drill.Drill     // nil outside of drill mode
 	users      *isolation.Users // of workers; nil: they run as the node's user
@@ -123,7 +126,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}()
 	for _, step := range []func(context.Context) error{
 		n.openLogs, n.openFolder, n.openPorts, n.openProxy, n.openState, n.openWorkers, n.openSeal, n.openDrill, n.openInstallation, n.openSiteKey, n.openAuthority,
-		n.openServices, n.openOwner, n.openContainers, n.openApps, n.openManagement, n.openDeclared, n.openHealth,
+		n.openServices, n.openOwner, n.openContainers, n.openApps, n.openConcerns, n.openManagement, n.openDeclared, n.openHealth,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/armapi/deployments"
 	"github.com/latchkey/latchkey/internal/armapi/directory"
 	"github.com/latchkey/latchkey/internal/armapi/functions"
+	"github.com/latchkey/latchkey/internal/armapi/health"
 	"github.com/latchkey/latchkey/internal/armapi/installation"
 	"github.com/latchkey/latchkey/internal/armapi/keyvault"
 	"github.com/latchkey/latchkey/internal/armapi/managedidentity"
@@ -64,7 +65,7 @@ func operations(t *testing.T) []arm.Operation {
 	contained, err := containerapps.New(containerapps.Config{Apps: &containerapp.Apps{}, Identities: &managed.Identities{}, Authorize: anything{}, Domain: "localhost", Secrets: &vaultsecrets.Secrets{}})
 	must(t, err)
 	return slices.Concat(contained.Operations(), owned.Operations(), base.Operations(), rollouts.Operations(), accounts.Operations(), vaults.Operations(), own.Operations(), own.GraphOperations(), authorization.New(nil).Operations(),
-		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations(), monitor.New(monitor.Config{}).Operations())
+		sites.New(sites.Config{}).Operations(), functions.New(functions.Config{}).Operations(), installation.New(installation.Config{}).Operations(), monitor.New(monitor.Config{}).Operations(), health.New(health.Config{}).Operations())
 }
 
 // sameCatalogue checks that the program serves the types and actions of the

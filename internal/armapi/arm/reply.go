@@ -53,6 +53,10 @@ func List[T any](c *Call, items []T, next string) Reply {
 	return OK(p)
 }
 
+// NextLink gives the address of the next page of a list that is more than a list; next
+// is as in [List].
+func (c *Call) NextLink(next string) string { return c.nextLink(next) }
+
 func (c *Call) nextLink(next string) string {
 	query := url.Values{}
 	for name, values := range c.Query {

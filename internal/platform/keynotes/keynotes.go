@@ -17,7 +17,8 @@ import (
 
 // Prefixes of what is kept, below which each place has a segment of its own.
 const (
-	usesPrefix state.Key = "/keynotes/uses/"
+	// UsesPrefix is where documents change when keys are used, by place.
+	UsesPrefix state.Key = "/keynotes/uses/"
 	// RestrictionsPrefix is where documents change when keys' restrictions do.
 	RestrictionsPrefix state.Key = "/keynotes/restrictions/"
 )
@@ -27,7 +28,7 @@ var (
 	_ keyring.Memory     = (*Restrictions)(nil)
 )
 
-func usesKey(place string) state.Key { return usesPrefix + state.Key(strings.ToLower(place)) }
+func usesKey(place string) state.Key { return UsesPrefix + state.Key(strings.ToLower(place)) }
 
 func restrictionsOf(place string) state.Key {
 	return RestrictionsPrefix + state.Key(strings.ToLower(place)) + "/"
@@ -56,7 +57,7 @@ func DeleteAll(ctx context.Context, store state.Store, place string) error {
 // Places gives those that have notes, sorted.
 func Places(ctx context.Context, store state.Store) ([]string, error) {
 	var places []string
-	for _, prefix := range []state.Key{usesPrefix, RestrictionsPrefix} {
+	for _, prefix := range []state.Key{UsesPrefix, RestrictionsPrefix} {
 		list, err := store.List(ctx, prefix, state.Page{KeysOnly: true})
 		if err != nil {
 			return nil, err
