@@ -131,9 +131,10 @@ func TestAnAppIsStoppedLookedAtAndStarted(t *testing.T) {
 // reader is the role that may read everything but secrets.
 const reader = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
-// TestRolesDecide signs in as somebody who may read and change nothing: pressing a
-// button says why not and does nothing; without the role not even the app is there;
-// once the principal is gone its session is.
+// TestRolesDecide signs in as somebody who may read and change nothing: there are no
+// buttons for that, the page says which permission they would need, and a form that is
+// sent all the same does nothing; without the role not even the app is there; once the
+// principal is gone its session is.
 func TestRolesDecide(t *testing.T) {
 	p := start(t)
 	_, before := p.HostKeys(t, "orders")
@@ -160,10 +161,16 @@ func TestRolesDecide(t *testing.T) {
 	b.press("main button")
 	b.see("You may not read the audit record")
 	b.visit(p.Cred.Endpoint + "/portal/apps/rg/orders/keys")
-	b.press(`form[action$="/host/default/show"] button`)
-	b.see("Your roles do not allow this")
+	b.see("Microsoft.Web/sites/host/listkeys/action")
+	if n := eval[int](b, `document.querySelectorAll('main form').length`); n != 0 {
+		t.Errorf("%d forms are shown", n)
+	}
 	b.visit(p.Cred.Endpoint + "/portal/apps/rg/orders/keys/host/default/do/renew")
-	b.press("form button.danger")
+	b.see("Microsoft.Web/sites/host/functionkeys/write")
+	if n := eval[int](b, `document.querySelectorAll('main form button').length`); n != 0 {
+		t.Errorf("%d buttons are shown", n)
+	}
+	within(b, chromedp.Evaluate[any](`document.querySelector('main form').submit()`))
 	b.see("Your roles do not allow this")
 	if _, after := p.HostKeys(t, "orders"); after != before {
 		t.Error("the key was renewed all the same")

@@ -28,6 +28,7 @@ type Question struct {
 	Danger bool
 	Back   string // address of the page to go back to
 	Failed string // why it was not done, of the API
+	Lacks  string // the action that whoever is asked may not do, as page.Visit.Lacking gives it: there is no form then
 }
 
 // Page shows questions. It is safe for concurrent use.

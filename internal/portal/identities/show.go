@@ -118,6 +118,7 @@ func (p *pages) askOff(v *page.Visit) error {
 	}
 	q := confirm.Question{
 		Means: v.Text.HTML("identity.off.means"), Action: a.URL("identity", "system", "off"), Button: "identity.off.button", Danger: true, Back: a.URL("identity"),
+		Lacks: v.Lacking(a.Path(), "Microsoft.Web/sites/write"),
 	}
 	if s.own() {
 		q.Breaks = breaks(v, s.identities(a.Name)[0])
@@ -140,7 +141,7 @@ func (p *pages) askRemove(v *page.Visit) error {
 	}
 	q := confirm.Question{
 		Means: v.Text.HTML("identity.remove.means"), Action: a.URL("identity", "remove"), Fields: []confirm.Field{{Name: "identity", Value: id}},
-		Button: "identity.remove.button", Danger: true, Back: a.URL("identity"),
+		Button: "identity.remove.button", Danger: true, Back: a.URL("identity"), Lacks: v.Lacking(a.Path(), "Microsoft.Web/sites/write"),
 	}
 	for _, i := range s.identities(a.Name) {
 		if strings.EqualFold(i.ID, id) {

@@ -326,6 +326,7 @@ func (p *pages) askDelete(v *page.Visit) error {
 	}
 	q := confirm.Question{
 		Means: v.Text.HTML("identities.delete.means"), Calm: "identities.delete.calm", Action: u.URL("delete"), Button: "identities.delete", Danger: true, Back: u.URL(),
+		Lacks: v.Lacking(u.ID(), userType+"/delete"),
 	}
 	has, err := holdersOf(v, i.ID)
 	if err != nil && !access.Unseen(err) {

@@ -5,11 +5,13 @@ package keystores
 
 import (
 	"embed"
+	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 //go:embed templates
@@ -106,7 +108,7 @@ func (p *pages) migrate(v *page.Visit) error {
 	err := v.API().Do(v.Context(), http.MethodPost, place.Of(v).Path("host", "default", "migratekeys"), map[string]any{
 		"from": s.From, "to": s.To, "replace": s.Replace, "apply": form.Get("apply") == "true",
 	}, s.Plan)
-	if err != nil && page.Detail(err) != "" {
+	if err != nil && page.Detail(err) != "" && !errors.Is(err, problem.Denied) {
 		s.Plan, s.Failed = nil, page.Detail(err)
 		return p.show(v, http.StatusConflict, s)
 	}

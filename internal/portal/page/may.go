@@ -71,6 +71,25 @@ func (v *Visit) readMay(scope string) May {
 	return May{perms, err == nil && !more}
 }
 
+// Lacking gives an action that is not allowed at a scope, noted as by [Visit.Lacks], and
+// "" for one that is.
+func (v *Visit) Lacking(scope, action string) string {
+	if v.May(scope).Do(action) {
+		return ""
+	}
+	v.Lacks(action)
+	return action
+}
+
+// LackingData is Lacking for an action on data.
+func (v *Visit) LackingData(scope, action string) string {
+	if v.May(scope).Data(action) {
+		return ""
+	}
+	v.Lacks(action)
+	return action
+}
+
 // Lacks notes that an action would have shown more of the page, for pages that find
 // out by themselves.
 func (v *Visit) Lacks(action string) {

@@ -134,7 +134,7 @@ func setEnabled(v *page.Visit) error {
 // that is not known.
 func (w where) lacking(v *page.Visit, name, action string) string {
 	var found vault
-	if err := v.API().Get(v.Context(), w.Path(), &found); err != nil || !found.Properties.RBAC {
+	if err := v.API().Get(v.Context(), w.Path(), &found); err == nil && !found.Properties.RBAC {
 		return ""
 	}
 	return v.LackingData(w.Path()+client.Path("secrets", name), "Microsoft.KeyVault/vaults/secrets/"+action)

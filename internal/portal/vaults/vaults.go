@@ -16,9 +16,9 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/confirm"
 	"github.com/latchkey/latchkey/internal/portal/groups"
-	"github.com/latchkey/latchkey/internal/portal/groups"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
+	"github.com/latchkey/latchkey/internal/problem"
 )
 
 //go:embed templates
@@ -261,7 +261,7 @@ func (p *pages) add(v *page.Visit) error {
 		f.Failed = v.Text.Plain("secret.taken", "name", name)
 		return p.showVault(v, f)
 	}
-	if err = data.Do(v.Context(), http.MethodPut, "/secrets"+client.Path(name)+version, body(v), nil); err != nil && page.Detail(err) != "" {
+	if err = data.Do(v.Context(), http.MethodPut, "/secrets"+client.Path(name)+version, body(v), nil); err != nil && page.Detail(err) != "" && !errors.Is(err, problem.Denied) {
 		f.Failed = page.Detail(err)
 		return p.showVault(v, f)
 	}
