@@ -24,6 +24,13 @@ type Copier interface {
 	LoadCopy(ctx context.Context, doc Doc, name string) (Document, error)
 }
 
+// CopyRemover is the optional power to remove copies that nobody needs.
+type CopyRemover interface {
+	// RemoveCopy removes a copy of a document for good; ErrNotFound if there is none of
+	// that name. The document itself stays as it is.
+	RemoveCopy(ctx context.Context, doc Doc, name string) error
+}
+
 // MaxCopies is how many copies of a document there may be: the stock host, too, takes
 // more for a sign that something else is wrong.
 const MaxCopies = 10

@@ -172,11 +172,7 @@ func (c *keyCheck) document(ctx context.Context, doc keystore.Doc) {
 		c.add(checkKeys, checkFails, string(doc)+": "+err.Error(), c.remedy(ctx, doc, err))
 		return
 	}
-	n := len(d.Keys.Keys) + len(d.Keys.System)
-	if d.Keys.Master.Value != "" {
-		n++
-	}
-	c.add(checkKeys, checkOK, fmt.Sprintf("%s opens, keys: %d", doc, n), "")
+	c.add(checkKeys, checkOK, fmt.Sprintf("%s opens, keys: %d", doc, countKeys(d)), "")
 }
 
 // remedy says how to get a document's keys back, and how to do without.

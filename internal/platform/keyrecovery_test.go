@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/platform"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/testkit"
@@ -36,6 +37,24 @@ func recoverKeys(t *testing.T, p *platformtest.Platform, what, from string) (out
 	t.Helper()
 	err = p.Client.Do(t.Context(), http.MethodPost, p.Site("orders")+"/host/default/"+what, map[string]string{"document": "host", "copy": from}, &out)
 	return out, err
+}
+
+type keyCopy struct {
+	Document, Copy, Now, Reason string
+	Opens                       bool
+	Keys                        int
+}
+
+// keyCopies gives the copies of key documents by name.
+func keyCopies(t *testing.T, p *platformtest.Platform) map[string]keyCopy {
+	t.Helper()
+	var out struct{ Value []keyCopy }
+	p.Do(t, http.MethodGet, p.Site("orders")+"/host/default/keycopies", nil, &out)
+	all := map[string]keyCopy{}
+	for _, c := range out.Value {
+		all[c.Copy] = c
+	}
+	return all
 }
 
 // calls waits until the app answers a key with a status.
@@ -138,6 +157,35 @@ func TestDamagedKeysInTheControlPlane(t *testing.T) {
 	}
 	calls(t, p, fresh, http.StatusUnauthorized)
 	calls(t, p, old, http.StatusOK)
+
+	// What is kept is listed without values, and goes when nobody needs it.
+	list := keyCopies(t, p)
+	if c := list[gone.Copy]; !c.Opens || c.Now != "same" || c.Keys != 2 || c.Document != "host" {
+		t.Errorf("the copy that was restored: %+v", c)
+	}
+	if c := list[back.Copy]; !c.Opens || c.Now != "other" {
+		t.Errorf("the copy of what was there: %+v", c)
+	}
+	if _, err := recoverKeys(t, p, "removekeycopy", back.Copy); err != nil {
+		t.Error(err)
+	}
+	if after := keyCopies(t, p); len(after) != len(list)-1 || after[gone.Copy].Copy == "" {
+		t.Errorf("after one was removed: %+v", after)
+	}
+	if _, err := recoverKeys(t, p, "removekeycopy", back.Copy); problem.KindOf(err) != problem.NotFound {
+		t.Errorf("a copy that is gone: %v", err)
+	}
+	if _, err := recoverKeys(t, p, "removekeycopy", "host"); problem.KindOf(err) != problem.Invalid {
+		t.Errorf("no copy: %v", err)
+	}
+	calls(t, p, old, http.StatusOK)
+	spoil()
+	for name, c := range keyCopies(t, p) {
+		if c.Now != "damaged" {
+			t.Errorf("the document is damaged: %s: %+v", name, c)
+		}
+	}
+	writeState(t, raw, at, good.Value)
 	for _, name := range []string{"", "../host", "host.snapshot.none.json", "f.snapshot.a.json"} {
 		if _, err := recoverKeys(t, p, "restorekeys", name); err == nil {
 			t.Errorf("restored from %q", name)

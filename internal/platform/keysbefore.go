@@ -99,6 +99,15 @@ func (g guarded) LoadCopy(ctx context.Context, doc keystore.Doc, name string) (k
 	return c.LoadCopy(ctx, doc, name)
 }
 
+// RemoveCopy implements keystore.CopyRemover as far as the store does.
+func (g guarded) RemoveCopy(ctx context.Context, doc keystore.Doc, name string) error {
+	c, ok := g.Store.(keystore.CopyRemover)
+	if !ok {
+		return keystore.NoCopies(g.Store)
+	}
+	return c.RemoveCopy(ctx, doc, name)
+}
+
 func (g guarded) copier() (keystore.Copier, error) {
 	if c, ok := g.Store.(keystore.Copier); ok {
 		return c, nil

@@ -21,6 +21,22 @@ type KeyRecovery interface {
 	// what was there, "" for nothing. It returns problem.Undecryptable for a copy
 	// that does not open.
 	RestoreKeys(ctx context.Context, app string, doc keystore.Doc, from string) (kept string, err error)
+	// KeyCopies gives the copies of documents that are kept. It returns
+	// problem.Unsupported for a store that keeps none.
+	KeyCopies(ctx context.Context, app string) ([]KeyCopy, error)
+	// RemoveKeyCopy removes a copy for good; problem.NotFound if there is none of that
+	// name.
+	RemoveKeyCopy(ctx context.Context, app string, doc keystore.Doc, name string) error
+}
+
+// KeyCopy is a copy of a key document. It has no values.
+type KeyCopy struct {
+	Document string `json:"document"` // host, or a function's name
+	Copy     string `json:"copy"`
+	Opens    bool   `json:"opens"`            // it can be restored
+	Keys     int    `json:"keys,omitempty"`   // in it, if it opens
+	Reason   string `json:"reason,omitempty"` // why it does not open
+	Now      string `json:"now"`              // what the document itself is: same as the copy, other, damaged or missing
 }
 
 // KeyCheck is one finding. No secret is in it.
@@ -44,6 +60,8 @@ func (p *Provider) keyRecoveryOperations() []arm.Operation {
 		{Method: "POST", Pattern: at + "checkkeys", Action: action + "checkkeys/action", Handler: p.checkKeys},
 		{Method: "POST", Pattern: at + "discardkeys", Action: action + "discardkeys/action", Handler: p.discardKeys},
 		{Method: "POST", Pattern: at + "restorekeys", Action: action + "restorekeys/action", Handler: p.restoreKeys},
+		{Method: "GET", Pattern: at + "keycopies", Action: action + "keycopies/read", Handler: p.keyCopies},
+		{Method: "POST", Pattern: at + "removekeycopy", Action: action + "removekeycopy/action", Handler: p.removeKeyCopy},
 	}
 }
 
@@ -86,33 +104,60 @@ func (p *Provider) discardKeys(c *arm.Call) (arm.Reply, error) {
 }
 
 func (p *Provider) restoreKeys(c *arm.Call) (arm.Reply, error) {
+	app, doc, from, err := p.namedCopy(c)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	kept, err := p.cfg.KeyRecovery.RestoreKeys(c.Context(), app.Name, doc, from)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	out := map[string]string{"document": string(doc), "restored": from}
+	if kept != "" {
+		out["copy"] = kept
+	}
+	return arm.OK(out), nil
+}
+
+func (p *Provider) keyCopies(c *arm.Call) (arm.Reply, error) {
 	app, err := p.recoverable(c)
 	if err != nil {
 		return arm.Reply{}, err
+	}
+	copies, err := p.cfg.KeyRecovery.KeyCopies(c.Context(), app.Name)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	return arm.List(c, copies, ""), nil
+}
+
+func (p *Provider) removeKeyCopy(c *arm.Call) (arm.Reply, error) {
+	app, doc, name, err := p.namedCopy(c)
+	if err != nil {
+		return arm.Reply{}, err
+	}
+	if err := p.cfg.KeyRecovery.RemoveKeyCopy(c.Context(), app.Name, doc, name); err != nil {
+		return arm.Reply{}, err
+	}
+	return arm.OK(map[string]string{"document": string(doc), "removed": name}), nil
+}
+
+// namedCopy gives the copy that the body of a call names.
+func (p *Provider) namedCopy(c *arm.Call) (app App, doc keystore.Doc, name string, err error) {
+	if app, err = p.recoverable(c); err != nil {
+		return app, doc, name, err
 	}
 	var in struct {
 		Document string `json:"document"`
 		Copy     string `json:"copy"`
 	}
-	if err := c.JSON(&in); err != nil {
-		return arm.Reply{}, err
+	if err = c.JSON(&in); err != nil {
+		return app, doc, name, err
 	}
-	doc, err := namedDocument(in.Document)
-	if err == nil {
+	if doc, err = namedDocument(in.Document); err == nil {
 		err = keystore.CheckCopy(doc, in.Copy)
 	}
-	if err != nil {
-		return arm.Reply{}, err
-	}
-	kept, err := p.cfg.KeyRecovery.RestoreKeys(c.Context(), app.Name, doc, in.Copy)
-	if err != nil {
-		return arm.Reply{}, err
-	}
-	out := map[string]string{"document": string(doc), "restored": in.Copy}
-	if kept != "" {
-		out["copy"] = kept
-	}
-	return arm.OK(out), nil
+	return app, doc, in.Copy, err
 }
 
 func (p *Provider) recoverable(c *arm.Call) (App, error) {

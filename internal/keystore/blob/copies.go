@@ -5,10 +5,15 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
 	"github.com/latchkey/latchkey/internal/keystore"
 )
 
-var _ keystore.Copier = (*Store)(nil)
+var (
+	_ keystore.Copier      = (*Store)(nil)
+	_ keystore.CopyRemover = (*Store)(nil)
+)
 
 // Preserve implements [keystore.Copier].
 func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, keystore.Revision, error) {
@@ -76,4 +81,21 @@ func (s *Store) LoadCopy(ctx context.Context, doc keystore.Doc, name string) (ke
 		return keystore.Document{}, keystore.NoCopy(name, s.String())
 	}
 	return s.decode(doc, b)
+}
+
+// RemoveCopy implements [keystore.CopyRemover].
+func (s *Store) RemoveCopy(ctx context.Context, doc keystore.Doc, name string) error {
+	if err := keystore.CheckCopy(doc, name); err != nil {
+		return err
+	}
+	release, err := s.begin(ctx, doc)
+	if err != nil {
+		return err
+	}
+	defer release()
+	found, err := s.conn.remove(ctx, s.cfg.App+"/"+name, azcore.ETagAny)
+	if err == nil && !found {
+		return keystore.NoCopy(name, s.String())
+	}
+	return err
 }

@@ -54,4 +54,12 @@ func TestACopyOfADocumentIsKeptOnceAndOpens(t *testing.T) {
 	if copies, listErr := s.Copies(t.Context(), "hello"); !errors.Is(err, keystore.ErrConflict) || listErr != nil || len(copies) != keystore.MaxCopies {
 		t.Errorf("%d copies, %v, %v", len(copies), err, listErr)
 	}
+	for _, want := range []error{nil, keystore.ErrNotFound} {
+		if err := s.RemoveCopy(t.Context(), "hello", first); !errors.Is(err, want) {
+			t.Errorf("removing a copy: %v, want %v", err, want)
+		}
+	}
+	if err := s.RemoveCopy(t.Context(), "hello", "../other/host.json"); !errors.Is(err, keystore.ErrInvalid) {
+		t.Errorf("removing what is no copy: %v", err)
+	}
 }

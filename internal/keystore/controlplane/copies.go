@@ -11,7 +11,10 @@ import (
 	"github.com/latchkey/latchkey/internal/state"
 )
 
-var _ keystore.Copier = (*Store)(nil)
+var (
+	_ keystore.Copier      = (*Store)(nil)
+	_ keystore.CopyRemover = (*Store)(nil)
+)
 
 // rawState is what a sealed state has besides: values as they are sealed. A copy is
 // the sealed value, sealed once more in its own place, so that the state can still
@@ -106,3 +109,20 @@ func (s *Store) rawOf(ctx context.Context, key state.Key) (state.Document, error
 }
 
 func (s *Store) copyKey(name string) state.Key { return s.prefix + state.Key(name) }
+
+// RemoveCopy implements [keystore.CopyRemover], for copies too that cannot be
+// understood.
+func (s *Store) RemoveCopy(ctx context.Context, doc keystore.Doc, name string) error {
+	if err := keystore.CheckCopy(doc, name); err != nil {
+		return err
+	}
+	names, err := s.Copies(ctx, doc)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(names, name) {
+		return keystore.NoCopy(name, s.String())
+	}
+	_, err = s.state.Write(ctx, state.Delete(s.copyKey(name), state.Any))
+	return s.fault(err)
+}

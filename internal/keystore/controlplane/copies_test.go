@@ -59,6 +59,14 @@ func TestACopyOfADocumentThatDoesNotOpen(t *testing.T) {
 	if d, err := s.LoadCopy(t.Context(), "fn", whole); err != nil || !cmp.Equal(d, good) {
 		t.Errorf("the whole one: %v %s", err, cmp.Diff(good, d))
 	}
+	for _, want := range []error{nil, keystore.ErrNotFound} {
+		if err := s.RemoveCopy(t.Context(), "fn", first); !errors.Is(err, want) {
+			t.Errorf("removing a copy: %v, want %v", err, want)
+		}
+	}
+	if err := s.RemoveCopy(t.Context(), "fn", "fn"); !errors.Is(err, keystore.ErrInvalid) {
+		t.Errorf("removing the document as a copy: %v", err)
+	}
 	if err := s.Delete(t.Context(), "fn"); err != nil {
 		t.Fatal(err)
 	}

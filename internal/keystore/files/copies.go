@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -11,7 +12,10 @@ import (
 	"github.com/latchkey/latchkey/internal/keystore"
 )
 
-var _ keystore.Copier = (*Store)(nil)
+var (
+	_ keystore.Copier      = (*Store)(nil)
+	_ keystore.CopyRemover = (*Store)(nil)
+)
 
 // Preserve implements [keystore.Copier].
 func (s *Store) Preserve(ctx context.Context, doc keystore.Doc) (string, keystore.Revision, error) {
@@ -68,4 +72,24 @@ func (s *Store) LoadCopy(ctx context.Context, doc keystore.Doc, name string) (ke
 		return keystore.Document{}, keystore.NoCopy(name, s.String())
 	}
 	return s.decode(doc, f)
+}
+
+// RemoveCopy implements [keystore.CopyRemover].
+func (s *Store) RemoveCopy(ctx context.Context, doc keystore.Doc, name string) error {
+	if err := keystore.CheckCopy(doc, name); err != nil {
+		return err
+	}
+	release, err := s.begin(ctx, doc)
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = os.Remove(filepath.Join(s.cfg.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return keystore.NoCopy(name, s.String())
+	}
+	if err != nil {
+		return s.writeError(doc, err)
+	}
+	return nil
 }

@@ -52,6 +52,21 @@ func TestACopyIsKeptOncePerContent(t *testing.T) {
 	if docs, err := s.List(t.Context()); err != nil || fmt.Sprint(docs) != "[fn]" {
 		t.Errorf("documents %v, %v", docs, err)
 	}
+	copies, err := s.Copies(t.Context(), "fn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{nil, keystore.ErrNotFound} { // there is room again
+		if err := s.RemoveCopy(t.Context(), "fn", copies[0]); !errors.Is(err, want) {
+			t.Errorf("removing a copy: %v, want %v", err, want)
+		}
+	}
+	preserve(t, s, "fn")
+	for _, other := range []string{"fn.json", "../fn.snapshot.a.json", "host.snapshot.a.json"} {
+		if err := s.RemoveCopy(t.Context(), "fn", other); !errors.Is(err, keystore.ErrInvalid) {
+			t.Errorf("removing %s: %v", other, err)
+		}
+	}
 }
 
 func TestACopyIsReadAsItsDocumentWas(t *testing.T) {
