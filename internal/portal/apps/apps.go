@@ -55,7 +55,7 @@ type overview struct {
 	Stopped bool
 	Traffic requests
 
-	Denials    []denial
+	Denials    []record.Event
 	MayDenials bool
 	AuditURL   string
 }

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,7 +32,7 @@ type home struct {
 	From, To   int
 	Back, Next string // addresses of the pages before and after
 	Attention  []concern
-	Denials    []denial
+	Denials    []record.Event
 	MayDenials bool
 }
 
@@ -155,47 +154,16 @@ func (h *home) pages() {
 	}
 }
 
-// denial is a call that was refused.
-type denial struct {
-	Time      time.Time
-	Principal struct{ Name, ObjectID string }
-	Action    string
-	Scope     string
-	Reason    string
-	Source    string
-	Count     int
-	ID        string `json:"correlationId"`
-}
-
-// WhyURL gives the page that explains it; "" if it has no id.
-func (d denial) WhyURL() string {
-	if d.ID == "" {
-		return ""
-	}
-	return record.Why + "?" + url.Values{"id": {d.ID}}.Encode()
-}
-
-// Who names whoever was refused.
-func (d denial) Who() string {
-	if d.Principal.Name != "" {
-		return d.Principal.Name
-	}
-	if d.Principal.ObjectID != "" {
-		return d.Principal.ObjectID
-	}
-	return d.Source
-}
-
 // maxDenials is the number of denials on the first page.
 const maxDenials = 5
 
 // denials reads the newest about what is at a scope, "" for everything.
-func denials(v *page.Visit, scope string) ([]denial, error) {
+func denials(v *page.Visit, scope string) ([]record.Event, error) {
 	q := url.Values{"category": {"Denied"}, "$top": {strconv.Itoa(maxDenials)}}
 	if scope != "" {
 		q.Set("scope", scope)
 	}
-	var answer struct{ Value []denial }
+	var answer struct{ Value []record.Event }
 	err := v.API().Get(v.Context(), "/providers/Latchkey.Audit/events?"+q.Encode(), &answer)
 	return answer.Value, err
 }

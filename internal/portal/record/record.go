@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"embed"
 	"errors"
+	"html/template"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/page"
+	"github.com/latchkey/latchkey/internal/portal/text"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -69,7 +71,11 @@ type Event struct {
 
 // Who names whoever did it, or where it came from.
 func (e Event) Who() string {
-	for _, name := range []string{e.Principal.Name, e.Principal.AppID, e.Principal.ObjectID, e.Source} {
+	name := e.Principal.Name
+	if strings.HasPrefix(name, "/subscriptions/") { // the identity of what has this id
+		name = Event{Scope: name}.Thing()
+	}
+	for _, name := range []string{name, e.Principal.AppID, e.Principal.ObjectID, e.Source} {
 		if name != "" {
 			return name
 		}
@@ -88,6 +94,16 @@ func (e Event) Thing() string {
 		return rest
 	}
 	return strings.Join(parts[1:], "/")
+}
+
+// Target names what was called, for sentences.
+func (e Event) Target() string { return cmp.Or(e.Details["function"], e.Thing()) }
+
+// Words says why it was decided so.
+func (e Event) Words(l text.Language) template.HTML {
+	_, key, _ := strings.Cut(e.Details["key"], "/")
+	return l.HTML(textOf(e), "target", e.Target(), "key", key, "who", e.Who(), "action", e.Action, "status", e.Status,
+		"source", e.Source, "method", e.Details["method"], "reason", e.Reason)
 }
 
 // Shown gives the text of the outcome, and how it is shown.

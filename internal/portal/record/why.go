@@ -48,12 +48,7 @@ func (a answer) Next() string { return a.Text + ".next" }
 func (a answer) Function() string { return a.Event.Details["function"] }
 
 // Target names what was called, for sentences.
-func (a answer) Target() string {
-	if f := a.Function(); f != "" {
-		return f
-	}
-	return a.Event.Thing()
-}
+func (a answer) Target() string { return a.Event.Target() }
 
 func (p *pages) explain(v *page.Visit) error {
 	a := answer{ID: strings.TrimSpace(v.R.URL.Query().Get("id"))}
