@@ -44,7 +44,8 @@ func (n *Node) openPortal(api, vaults http.Handler) (http.Handler, error) {
 	}
 	p, err := portal.New(portal.Config{
 		Provider: n.portalProvider(), Entered: n.auditPortalLink, Console: n.console(),
-		Vaults: vaults, VaultToken: n.portalToken(forVaults, n.names.vaultResource()),
+		Streams: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.streams.ServeHTTP(w, r) }), // which are opened later
+		Vaults:  vaults, VaultToken: n.portalToken(forVaults, n.names.vaultResource()),
 		API: api, Token: n.portalToken(known, n.names.managementURL()), Endpoint: n.names.managementURL(), SubscriptionID: n.install.SubscriptionID,
 		Store: n.store, Clock: n.cfg.Clock, Log: n.log, Version: n.cfg.Version,
 	})

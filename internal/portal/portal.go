@@ -24,6 +24,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/keystores"
 	"github.com/latchkey/latchkey/internal/portal/link"
 	"github.com/latchkey/latchkey/internal/portal/live"
+	"github.com/latchkey/latchkey/internal/portal/logs"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/record"
 	"github.com/latchkey/latchkey/internal/portal/session"
@@ -42,10 +43,13 @@ type Config struct {
 	Token func(ctx context.Context, p session.Principal) (string, error)
 	// Vaults is the data plane of vaults, and VaultToken makes tokens for it as Token
 	// does; without them there are no pages about secrets.
-	Vaults         http.Handler
-	VaultToken     func(ctx context.Context, p session.Principal) (string, error)
-	VaultPatience  time.Duration // how long a page waits for a vault; 0 is the default
-	Endpoint       string        // of the management API, "https://localhost:7443"
+	Vaults        http.Handler
+	VaultToken    func(ctx context.Context, p session.Principal) (string, error)
+	VaultPatience time.Duration // how long a page waits for a vault; 0 is the default
+	// Streams serves the logs of container apps, at the paths of the addresses that the
+	// management API gives; without it there are no pages about them.
+	Streams        http.Handler
+	Endpoint       string // of the management API, "https://localhost:7443"
 	SubscriptionID string
 	Store          state.Store // sealed: for sessions and links, which count on every node
 	Clock          clock.Clock
@@ -68,12 +72,13 @@ type Portal struct {
 	links    *link.Links
 	sessions *session.Sessions
 	live     *live.Hub
+	logs     *logs.Pages
 }
 
 // New makes the portal. Its errors are faults of the program.
 func New(cfg Config) (*Portal, error) {
 	p := &Portal{
-		cfg: cfg, live: live.NewHub(), links: &link.Links{Store: cfg.Store, Clock: cfg.Clock},
+		cfg: cfg, live: live.NewHub(), logs: logs.New(cfg.Streams), links: &link.Links{Store: cfg.Store, Clock: cfg.Clock},
 		sessions: session.New(session.Config{Store: cfg.Store, Clock: cfg.Clock, Idle: cfg.Idle, Absolute: cfg.Absolute}),
 	}
 	site, err := p.site()
@@ -117,7 +122,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	in.Tell(p.cfg.Entered)
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount, console.New(p.cfg.Console).Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount, p.logs.Mount, console.New(p.cfg.Console).Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}
@@ -157,4 +162,7 @@ func (p *Portal) Sweep(ctx context.Context) error { return p.sessions.Sweep(ctx)
 func (p *Portal) Notify() { p.live.Notify() }
 
 // Drain ends what browsers listen to, before the server ends.
-func (p *Portal) Drain() { p.live.Close() }
+func (p *Portal) Drain() {
+	p.live.Close()
+	p.logs.Close()
+}

@@ -1,5 +1,5 @@
-// Package assets owns the files that pages of the portal need: one stylesheet, one
-// small script, and htmx as it was published. Their addresses have a digest of
+// Package assets owns the files that pages of the portal need: one stylesheet,
+// small scripts, and htmx as it was published. Their addresses have a digest of
 // their content, so that browsers keep them and never use an old one.
 package assets
 
@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-//go:embed portal.css portal.js icon.svg vendor/htmx/htmx.min.js
+//go:embed portal.css portal.js logs.js icon.svg vendor/htmx/htmx.min.js
 var files embed.FS
 
 // Files serves them. It is safe for concurrent use.
@@ -38,7 +38,7 @@ var types = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/ja
 func Load(base string) (*Files, error) {
 	f := &Files{base: base, byName: map[string]string{}, byPath: map[string]file{}}
 	for name, from := range map[string]string{
-		"portal.css": "portal.css", "portal.js": "portal.js", "icon.svg": "icon.svg", "htmx.js": "vendor/htmx/htmx.min.js",
+		"portal.css": "portal.css", "portal.js": "portal.js", "logs.js": "logs.js", "icon.svg": "icon.svg", "htmx.js": "vendor/htmx/htmx.min.js",
 	} {
 		text, err := files.ReadFile(from)
 		if err != nil {

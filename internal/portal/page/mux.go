@@ -167,9 +167,9 @@ func (v *Visit) find() (err error) {
 }
 
 // byItself reports whether nobody did anything: a page that lies open reads parts of
-// itself again, which must not keep a session from ending.
+// itself again or listens, which must not keep a session from ending.
 func (v *Visit) byItself() bool {
-	return v.R.Method == http.MethodGet && (v.Partial() || v.R.URL.Path == Events)
+	return v.R.Method == http.MethodGet && (v.Partial() || v.R.Header.Get("Accept") == "text/event-stream")
 }
 
 // Counts reports whether the session still counts, for answers that last.

@@ -48,7 +48,7 @@ func (a App) Crumbs(more ...page.Crumb) []page.Crumb {
 func (a App) Tabs(current string) []page.Tab {
 	return tabs(current, page.Tab{Text: "tab.overview", URL: a.URL()}, page.Tab{Text: "tab.functions", URL: a.URL("functions")},
 		page.Tab{Text: "tab.keys", URL: a.URL("keys")}, page.Tab{Text: "tab.configuration", URL: a.URL("configuration")},
-		page.Tab{Text: "tab.identity", URL: a.URL("identity")}, page.Tab{Text: "tab.keystore", URL: a.URL("keystore")})
+		page.Tab{Text: "tab.identity", URL: a.URL("identity")}, page.Tab{Text: "tab.keystore", URL: a.URL("keystore")}, page.Tab{Text: "tab.logs", URL: a.URL("logs")})
 }
 
 // FunctionTabs are the pages about a function of the app.
