@@ -32,6 +32,7 @@ import (
 	"github.com/latchkey/latchkey/internal/portal/signin"
 	"github.com/latchkey/latchkey/internal/portal/text"
 	"github.com/latchkey/latchkey/internal/portal/vaults"
+	"github.com/latchkey/latchkey/internal/portal/whose"
 	"github.com/latchkey/latchkey/internal/state"
 )
 
@@ -122,7 +123,7 @@ func (p *Portal) mount(c clock.Clock) error {
 	in.Tell(p.cfg.Entered)
 	in.Mount(p.mux)
 	p.live.Mount(p.mux)
-	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount, p.logs.Mount, console.New(p.cfg.Console).Mount} {
+	for _, mount := range []func(*page.Mux) error{apps.Mount, keys.Mount, settings.Mount, record.Mount, access.Mount, identities.Mount, vaults.Mount, keystores.Mount, containers.Mount, p.logs.Mount, console.New(p.cfg.Console).Mount, whose.Mount} {
 		if err := mount(p.mux); err != nil {
 			return err
 		}
