@@ -144,7 +144,7 @@ func newRoot(env *Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newStart(env), newUp(env), newSidecar(env), newNew(env), newKeys(env), newKeystore(env), newFunctions(env), newScan(env),
 		newDoctor(env), newConfig(env), newAppCommands(env), newVault(env), newRole(env), newPrincipal(env), newGroups(env), newAudit(env),
-		newBackup(env), newRestore(env), newSeal(env), newClock(env), newDrill(env), newIdentity(env), newToken(env), newReferences(env), newContainerApp(env), newLogin(env), newLogout(env), newWhoami(env), newPortal(env), newTrust(env), newCompletion(env), newVersion(env))
+		newBackup(env), newRestore(env), newSeal(env), newClock(env), newDrill(env), newIdentity(env), newToken(env), newReferences(env), newContainerApp(env), newLogin(env), newLogout(env), newWhoami(env), newPortal(env), newStatus(env), newTrust(env), newCompletion(env), newVersion(env))
 	markUsage(root)
 	return root
 }

@@ -45,7 +45,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport": freePort, "takeport": takePort, "await": await, "field": field, "code": code,
 			"remember": remember, "unchanged": unchanged, "inflight": inFlight, "release": release,
-			"append": appendText, "setfrom": setFrom, "awaitup": awaitUp, "awaittext": awaitText,
+			"append": appendText, "setfrom": setFrom, "awaitup": awaitUp, "awaittext": awaitText, "awaitcode": awaitCode,
 			"storageaccount": func(ts *testscript.TestScript, _ bool, args []string) { storageAccount(t, ts, args) },
 		},
 	})
@@ -218,6 +218,27 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if want := args[0]; strconv.Itoa(got) != want {
 		ts.Fatalf("exit code %d, want %s\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// awaitCode runs a command until it ends with an exit code and its output has a line,
+// for a limited time: awaitcode CODE REGEXP COMMAND...
+func awaitCode(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[1])
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := ts.Exec(args[2], args[3:]...)
+		got := 0
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			got = exit.ExitCode()
+		}
+		out := ts.ReadFile("stdout")
+		if strconv.Itoa(got) == args[0] && pattern.MatchString(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("exit code %d, and no %q: %s%s", got, args[1], out, ts.ReadFile("stderr"))
+		}
 	}
 }
 

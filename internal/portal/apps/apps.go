@@ -19,13 +19,13 @@ import (
 //go:embed templates
 var templates embed.FS
 
-type pages struct{ home, overview, functions, function *page.Template }
+type pages struct{ home, look, overview, functions, function *page.Template }
 
 // Mount adds the pages to a mux.
 func Mount(m *page.Mux) error {
 	p := &pages{}
 	var errs []error
-	for name, to := range map[string]**page.Template{"home": &p.home, "overview": &p.overview, "functions": &p.functions, "function": &p.function} {
+	for name, to := range map[string]**page.Template{"home": &p.home, "look": &p.look, "overview": &p.overview, "functions": &p.functions, "function": &p.function} {
 		t, err := page.Parse(templates, "templates/"+name+".html", "templates/parts.html")
 		*to = t
 		if err == nil {
@@ -34,6 +34,7 @@ func Mount(m *page.Mux) error {
 		errs = append(errs, err)
 	}
 	m.Page(page.Home+"{$}", p.showHome)
+	m.Page(lookPath, p.showLooks)
 	m.Page(place.Pattern, p.showOverview)
 	m.Page(place.Pattern+"/functions", p.showFunctions)
 	m.Page(place.FunctionPattern, p.showFunction)

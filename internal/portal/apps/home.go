@@ -31,7 +31,7 @@ type home struct {
 	Total      int
 	From, To   int
 	Back, Next string // addresses of the pages before and after
-	Attention  []concern
+	Looks      looks
 	Denials    []record.Event
 	MayDenials bool
 }
@@ -59,14 +59,6 @@ func (p *pages) showHome(v *page.Visit) error {
 		return err
 	}
 	h.pages()
-	if h.Denials, err = denials(v, ""); errors.Is(err, problem.Denied) {
-		err = nil
-	} else {
-		h.MayDenials = err == nil
-	}
-	if err != nil {
-		return err
-	}
 	c := page.Content{Title: v.Text.Plain("home.title"), Notice: place.Notice(v, ""), Data: h, Live: true}
 	if v.Partial() {
 		return v.ShowPart(p.home, "apps", c, nil)
@@ -98,29 +90,30 @@ func find(v *page.Visit, h *home) ([]found, error) {
 	return answer.Data, err
 }
 
-// read asks after the apps of the page.
+// read asks after the apps of the page, and after what is worth a look of all.
 func (h *home) read(v *page.Visit, list []found) error {
 	h.Apps = make([]card, len(list))
-	concerns := make([][]concern, len(list))
 	group, ctx := errgroup.WithContext(v.Context())
 	group.SetLimit(together)
 	api := v.API()
+	group.Go(func() (err error) {
+		h.Looks, err = readLooks(ctx, api, v.Site().SubscriptionID, url.Values{"$top": {strconv.Itoa(looksHome)}})
+		return err
+	})
+	group.Go(func() (err error) {
+		if h.Denials, err = denials(v, ""); errors.Is(err, problem.Denied) {
+			return nil
+		}
+		h.MayDenials = err == nil
+		return err
+	})
 	for i, f := range list {
 		group.Go(func() (err error) {
-			a := place.App{Subscription: v.Site().SubscriptionID, Group: f.Group, Name: f.Name}
-			if h.Apps[i], err = readCard(ctx, api, a); err == nil {
-				concerns[i], err = concernsOf(ctx, api, a, v.Site().Clock.Now())
-			}
+			h.Apps[i], err = readCard(ctx, api, place.App{Subscription: v.Site().SubscriptionID, Group: f.Group, Name: f.Name})
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for _, c := range concerns {
-		h.Attention = append(h.Attention, c...)
-	}
-	return nil
+	return group.Wait()
 }
 
 func readCard(ctx context.Context, api *client.Client, a place.App) (card, error) {
