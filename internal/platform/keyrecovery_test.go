@@ -57,6 +57,30 @@ func keyCopies(t *testing.T, p *platformtest.Platform) map[string]keyCopy {
 	return all
 }
 
+// removesCopies: what is kept is listed without values, and goes when nobody needs it.
+func removesCopies(t *testing.T, p *platformtest.Platform, restored, other string) {
+	t.Helper()
+	list := keyCopies(t, p)
+	if c := list[restored]; !c.Opens || c.Now != "same" || c.Keys != 2 || c.Document != "host" {
+		t.Errorf("the copy that was restored: %+v", c)
+	}
+	if c := list[other]; !c.Opens || c.Now != "other" {
+		t.Errorf("the copy of what was there: %+v", c)
+	}
+	if _, err := recoverKeys(t, p, "removekeycopy", other); err != nil {
+		t.Error(err)
+	}
+	if after := keyCopies(t, p); len(after) != len(list)-1 || after[restored].Copy == "" {
+		t.Errorf("after one was removed: %+v", after)
+	}
+	if _, err := recoverKeys(t, p, "removekeycopy", other); problem.KindOf(err) != problem.NotFound {
+		t.Errorf("a copy that is gone: %v", err)
+	}
+	if _, err := recoverKeys(t, p, "removekeycopy", "host"); problem.KindOf(err) != problem.Invalid {
+		t.Errorf("no copy: %v", err)
+	}
+}
+
 // calls waits until the app answers a key with a status.
 func calls(t *testing.T, p *platformtest.Platform, key string, want int) {
 	t.Helper()
@@ -158,26 +182,7 @@ func TestDamagedKeysInTheControlPlane(t *testing.T) {
 	calls(t, p, fresh, http.StatusUnauthorized)
 	calls(t, p, old, http.StatusOK)
 
-	// What is kept is listed without values, and goes when nobody needs it.
-	list := keyCopies(t, p)
-	if c := list[gone.Copy]; !c.Opens || c.Now != "same" || c.Keys != 2 || c.Document != "host" {
-		t.Errorf("the copy that was restored: %+v", c)
-	}
-	if c := list[back.Copy]; !c.Opens || c.Now != "other" {
-		t.Errorf("the copy of what was there: %+v", c)
-	}
-	if _, err := recoverKeys(t, p, "removekeycopy", back.Copy); err != nil {
-		t.Error(err)
-	}
-	if after := keyCopies(t, p); len(after) != len(list)-1 || after[gone.Copy].Copy == "" {
-		t.Errorf("after one was removed: %+v", after)
-	}
-	if _, err := recoverKeys(t, p, "removekeycopy", back.Copy); problem.KindOf(err) != problem.NotFound {
-		t.Errorf("a copy that is gone: %v", err)
-	}
-	if _, err := recoverKeys(t, p, "removekeycopy", "host"); problem.KindOf(err) != problem.Invalid {
-		t.Errorf("no copy: %v", err)
-	}
+	removesCopies(t, p, gone.Copy, back.Copy)
 	calls(t, p, old, http.StatusOK)
 	spoil()
 	for name, c := range keyCopies(t, p) {

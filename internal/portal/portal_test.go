@@ -77,7 +77,7 @@ func (f *fixture) api(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("If-Match") != "":
 		w.WriteHeader(http.StatusPreconditionFailed)
-	case strings.HasSuffix(r.URL.Path, "/sites/denied"):
+	case strings.Contains(r.URL.Path, "/sites/denied"):
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, `{"error":{"code":"AuthorizationFailed","message":"no role <i>allows</i> it"}}`)
 	case strings.HasSuffix(r.URL.Path, "keyMetadata"):

@@ -1,6 +1,7 @@
-// Package keystores owns the page about where an app keeps its keys: how the store
-// does, and copying keys to another one, first as a plan. Values stay at the API. It
-// does not know stores.
+// Package keystores owns the pages about where an app keeps its keys: how the store
+// does, copying keys to another one, first as a plan, and what is kept of documents that
+// could not be used and of functions that are gone. Values stay at the API. It does not
+// know stores.
 package keystores
 
 import (
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/latchkey/latchkey/internal/portal/confirm"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
 	"github.com/latchkey/latchkey/internal/problem"
@@ -17,16 +19,24 @@ import (
 //go:embed templates
 var templates embed.FS
 
-type pages struct{ one *page.Template }
+type pages struct {
+	one, copies *page.Template
+	ask         *confirm.Page
+}
 
 // Mount adds the page to a mux.
 func Mount(m *page.Mux) error {
 	one, err := page.Parse(templates, "templates/keystore.html")
-	p := &pages{one}
+	kept, err2 := page.Parse(templates, "templates/copies.html")
+	ask, err3 := confirm.New()
+	p := &pages{one, kept, ask}
 	m.Page(place.Pattern+"/keystore", func(v *page.Visit) error { return p.show(v, http.StatusOK, shown{}) })
 	m.Action(place.Pattern+"/keystore/check", p.check)
 	m.Action(place.Pattern+"/keystore/migrate", p.migrate)
-	return err
+	m.Page(place.Pattern+"/keystore/copies", p.showCopies)
+	m.Page(place.Pattern+"/keystore/copies/{deed}", p.askDeed)
+	m.Action(place.Pattern+"/keystore/copies/{deed}", p.doDeed)
+	return errors.Join(err, err2, err3)
 }
 
 // finding is one thing that the check found.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,8 +143,20 @@ type Part struct {
 func (v *Visit) view(c Content) *View {
 	return &View{
 		Content: c, Lang: v.Text, Languages: v.site.Text.Languages(), Who: v.Session.Name, CSRF: v.proof(),
-		Self: v.R.URL.Path, Version: v.site.Version, visit: v,
+		Self: v.self(), Version: v.site.Version, visit: v,
 	}
+}
+
+// self gives the path of the page that is shown: when a form was sent, that of the page
+// which it was on.
+func (v *Visit) self() string {
+	if v.R.Method == http.MethodGet {
+		return v.R.URL.Path
+	}
+	if u, err := url.Parse(v.shown()); err == nil && u.Path != Home {
+		return u.Path
+	}
+	return v.R.URL.Path
 }
 
 // Show answers with a page.
@@ -195,7 +208,8 @@ func (p *Plain) Error() string { return p.Title }
 type fault struct {
 	Body   string // key of a text
 	Detail string // what the API says, in its own language
-	Again  bool   // trying again may help
+	Again  string // address of the page to try again from; "" where that does not help
+	Back   string // address of the page with the form that was refused; "" for none
 }
 
 // words are the texts for kinds of problems.
@@ -219,7 +233,7 @@ func (v *Visit) fail(err error) {
 		v.ask()
 		return
 	}
-	status, title, f := v.explain(err)
+	status, title, f, again := v.explain(err)
 	if status >= http.StatusInternalServerError && v.Context().Err() == nil { // the browser waits for it
 		v.site.Log.ErrorContext(v.Context(), "portal: a page failed", "path", v.R.URL.Path, "reason", err)
 	}
@@ -229,6 +243,7 @@ func (v *Visit) fail(err error) {
 		_, _ = v.W.Write([]byte(v.Text.Plain(title) + ". " + v.Text.Plain(f.Body)))
 		return
 	}
+	f.from(v, again)
 	c := Content{Title: v.Text.Plain(title), Data: f, Bare: v.Session.ObjectID == ""}
 	if err := v.show(status, v.site.errors, "layout.html", v.view(c)); err != nil {
 		v.site.Log.ErrorContext(v.Context(), "portal: the page about an error cannot be made", "reason", err)
@@ -236,16 +251,28 @@ func (v *Visit) fail(err error) {
 	}
 }
 
-func (v *Visit) explain(err error) (status int, title string, f fault) {
+func (v *Visit) explain(err error) (status int, title string, f fault, again bool) {
 	var own *Plain
 	if errors.As(err, &own) {
-		return own.Status, own.Title, fault{Body: own.Body}
+		return own.Status, own.Title, fault{Body: own.Body}, false
 	}
 	w, known := words[problem.KindOf(err)]
 	if !known {
 		w.status, w.title, w.body, w.again = http.StatusInternalServerError, "error.internal.title", "error.internal.body", true
 	}
-	return w.status, w.title, fault{w.body, Detail(err), w.again}
+	return w.status, w.title, fault{Body: w.body, Detail: Detail(err)}, w.again
+}
+
+// from says where to go on from an error: to the page that was asked for, or to the one
+// with the form that was sent, never to the address that took it.
+func (f *fault) from(v *Visit, again bool) {
+	at := v.shown()
+	switch {
+	case again:
+		f.Again = at
+	case v.R.Method != http.MethodGet && at != Home:
+		f.Back = at
+	}
 }
 
 // Detail gives what an error of the API says to people; "" for errors that are not

@@ -173,6 +173,7 @@ func (p *pages) question(v *page.Visit, failed string, c *clash) error {
 		Means: means, Breaks: breaks, Action: e.App.URL("configuration", "settings", e.Old, "delete"),
 		Fields: []confirm.Field{{Name: "mark", Value: e.Mark.Tag}, {Name: "since", Value: e.Mark.Since}},
 		Button: "setting.delete", Danger: true, Back: e.App.URL("configuration"), Failed: failed,
+		Lacks: v.Lacking(e.App.Path(), "Microsoft.Web/sites/config/write"),
 	})
 }
 
