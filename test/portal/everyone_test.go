@@ -199,7 +199,10 @@ func TestPagesFitEveryWindow(t *testing.T) {
 	b := open(t)
 	b.signIn(p)
 	b.media(&emulation.MediaFeature{Name: "prefers-reduced-motion", Value: "reduce"})
-	pages := long(t, p)
+	app := "/portal/apps/rg/orders"
+	pages := append(long(t, p), look{"look", "/portal/look", "Worth a look"}, look{"whose", "/portal/whose", "Find out"}, look{"why", "/portal/why?id=none", "Nothing is known"},
+		look{"audit", "/portal/audit", "Events"}, look{"vaults", "/portal/vaults", "Vaults"}, look{"identities", "/portal/identities", "Identities"}, look{"containers", "/portal/containers", "Container apps"},
+		look{"test", app + "/functions/hello/test", "Run"}, look{"identity", app + "/identity", "own identity"}, look{"key-store", app + "/keystore", "Check now"}, look{"logs", app + "/logs", "What the app writes"})
 	for _, pg := range everyPage {
 		pages = append(pages, look(pg))
 	}
