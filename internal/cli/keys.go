@@ -35,6 +35,12 @@ type keyFlags struct {
 	kind              choice
 	out               *choice
 	show              bool
+	match             string // the tag that the key must have to be changed; "" for any
+}
+
+// addMatch adds the flag that has a key changed only as it was seen.
+func (f *keyFlags) addMatch(c *cobra.Command) {
+	c.Flags().StringVar(&f.match, "if-match", "", "with --app: only if the key still has this etag, as keys show --output json gives it")
 }
 
 func (f *keyFlags) addTo(c *cobra.Command, env *Env) {
@@ -57,6 +63,8 @@ func (f *keyFlags) check() error {
 		return usageError{errors.New("--function and --kind " + f.kind.value + " exclude each other")}
 	case f.function == "" && f.kind.is("function"):
 		return usageError{errors.New("--kind function needs --function")}
+	case f.match != "" && f.app == "":
+		return usageError{errors.New("--if-match needs --app: keys in a folder have no etag")}
 	}
 	return nil
 }
@@ -120,7 +128,9 @@ func (f *keyFlags) owner(ctx context.Context, env *Env, dir string) (keyOwner, e
 	if err != nil {
 		return nil, err
 	}
-	return installedOwner{in.Keys(a)}, nil
+	keys := in.Keys(a)
+	keys.IfMatch = f.match
+	return installedOwner{keys}, nil
 }
 
 // section gives the keys meant; the app is asked how the function is spelled.

@@ -26,6 +26,7 @@ func newKeysDelete(env *Env) *cobra.Command {
 		},
 	}
 	f.addTo(c, env)
+	f.addMatch(c)
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
 }

@@ -27,6 +27,7 @@ func newKeysRenew(env *Env) *cobra.Command {
 		},
 	}
 	f.addTo(c, env)
+	f.addMatch(c)
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
 }

@@ -35,6 +35,7 @@ func newKeysRotate(env *Env) *cobra.Command {
 		},
 	}
 	f.addTo(c, env)
+	f.addMatch(c)
 	c.Flags().StringVar(&overlap, "overlap", "24h", "how long the old value works, 1s to 90d")
 	return c
 }

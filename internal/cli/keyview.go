@@ -22,6 +22,7 @@ type keyView struct {
 	Kind     string `json:"kind"`
 	Value    string `json:"value,omitempty"` // only when it is to be shown
 	Masked   string `json:"masked"`
+	ETag     string `json:"etag,omitempty"` // for --if-match
 	keyinfo.Details
 
 	hidden bool // who asks may not see the value
@@ -35,7 +36,7 @@ func viewKey(sec keyring.Section, key accesskey.Key, show bool) keyView {
 func viewInfo(sec keyring.Section, key accesskey.Key, info keyinfo.Info, show bool) keyView {
 	v := keyView{
 		Scope: "host", Function: sec.Function, Name: key.Name, Kind: sec.Kind.String(),
-		Masked: azfkey.Mask(key.Value), Details: info.Details,
+		Masked: azfkey.Mask(key.Value), ETag: info.ETag, Details: info.Details,
 	}
 	if sec.Kind == accesskey.Function {
 		v.Scope = "function"

@@ -24,6 +24,18 @@ type Keys struct {
 	i    *Installation
 	app  App
 	host *hostKeys // as last read; nil if they are not known
+
+	// IfMatch is the entity tag that a key must have to be renewed, rotated, set or
+	// deleted; problem.Conflict otherwise. "" for any.
+	IfMatch string
+}
+
+// match gives the header of a condition.
+func (k *Keys) match() string {
+	if k.IfMatch == "" {
+		return ""
+	}
+	return `"` + strings.Trim(k.IfMatch, `"`) + `"`
 }
 
 // hostKeys are the keys of an app's host on the wire.
@@ -169,7 +181,7 @@ func (k *Keys) put(ctx context.Context, sec keyring.Section, name string, body a
 		} `json:"properties"`
 	}
 	k.host = nil
-	answer, err := k.i.client.Exchange(ctx, armclient.Request{Method: http.MethodPut, Path: k.path(sec, name)}, body, &out)
+	answer, err := k.i.client.Exchange(ctx, armclient.Request{Method: http.MethodPut, Path: k.path(sec, name), IfMatch: k.match()}, body, &out)
 	key := out.Properties.Key()
 	key.Value = out.Properties.Value
 	return key, answer.Status == http.StatusCreated, err
@@ -178,5 +190,6 @@ func (k *Keys) put(ctx context.Context, sec keyring.Section, name string, body a
 // Delete deletes a key.
 func (k *Keys) Delete(ctx context.Context, sec keyring.Section, name string) error {
 	k.host = nil
-	return k.i.client.Do(ctx, http.MethodDelete, k.path(sec, name), nil, nil)
+	_, err := k.i.client.Exchange(ctx, armclient.Request{Method: http.MethodDelete, Path: k.path(sec, name), IfMatch: k.match()}, nil, nil)
+	return err
 }

@@ -143,7 +143,8 @@ func (k *Keys) Rotate(ctx context.Context, sec keyring.Section, name string, ove
 		} `json:"properties"`
 	}
 	k.host = nil
-	if err := k.i.post(ctx, k.path(sec, name)+"/rotate", body, &out); err != nil {
+	call := armclient.Request{Method: http.MethodPost, Path: k.path(sec, name) + "/rotate", IfMatch: k.match()}
+	if _, err := k.i.client.Exchange(ctx, call, body, &out); err != nil {
 		return keyring.Rotation{}, err
 	}
 	p := out.Properties
