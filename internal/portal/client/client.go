@@ -71,13 +71,16 @@ func (e *Error) Error() string { return e.Message }
 var kinds = map[int]problem.Kind{
 	http.StatusBadRequest: problem.Invalid, http.StatusUnauthorized: problem.Unauthenticated, http.StatusForbidden: problem.Denied,
 	http.StatusNotFound: problem.NotFound, http.StatusConflict: problem.Conflict, http.StatusPreconditionFailed: problem.Conflict,
-	http.StatusServiceUnavailable: problem.Unavailable, http.StatusGatewayTimeout: problem.Timeout,
+	http.StatusServiceUnavailable: problem.Unavailable, http.StatusGatewayTimeout: problem.Timeout, http.StatusTooManyRequests: problem.Unavailable,
 }
 
 // Unwrap gives the kind.
 func (e *Error) Unwrap() error {
 	if kind, known := kinds[e.Status]; known {
 		return kind
+	}
+	if e.Status >= http.StatusBadRequest && e.Status < http.StatusInternalServerError { // it is what was asked
+		return problem.Invalid
 	}
 	return problem.Internal
 }
