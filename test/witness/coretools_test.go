@@ -26,6 +26,11 @@ func coreTools(t *testing.T, c *caller) {
 		}
 		c.p.calls(t, "func-app", key, http.StatusOK)
 	})
+	t.Run("logstream", func(t *testing.T) {
+		r.find(t)
+		r.logStream(t, "/api/logstream/application", false)
+	})
+	t.Run("az webapp log tail", func(t *testing.T) { r.logStream(t, "/logstream", true) })
 }
 
 // find is how the tool gets to an app: by its name alone.
