@@ -38,7 +38,7 @@ func (n *Node) serveApps(ctx context.Context) error {
 
 // auditPortalRun records that somebody ran a function. How the app decided about it is
 // recorded as for any caller.
-func (n *Node) auditPortalRun(run console.Run) {
+func (n *Node) auditPortalRun(ctx context.Context, run console.Run) error {
 	event := audit.Event{
 		Category: audit.Write, Action: portalRun, Scope: run.Function, Outcome: "Succeeded", Status: run.Status, Source: run.Remote,
 		Principal: audit.Principal{ObjectID: run.Who.ObjectID, AppID: run.Who.AppID, Name: run.Who.Name},
@@ -50,5 +50,5 @@ func (n *Node) auditPortalRun(run console.Run) {
 	if run.Status == 0 {
 		event.Outcome, event.Reason = "Failed", "no answer came"
 	}
-	n.audit.Record(event)
+	return n.audit.Append(ctx, event)
 }

@@ -24,6 +24,8 @@ type tested struct {
 	requests []string // that the app got
 	runs     []console.Run
 	refused  string // the end of paths that the API refuses
+
+	unrecorded error // of the audit record
 }
 
 const testPage = "/portal/apps/rg/orders/functions/hello/test"
@@ -46,11 +48,16 @@ func newTested(t *testing.T, app http.HandlerFunc, perms []authz.Permission, pat
 		}
 	})
 	tt.fixture = newFixtureWith(t, func(cfg *Config) {
-		cfg.Console = console.Config{Dial: l.Dial, Patience: patience, Ran: func(r console.Run) { tt.runs = append(tt.runs, r) }}
+		cfg.Console = console.Config{Dial: l.Dial, Patience: patience, Ran: tt.ran}
 		cfg.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tt.serve(w, r, perms) })
 	})
 	tt.signIn()
 	return tt
+}
+
+func (tt *tested) ran(_ context.Context, r console.Run) error {
+	tt.runs = append(tt.runs, r)
+	return tt.unrecorded
 }
 
 func (tt *tested) serve(w http.ResponseWriter, r *http.Request, perms []authz.Permission) {
@@ -219,6 +226,14 @@ func TestAnAnswerThatDoesNotComeIsSaid(t *testing.T) {
 	body := f.run(testPage, map[string]string{"method": "GET", "p0": "1", "key": "none"})
 	if !strings.Contains(body, "no whole answer within <bdi>1</bdi> seconds") || len(f.runs) != 1 || f.runs[0].Status != 0 {
 		t.Errorf("%+v: %s", f.runs, body)
+	}
+}
+
+func TestARunThatIsNotRecordedIsSaid(t *testing.T) {
+	f := newTested(t, echo, []authz.Permission{{Actions: []string{"*"}}}, 0)
+	f.unrecorded = io.ErrUnexpectedEOF
+	if body := f.run(testPage, map[string]string{"method": "GET", "p0": "1", "key": "none"}); !strings.Contains(body, "200 OK") || !strings.Contains(body, "could not be written to the audit record") {
+		t.Error(body)
 	}
 }
 

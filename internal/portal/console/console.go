@@ -28,8 +28,8 @@ var templates embed.FS
 // Config is what the page works with.
 type Config struct {
 	Dial Dial // to the apps; nil reaches none
-	// Ran is told of every run, for the audit record; it must not wait. nil tells nobody.
-	Ran      func(Run)
+	// Ran records a run in the audit record; nil records nothing.
+	Ran      func(ctx context.Context, r Run) error
 	Patience time.Duration // for an answer; 0 is [Patience]
 }
 
@@ -59,7 +59,7 @@ func New(cfg Config) *Console {
 		cfg.Patience = Patience
 	}
 	if cfg.Ran == nil {
-		cfg.Ran = func(Run) {}
+		cfg.Ran = func(context.Context, Run) error { return nil }
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = func(context.Context, string) (net.Conn, error) {
@@ -177,6 +177,8 @@ type outcome struct {
 	Asked  string // method and address, without query
 	Key    string // "none", "typed", or kind and name of the key
 	Admin  bool
+
+	Unrecorded bool // that it was run is not in the audit record
 }
 
 // Status gives the status in the words of HTTP.
@@ -283,7 +285,7 @@ func (c *Console) run(v *page.Visit) error {
 
 // outcome makes a run. What is wrong with what was filled in is found before the key is
 // read.
-func (c *Console) outcome(v *page.Visit, a place.App, f function, in form) (outcome, error) {
+func (c *Console) outcome(v *page.Visit, a place.App, f function, in form) (out outcome, err error) {
 	ctx, cancel := context.WithTimeout(v.Context(), c.cfg.Patience)
 	defer cancel()
 	if _, bad := in.request(ctx, f, ""); bad != nil {
@@ -302,15 +304,29 @@ func (c *Console) outcome(v *page.Visit, a place.App, f function, in form) (outc
 	if bad != nil {
 		return outcome{Bad: bad}, nil
 	}
-	out := outcome{Asked: r.Method + " " + r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath(), Admin: f.Admin, Key: in.Key}
+	out = outcome{Asked: r.Method + " " + r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath(), Admin: f.Admin, Key: in.Key}
 	run := Run{
 		Who: v.Session.Principal, Remote: v.R.RemoteAddr, Function: a.Path("functions", f.Name),
 		Method: r.Method, Path: r.URL.Path, Key: in.Key,
 	}
 	defer func() { // whatever happens, it was asked
 		run.Status, run.Request = out.Answer.Status, out.Answer.Request
-		c.cfg.Ran(run)
+		out.Unrecorded = c.record(v, run) != nil
 	}()
 	out.Answer = call(r, c.cfg.Dial, v.R.RemoteAddr, key)
 	return out, nil
+}
+
+// recordWithin bounds how long a run is waited for to be in the audit record, also when
+// the browser is gone.
+const recordWithin = 10 * time.Second
+
+func (c *Console) record(v *page.Visit, run Run) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.Context()), recordWithin)
+	defer cancel()
+	err := c.cfg.Ran(ctx, run)
+	if err != nil {
+		v.Site().Log.ErrorContext(ctx, "portal: a run of a function is not in the audit record", "function", run.Function, "principal", run.Who.ObjectID, "reason", err)
+	}
+	return err
 }
