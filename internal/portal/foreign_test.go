@@ -102,6 +102,41 @@ func TestABrowserThatDoesNotReadKeepsNothing(t *testing.T) {
 	}
 }
 
+// TestABrowserThatHasNothingToReadIsNotLeft has nothing happen for longer than a browser
+// may take for what it is told, on a connection of HTTP/2, where bounds are streams' own.
+func TestABrowserThatHasNothingToReadIsNotLeft(t *testing.T) {
+	f := newFixture(t)
+	f.live.Late = 50 * time.Millisecond
+	f.signIn()
+	server := httptest.NewUnstartedServer(f)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "GET", server.URL+page.Events, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(&http.Cookie{Name: page.Cookie, Value: f.cookies[page.Cookie]})
+	answer, err := server.Client().Do(r)
+	if err != nil || answer.ProtoMajor != 2 {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewReader(answer.Body)
+	if _, err := lines.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(10 * f.live.Late)
+	f.Notify()
+	for text := ""; !strings.Contains(text, "change"); {
+		if text, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("the stream has ended: %v", err)
+		}
+	}
+}
+
 // oneConn is a listener with one connection.
 type oneConn struct {
 	conn net.Conn

@@ -59,7 +59,6 @@ func (p *Pages) follow(v *page.Visit, from source) error {
 	if !out.say("retry: 2000\n\n") {
 		return nil
 	}
-	defer func() { _ = out.out.SetWriteDeadline(time.Time{}) }() // the connection goes on
 	things := out.things(ctx, from)
 	for out.turn(ctx, things) {
 		select { // what comes at once is told together
@@ -189,6 +188,9 @@ func (f *follower) end(ctx context.Context, err error) {
 // say sends text at once. A browser that takes nothing for long is given up.
 func (f *follower) say(text string) bool {
 	_ = f.out.SetWriteDeadline(time.Now().Add(writeWithin)) // where there are no deadlines the context ends it
-	_, err := f.W.Write([]byte(text))
-	return err == nil && f.out.Flush() == nil
+	if _, err := f.W.Write([]byte(text)); err != nil || f.out.Flush() != nil {
+		return false
+	}
+	_ = f.out.SetWriteDeadline(time.Time{}) // the connection goes on, and one of HTTP/2 ends a stream that waits
+	return true
 }
