@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,21 +22,26 @@ type writer struct {
 	t      *testing.T
 	master string
 
-	mu    sync.Mutex
-	lines []string
+	mu     sync.Mutex
+	lines  map[string][]string // by function
+	served chan struct{}
 }
 
 func newWriter(t *testing.T) *writer {
 	t.Helper()
 	patient(t)
 	chromium(t)
-	w := &writer{t: t}
+	w := &writer{t: t, lines: map[string][]string{}, served: make(chan struct{}, 1)}
 	w.Platform = platformtest.Start(t, platformtest.Config{})
-	up := platformtest.Upstream(t, http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+	up := platformtest.Upstream(t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		out.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(out).Encode(map[string]any{"Outputs": map[string]any{}, "Logs": w.lines})
+		_ = json.NewEncoder(out).Encode(map[string]any{"Outputs": map[string]any{}, "Logs": w.lines[path.Base(r.URL.Path)]})
+		select {
+		case w.served <- struct{}{}:
+		default:
+		}
 	}))
 	w.CreateApp(t, "orders", up)
 	w.Deploy(t, "orders", platformtest.Package(t, []string{"hello"}, map[string]string{
@@ -50,12 +56,16 @@ func newWriter(t *testing.T) *writer {
 	return w
 }
 
-// write has a function write lines.
+// write has a function write lines; they are on their way then.
 func (w *writer) write(function string, lines ...string) {
 	w.t.Helper()
 	w.mu.Lock()
-	w.lines = lines
+	w.lines[function] = lines
 	w.mu.Unlock()
+	select {
+	case <-w.served: // of somebody else
+	default:
+	}
 	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, "http://"+w.Node.FunctionsAddr()+"/admin/functions/"+function, strings.NewReader(`{"input":""}`))
 	if err != nil {
 		w.t.Fatal(err)
@@ -70,6 +80,11 @@ func (w *writer) write(function string, lines ...string) {
 	_ = answer.Body.Close()
 	if answer.StatusCode != http.StatusAccepted {
 		w.t.Fatalf("%s: status %d", function, answer.StatusCode)
+	}
+	select {
+	case <-w.served:
+	case <-time.After(patience):
+		w.t.Fatal("the function does not run")
 	}
 }
 
@@ -133,9 +148,10 @@ func TestLogsAreReadAndFilteredWithoutScripts(t *testing.T) {
 	b.visit(w.Cred.Endpoint + logPage)
 	w.write("tick", "of tick", "special of tick")
 	w.write("other", "of other")
-	b.press(`a.button[href="` + logPage + `"]`)
-	b.see("special of tick")
-	b.see("of other")
+	platformtest.Until(t, "the lines are there when the page is read again", func() bool {
+		b.press(`a.button[href="` + logPage + `"]`)
+		return strings.Contains(b.text(), "special of tick") && strings.Contains(b.text(), "of other")
+	})
 	within(b, chromedp.SetValue("#function", "tick"))
 	b.press("form.logform button")
 	b.see("of tick")
@@ -171,8 +187,10 @@ func TestAFloodOfLinesLeavesSomeOut(t *testing.T) {
 		w.write("tick", many...)
 	}
 	b.see("lines were left out here")
-	w.write("tick", "the end of it")
-	b.see("the end of it")
+	platformtest.Until(t, "what comes after the flood is there", func() bool {
+		w.write("tick", "the end of it")
+		return strings.Contains(b.text(), "the end of it")
+	})
 	if grown := heap() - before; grown > 40<<20 {
 		t.Errorf("%d MiB are kept", grown>>20)
 	}
@@ -197,7 +215,7 @@ func TestLogsAreForThoseWhoMay(t *testing.T) {
 	w := newWriter(t)
 	w.write("tick", "confidential")
 	b := open(t)
-	b.useLink(admit(t, w.Platform, "looker", "Reader", w.Site("orders")))
+	b.useLink(admit(t, w.Platform, "looker", reader, w.Site("orders")))
 	b.visit(w.Cred.Endpoint + logPage)
 	b.see("Your roles do not let you read what this app writes")
 	b.see("Microsoft.Web/sites/publish/Action")
@@ -214,6 +232,7 @@ func TestFollowingEndsWithTheSession(t *testing.T) {
 	b.visit(w.Cred.Endpoint + logPage)
 	b.see("New lines are added")
 	other.press(`form[action="/portal/signout-everywhere"] button`)
+	other.see("You are signed out")
 	w.write("tick", "not for them any more")
 	time.Sleep(2 * time.Second) // more than lines take
 	if strings.Contains(b.text(), "not for them any more") {
