@@ -305,4 +305,7 @@ func link(t *testing.T, p *platformtest.Platform) string {
 	return answer.URL
 }
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	program()
+	testkit.Main(m)
+}

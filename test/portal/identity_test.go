@@ -14,13 +14,20 @@ import (
 // setting refers to, and an identity "readers".
 func withVault(t *testing.T, p *platformtest.Platform) (vault string) {
 	t.Helper()
+	vault = makeVault(t, p)
+	refer(t, p)
+	return vault
+}
+
+// makeVault makes the vault "lab" with the secret, and the identity.
+func makeVault(t *testing.T, p *platformtest.Platform) (vault string) {
+	t.Helper()
 	group := p.Subscription() + "/resourceGroups/rg"
 	vault = group + "/providers/Microsoft.KeyVault/vaults/lab"
 	p.Do(t, http.MethodPut, vault+"?api-version=2023-07-01", map[string]any{"location": "local", "properties": map[string]any{
 		"tenantId": p.Cred.TenantID, "sku": map[string]any{"family": "A", "name": "standard"}, "enableRbacAuthorization": true, "enableSoftDelete": true, "softDeleteRetentionInDays": 7}}, nil)
 	p.Do(t, http.MethodPut, vault+"/secrets/db?api-version=2023-07-01", map[string]any{"properties": map[string]any{"value": "first-value"}}, nil)
 	p.Do(t, http.MethodPut, group+"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/readers?api-version=2023-01-31", map[string]any{"location": "local"}, nil)
-	refer(t, p)
 	return vault
 }
 

@@ -3,6 +3,7 @@ package portal_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -197,7 +198,7 @@ func TestPagesOfVaultsReadWell(t *testing.T) {
 	lookAt(t, b, p, look{"vaults", "/portal/vaults", "lab"}, look{"vault", "/portal/vaults/rg/lab", "db"},
 		look{"secret", "/portal/vaults/rg/lab/secrets/db", "DB_PASSWORD"}, look{"secret-delete", "/portal/vaults/rg/lab/secrets/db/delete", "What will stop working"})
 	lookAt(t, b, p, look{"vault-delete", "/portal/vaults/rg/lab/delete", "What will stop working"}, look{"give-self", "/portal/access/give?" + url.Values{
-		"vault": {vault}, "secret": {hostile}, "role": {"Key Vault Secrets Officer"}, "principal": {ownerID(t, p)}, "back": {"/portal/vaults/rg/lab"}}.Encode(), "Give"})
+		"vault": {vault}, "secret": {strings.Repeat("long-", 25)}, "role": {"Key Vault Secrets Officer"}, "principal": {ownerID(t, p)}, "back": {"/portal/vaults/rg/lab"}}.Encode(), "Give"})
 	b.visit(p.Cred.Endpoint + "/portal/vaults/rg/lab/secrets/db/delete")
 	b.press(`main form button.danger`)
 	b.see("can be recovered below")
