@@ -76,8 +76,12 @@ func (p *pages) showOverview(v *page.Visit) error {
 	for _, i := range s.Properties.Latchkey.Instances {
 		o.Running = append(o.Running, shownInstance{i, stateOf(i.State)})
 	}
+	view := ofHour
+	if v.R.URL.Query().Get("span") == "day" {
+		view = ofDay
+	}
 	var err error
-	if o.Traffic, err = readRequests(v.Context(), v.API(), a, v.R.URL.Query().Get("span") == "day"); err != nil {
+	if o.Traffic, err = readRequests(v.Context(), v.API(), a, view); err != nil {
 		return err
 	}
 	if !wantsTraffic(v) {

@@ -130,7 +130,7 @@ func readCard(ctx context.Context, api *client.Client, a place.App) (card, error
 	for _, i := range s.Properties.Latchkey.Instances {
 		c.Errors = append(c.Errors, i.Errors...)
 	}
-	c.Requests, err = readRequests(ctx, api, a, false)
+	c.Requests, err = readRequests(ctx, api, a, small)
 	return c, err
 }
 

@@ -63,14 +63,23 @@ const (
 	quarters = 15
 )
 
+// views of the requests of an app.
+type requestView struct {
+	span, interval string
+	minutes        int // of a step
+	rows           int // steps of a row of the table
+}
+
+var (
+	small  = requestView{hour, "PT5M", 5, 1} // beside each app: few points, of many apps
+	ofHour = requestView{hour, "PT1M", 1, inHour}
+	ofDay  = requestView{day, "PT15M", quarters, inDay}
+)
+
 // readRequests asks after the requests of an app; who may not know gets none.
-func readRequests(ctx context.Context, api *client.Client, a place.App, ofDay bool) (r requests, err error) {
-	r = requests{Day: ofDay, Minutes: 1}
-	span, interval, rows := hour, "PT1M", inHour
-	if ofDay {
-		span, interval, rows, r.Minutes = day, "PT15M", inDay, quarters
-	}
-	q := url.Values{"metricnames": {"Requests,Http5xx,Http4xx"}, "timespan": {span}, "interval": {interval}, "aggregation": {"Total"}, "api-version": {"2023-10-01"}}
+func readRequests(ctx context.Context, api *client.Client, a place.App, view requestView) (r requests, err error) {
+	r = requests{Day: view.span == day, Minutes: view.minutes}
+	q := url.Values{"metricnames": {"Requests,Http5xx,Http4xx"}, "timespan": {view.span}, "interval": {view.interval}, "aggregation": {"Total"}, "api-version": {"2023-10-01"}}
 	var f figures
 	err = api.Get(ctx, a.Path("providers", "Microsoft.Insights", "metrics")+"?"+q.Encode(), &f)
 	if errors.Is(err, problem.Denied) || errors.Is(err, problem.NotFound) {
@@ -85,7 +94,7 @@ func readRequests(ctx context.Context, api *client.Client, a place.App, ofDay bo
 	s := r.Chart.Sum()
 	r.Total, r.Failed, r.Refused = chart.Number(s.Total), chart.Number(s.Bad), chart.Number(s.Poor)
 	r.Most, r.MostFaults = chart.Number(r.Chart.Most()), chart.Number(r.Chart.MostFaults())
-	for _, row := range r.Chart.Rows(rows) {
+	for _, row := range r.Chart.Rows(view.rows) {
 		r.Rows = append(r.Rows, requestRow{row.At, row.Known, chart.Number(row.Total), chart.Number(row.Bad), chart.Number(row.Poor)})
 	}
 	return r, nil
