@@ -150,7 +150,9 @@ func (l *lines) send(text []byte) error {
 	if _, err := l.w.Write(text); err != nil {
 		return err
 	}
-	return l.rc.Flush()
+	err := l.rc.Flush()
+	_ = l.rc.SetWriteDeadline(time.Time{}) // the connection goes on, and one of HTTP/2 ends a stream that waits
+	return err
 }
 
 // start sends the head, so that clients know that they are connected.

@@ -81,7 +81,6 @@ func (x *exchange) serveStream(segs []string) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	s.run(x.r.Context())
-	_ = s.rc.SetWriteDeadline(time.Time{}) // the connection goes on
 	return nil
 }
 
@@ -221,10 +220,11 @@ func (s *stream) alive(now time.Time) bool {
 // send writes text at once. A client that takes nothing for long is given up.
 func (s *stream) send(text string) bool {
 	_ = s.rc.SetWriteDeadline(time.Now().Add(writeWithin)) // where there are no deadlines the context ends it
-	if _, err := s.w.Write([]byte(text)); err != nil {
+	if _, err := s.w.Write([]byte(text)); err != nil || s.rc.Flush() != nil {
 		return false
 	}
-	return s.rc.Flush() == nil
+	_ = s.rc.SetWriteDeadline(time.Time{}) // the connection goes on, and one of HTTP/2 ends a stream that waits
+	return true
 }
 
 func pause(ctx context.Context) {
