@@ -58,7 +58,7 @@ type View struct {
 	Languages []text.Language
 	Who       string
 	CSRF      string
-	Self      string // path of the page
+	Self      string // path of the page, as addresses have it
 	Version   string
 	visit     *Visit
 }
@@ -151,12 +151,12 @@ func (v *Visit) view(c Content) *View {
 // which it was on.
 func (v *Visit) self() string {
 	if v.R.Method == http.MethodGet {
-		return v.R.URL.Path
+		return v.R.URL.EscapedPath()
 	}
 	if u, err := url.Parse(v.shown()); err == nil && u.Path != Home {
-		return u.Path
+		return u.EscapedPath()
 	}
-	return v.R.URL.Path
+	return v.R.URL.EscapedPath()
 }
 
 // Show answers with a page.
