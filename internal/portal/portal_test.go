@@ -173,7 +173,8 @@ func TestOpeningALinkUsesNothingUp(t *testing.T) {
 }
 
 func TestAfterSigningInNobodyIsSentElsewhere(t *testing.T) {
-	for _, next := range []string{"https://evil.example/", "//evil.example/portal/", "/portal/../admin", `/portal/\evil`, "/portal/\nSet-Cookie: x", "/other", "javascript:alert(1)"} {
+	for _, next := range []string{"https://evil.example/", "//evil.example/portal/", "/portal/../admin", `/portal/\evil`, "/portal/\nSet-Cookie: x", "/other", "javascript:alert(1)",
+		"/portal/%2e%2e/metadata", "/portal/.%2E/metadata", "/portal/..", "/portal/x/..;/y", "/portal/\x00", "/portal/\x7f", "/portalx", "portal/", " /portal/"} {
 		f := newFixture(t)
 		w := f.do("POST", page.SignIn, url.Values{"link": {f.link()}, "next": {next}})
 		if at := w.Header().Get("Location"); at != page.Home {
@@ -311,6 +312,21 @@ func TestRefusalsAreSaidInWords(t *testing.T) {
 	w = f.do("GET", "/portal/apps/rg/denied", nil, "Accept-Language", "zh-TW")
 	if !strings.Contains(w.Body.String(), `lang="zh-TW"`) || !strings.Contains(w.Body.String(), "不允許") {
 		t.Errorf("in Chinese: %s", w.Body)
+	}
+}
+
+// TestPagesLeadBackToThemselves has names that would make other addresses of the page's
+// own, in which it is read again and from which the language is changed.
+func TestPagesLeadBackToThemselves(t *testing.T) {
+	f := newFixture(t)
+	f.signIn()
+	for _, at := range []string{"/portal/apps/rg/a%2F..%2F..%2F..%2Fmetadata", "/portal/apps/rg/a%3Fb=c", "/portal/apps/rg/a%23b", "/portal/apps/rg/%22%3E", "/portal/apps/rg/a%25b"} {
+		body := f.do("GET", at, nil).Body.String()
+		for _, want := range []string{`hx-get="` + at + `"`, `name="next" value="` + at + `"`} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s has no %s", at, want)
+			}
+		}
 	}
 }
 

@@ -152,8 +152,10 @@ func (v *Visit) Redirect(to string) error {
 
 // Local gives a path within the portal; what is elsewhere becomes the first page.
 func Local(to string) string {
-	if strings.HasPrefix(to, Base) && !strings.ContainsAny(to, "\\\r\n\t") && !strings.Contains(to, "/../") && !strings.HasSuffix(to, "/..") {
-		return to
+	path, _, _ := strings.Cut(strings.ToLower(to), "?")
+	up := strings.Contains(strings.ReplaceAll(path, "%2e", "."), "/..") // as browsers read it
+	if !strings.HasPrefix(to, Base) || up || strings.ContainsFunc(to, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f }) {
+		return Home
 	}
-	return Home
+	return to
 }
