@@ -63,6 +63,10 @@ test-containers-kills: ## Kill Latchkey, containers and Docker at random (DURATI
 test-portal: ## Test the portal in Debian's Chromium (package chromium); pictures of its pages go to build/portal
 	LATCHKEY_TEST_PORTAL=1 $(GO) test -count=1 -timeout 30m -v ./test/portal
 
+.PHONY: docs-portal
+docs-portal: ## Take the pictures of docs/portal.md anew, in Debian's Chromium
+	LATCHKEY_TEST_PORTAL=1 LATCHKEY_PORTAL_PICTURES=$(CURDIR)/docs/portal $(GO) test -count=1 -run PicturesOfTheDocumentation -v ./test/portal
+
 .PHONY: test-queue
 test-queue: ## Work through 100,000 queue messages with the storage emulator killed twice (about 15 minutes)
 	LATCHKEY_TEST_QUEUE_MESSAGES=$(or $(MESSAGES),100000) $(GO) test -count=1 -timeout 60m -run NoMessageIsLost -v ./internal/trigger/queue
