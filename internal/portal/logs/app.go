@@ -71,7 +71,7 @@ func (p *Pages) showApp(v *page.Visit) error {
 		data.Follow = a.URL("logs", "follow") + w.query("after", got.After)
 		data.Functions = functionsOf(v, a, w.Function)
 	}
-	return v.Show(p.app, page.Content{Scope: a.Path(), Title: v.Text.Plain("log.title", "app", a.Name), Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.logs"), Data: data})
+	return v.Show(p.app, page.Content{Scope: a.Path(), Title: v.Text.Plain("log.title", "app", a.Name), Crumbs: a.Crumbs(), Tabs: a.Tabs("tab.logs"), Data: data, Script: "logs.js"})
 }
 
 // functionsOf names the functions that lines can be of, the wanted one in any case.

@@ -161,7 +161,7 @@ func (p *Pages) showContainer(v *page.Visit) error {
 		data.Follow = f.URL("logs", "follow") + w.query()
 	}
 	c := f.Content(v, "tab.logs", v.Text.Plain("log.title", "app", f.Name), data)
-	c.Live, c.Scope = false, f.Path()
+	c.Live, c.Scope, c.Script = false, f.Path(), "logs.js"
 	return v.Show(p.container, c)
 }
 

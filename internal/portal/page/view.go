@@ -43,8 +43,9 @@ type Content struct {
 	Tabs   []Tab
 	Notice *Notice
 	Data   any
-	Live   bool // parts of it are to be read again when something changes
-	Bare   bool // without navigation
+	Live   bool   // parts of it are to be read again when something changes
+	Bare   bool   // without navigation
+	Script string // name of a file that the page needs besides those of all pages; "" for most
 	Next   string
 	// Scope is the path of what the page is about in the management API, where it is
 	// asked what whoever is signed in may do; "" asks nothing, and all is shown.
