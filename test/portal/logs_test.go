@@ -48,11 +48,11 @@ func newWriter(t *testing.T) *writer {
 		"tick/function.json":  `{"bindings":[{"type":"timerTrigger","direction":"in","name":"timer","schedule":"0 0 0 1 1 *"}]}`,
 		"other/function.json": `{"bindings":[{"type":"timerTrigger","direction":"in","name":"timer","schedule":"0 0 0 1 1 *"}]}`,
 	}))
-	w.master, _ = w.HostKeys(t, "orders")
 	platformtest.Until(t, "the app serves", func() bool {
 		status, _ := w.Call(t, "orders", "/api/hello", "")
 		return status == http.StatusUnauthorized
 	})
+	w.master, _ = w.HostKeys(t, "orders")
 	return w
 }
 
