@@ -80,7 +80,8 @@ func TestSignInsByAProviderThatSucceedAreNotCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 3 * together {
-		if !a.allow("192.0.2.1:1") || !a.allow("192.0.2.1:1") {
+		begun, answered := a.allow("192.0.2.1:1"), a.allow("192.0.2.1:1")
+		if !begun || !answered {
 			t.Fatalf("the %dth is refused", i+1)
 		}
 		a.succeeded("192.0.2.1:1", 2)
