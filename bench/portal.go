@@ -73,14 +73,13 @@ func measurePortal(ctx context.Context, o options) error {
 	return crowd(ctx, n, c)
 }
 
-// settle waits, for a minute at most, until the node has done what it does after a
-// start: it looks at all apps, their keys and references.
+// settle waits, for a minute at most, until the node has nothing more to do: after a
+// start it looks at all apps, their keys and references.
 func settle(ctx context.Context, n *node) {
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
 		before := ticks(n.pid())
 		time.Sleep(3 * time.Second)
 		if ticks(n.pid())-before < 15 { // hundredths of a second
-			fmt.Printf("\nThe node is at rest %.0f s after its start.\n", time.Since(began).Seconds())
 			return
 		}
 	}
@@ -220,12 +219,12 @@ func (v *viewer) weigh(ctx context.Context) error {
 	return nil
 }
 
-// crowd has viewers listen on a page that nothing changes on. One principal is not
-// told more than fifty times, so that there are some.
+// crowd has viewers listen on a page that nothing changes on. One session is not told
+// for any number of pages, so that there are some.
 func crowd(ctx context.Context, n *node, c *armclient.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	const each = 40
+	const each = 10 // listening pages of one sign-in
 	var v *viewer
 	for i := range portalViewers {
 		if i%each == 0 {
@@ -244,6 +243,7 @@ func crowd(ctx context.Context, n *node, c *armclient.Client) error {
 			}
 		}()
 	}
+	settle(ctx, n) // signing in was work
 	before := ticks(n.pid())
 	select {
 	case <-time.After(portalRest):
