@@ -44,8 +44,8 @@ func (n *Node) openConcerns(context.Context) error {
 }
 
 func (n *Node) concernsChanged() {
-	if n.portal != nil {
-		n.portal.Notify()
+	if p := n.portal.Load(); p != nil {
+		p.Notify()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/applog"
@@ -86,7 +87,7 @@ type Node struct {
 	realVaults *keyvault.Source // nil: only our own vaults are asked
 	releases   *release.Releases
 	deployer   *release.Deployer
-	portal     *portal.Portal // nil: there is none
+	portal     atomic.Pointer[portal.Portal] // nil: there is none, or not yet
 	rings      *rings
 	keyAlerts  *keyAlerts // nil: nobody is told
 	fleet      *fleet.Fleet

@@ -52,7 +52,7 @@ func (n *Node) openPortal(api, vaults http.Handler) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.portal = p
+	n.portal.Store(p)
 	n.beside(n.sweepPortal)
 	n.beside(n.watchForPortal)
 	return p, nil
@@ -67,7 +67,7 @@ func (n *Node) sweepPortal(ctx context.Context) {
 			return
 		case <-timer.C():
 		}
-		if err := n.portal.Sweep(ctx); err != nil && ctx.Err() == nil {
+		if err := n.portal.Load().Sweep(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("sessions of the portal that are over cannot be removed", "reason", err)
 		}
 	}
@@ -80,8 +80,8 @@ func (n *Node) appChanged(st fleet.Status) {
 		n.logs.Forget(st.Name)
 	}
 	n.statuses.publish(st)
-	if n.portal != nil {
-		n.portal.Notify()
+	if p := n.portal.Load(); p != nil {
+		p.Notify()
 	}
 }
 
@@ -111,11 +111,11 @@ func (n *Node) watchOnce(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	n.portal.Notify() // of what was missed
+	n.portal.Load().Notify() // of what was missed
 	for e := range events {
 		shown := slices.ContainsFunc(shownPrefixes, func(p string) bool { return strings.HasPrefix(string(e.Key), p) })
 		if shown || e.Kind == state.EventResync {
-			n.portal.Notify()
+			n.portal.Load().Notify()
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token], aud
 // portalLink makes a link by which the caller of the management API signs in to the
 // portal.
 func (n *Node) portalLink(ctx context.Context, c arm.Caller) (installation.PortalLink, error) {
-	if n.portal == nil {
+	if n.portal.Load() == nil {
 		return installation.PortalLink{}, problem.New(problem.Unsupported, "this installation has no portal").WithNext("set portal.enabled in latchkey.yaml")
 	}
 	p, err := n.directory.Get(ctx, c.ObjectID)
@@ -192,7 +192,7 @@ func (n *Node) linkFor(ctx context.Context, p identity.Principal, end time.Time)
 	if !end.IsZero() {
 		who.Until = end.Unix()
 	}
-	url, until, err := n.portal.Link(ctx, who)
+	url, until, err := n.portal.Load().Link(ctx, who)
 	return installation.PortalLink{URL: url, Expires: until}, err
 }
 
@@ -201,7 +201,7 @@ func (n *Node) linkFor(ctx context.Context, p identity.Principal, end time.Time)
 // problem.Unsupported where there is no portal, and problem.NotFound where the owner
 // is gone.
 func (n *Node) OwnerLink(ctx context.Context) (string, error) {
-	if n.portal == nil {
+	if n.portal.Load() == nil {
 		return "", problem.New(problem.Unsupported, "this installation has no portal")
 	}
 	p, err := n.directory.Get(ctx, n.install.OwnerID)

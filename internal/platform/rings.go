@@ -5,17 +5,24 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2"
 
 	"github.com/latchkey/latchkey/internal/app"
+	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore"
 	"github.com/latchkey/latchkey/internal/server/hosted"
 )
 
-// idleRings is how many keyrings of apps that do not run are kept.
-const idleRings = 256
+// idleRings is how many keyrings of apps that do not run are kept, and ringGrace how
+// long one that another takes the place of is left to those who have it: closing it
+// would break off what they read.
+const (
+	idleRings = 256
+	ringGrace = time.Minute
+)
 
 // rings are the keyrings of apps: of those that run on this node, and of some that
 // were asked for without running. While one copy takes over from another an app
@@ -25,6 +32,14 @@ type rings struct {
 	mu      sync.Mutex
 	running map[string][]*keyring.Ring // the newest last
 	idle    *lru.Cache[string, idleRing]
+	left    []leftRing // the oldest first
+	clock   clock.Clock
+}
+
+// leftRing is a keyring that nobody gets any more. It has no work of its own.
+type leftRing struct {
+	*keyring.Ring
+	since time.Time
 }
 
 // idleRing is the keyring of an app that does not run.
@@ -33,11 +48,19 @@ type idleRing struct {
 	choice string // what its store was chosen by
 }
 
-func newRings() (*rings, error) {
-	r := &rings{running: map[string][]*keyring.Ring{}}
-	idle, err := lru.NewWithEvict(idleRings, func(_ string, ring idleRing) { ring.Close() })
+func newRings(c clock.Clock) (*rings, error) {
+	r := &rings{running: map[string][]*keyring.Ring{}, clock: c}
+	idle, err := lru.NewWithEvict(idleRings, func(_ string, ring idleRing) { r.left = append(r.left, leftRing{ring.Ring, c.Now()}) })
 	r.idle = idle
 	return r, err
+}
+
+// closeLeft closes keyrings that were left at least so long ago. Callers hold mu.
+func (r *rings) closeLeft(ago time.Duration) {
+	for len(r.left) > 0 && r.clock.Now().Sub(r.left[0].since) >= ago {
+		r.left[0].Close()
+		r.left = r.left[1:]
+	}
 }
 
 // keyPlace names the place of an app's keys in the control plane.
@@ -64,6 +87,7 @@ func (r *rings) newest(place string) *keyring.Ring {
 func (r *rings) get(place, choice string, make func() (*keyring.Ring, error)) (*keyring.Ring, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closeLeft(ringGrace)
 	if ring := r.newest(place); ring != nil {
 		return ring, nil
 	}
@@ -72,7 +96,7 @@ func (r *rings) get(place, choice string, make func() (*keyring.Ring, error)) (*
 	}
 	ring, err := make()
 	if err == nil {
-		r.idle.Remove(place) // closes the one of other settings
+		r.idle.Remove(place) // the one of other settings
 		r.idle.Add(place, idleRing{ring, choice})
 	}
 	return ring, err
@@ -105,7 +129,15 @@ func (r *rings) forget(place string) {
 	r.idle.Remove(place)
 }
 
-func (r *rings) close() { r.idle.Purge() }
+func (r *rings) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.idle.Purge()
+	for _, ring := range r.left {
+		ring.Close()
+	}
+	r.left = nil
+}
 
 // Ring gives the keys of an app by its name, whether it runs or not; for
 // functions.Config.

@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
 	"github.com/latchkey/latchkey/internal/keystore/controlplane"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/server/hosted"
 	"github.com/latchkey/latchkey/internal/state"
 	"github.com/latchkey/latchkey/internal/state/memory"
@@ -34,7 +35,7 @@ func settled(t *testing.T, most int) {
 func TestRingsOfAppsThatDoNotRunAreBounded(t *testing.T) {
 	store := memory.New(clock.Real{})
 	t.Cleanup(func() { _ = store.Close() })
-	rings, err := newRings()
+	rings, err := newRings(clock.Real{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func hostKey(t *testing.T, rings *rings, store state.Store, app int) string {
 func TestACopyThatNeverServedGivesItsPlaceBack(t *testing.T) {
 	store := memory.New(clock.Real{})
 	t.Cleanup(func() { _ = store.Close() })
-	rings, err := newRings()
+	rings, err := newRings(clock.Real{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,12 +115,42 @@ func TestACopyThatNeverServedGivesItsPlaceBack(t *testing.T) {
 	}
 }
 
+// TestWhoHasARingThatIsReplacedGoesOnReading: an app starts while its keys are asked
+// for. The ring is closed once nobody can have it any more.
+func TestWhoHasARingThatIsReplacedGoesOnReading(t *testing.T) {
+	store := memory.New(clock.Real{})
+	t.Cleanup(func() { _ = store.Close() })
+	now := clock.NewManual(time.Now())
+	rings, err := newRings(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rings.close()
+	const place = "app.1"
+	asked, err1 := rings.get(place, "", ringAt(store, place))
+	serving, err2 := ringAt(store, place)()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	rings.put(place, serving)
+	if err := asked.Open(t.Context()); err != nil {
+		t.Errorf("who had the ring: %v", err)
+	}
+	now.Advance(ringGrace)
+	if got, err := rings.get(place, "", ringAt(store, place)); got != serving || err != nil || len(rings.left) != 0 {
+		t.Errorf("later: the serving one %v, %d left, %v", got == serving, len(rings.left), err)
+	}
+	if _, err := asked.List(t.Context(), keyring.FunctionKeys("f")); problem.KindOf(err) != problem.Unavailable {
+		t.Errorf("the ring that was left goes on: %v", err)
+	}
+}
+
 // TestOtherSettingsMakeAnotherRing: an app that does not run is asked in the store
 // that its settings of now choose.
 func TestOtherSettingsMakeAnotherRing(t *testing.T) {
 	store := memory.New(clock.Real{})
 	t.Cleanup(func() { _ = store.Close() })
-	rings, err := newRings()
+	rings, err := newRings(clock.Real{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,8 @@ func (n *Node) Run(ctx context.Context) error {
 		n.streams.Close()
 		n.logs.Close()
 		n.fleet.Drain() // nothing new is started while requests end
-		if n.portal != nil {
-			n.portal.Drain()
+		if p := n.portal.Load(); p != nil {
+			p.Drain()
 		}
 		return nil
 	})

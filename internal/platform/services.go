@@ -38,7 +38,7 @@ func (n *Node) openServices(ctx context.Context) (err error) {
 	}
 	n.openVaults()
 	n.openReleases()
-	if n.rings, err = newRings(); err != nil {
+	if n.rings, err = newRings(n.cfg.Clock); err != nil {
 		return err
 	}
 	n.onClose(n.rings.close)

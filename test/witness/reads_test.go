@@ -114,6 +114,8 @@ var readBodies = map[string]string{
 	"/providers/Microsoft.ResourceGraph/resources":             `{"query":"Resources | project id"}`,
 	"/v1.0/directoryObjects/getByIds":                          `{"ids":[]}`,
 	"/vaults/{vault}/checkAccess":                              `{"objectId":"11111111-2222-3333-4444-555555555555","secret":"s"}`,
+	"/providers/Latchkey.Keys/find":                            `{"value":"nobody's"}`,
+	"/host/default/findkey":                                    `{"value":"nobody's"}`,
 	"/getMemberGroups":                                         `{"securityEnabledOnly":true}`,
 	"/checkMemberGroups":                                       `{"groupIds":["11111111-2222-3333-4444-555555555555"]}`,
 }
