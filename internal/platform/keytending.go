@@ -94,9 +94,17 @@ func (t *tender) run(ctx context.Context) {
 func (t *tender) tendWhile(ctx context.Context) {
 	t.plans = map[string]tendPlan{}
 	t.mark(nil)
+	// What changes is heard of before all keys are looked at: they would be looked at
+	// once more otherwise, which takes seconds where there are very many.
+	heard := make(chan struct{})
 	var following sync.WaitGroup
-	following.Go(func() { t.follow(ctx) })
+	following.Go(func() { t.follow(ctx, sync.OnceFunc(func() { close(heard) })) })
 	defer following.Wait()
+	select {
+	case <-heard:
+	case <-ctx.Done():
+		return
+	}
 	for {
 		t.tendOnce(ctx)
 		if clock.Sleep(ctx, t.clock, tendEvery) != nil {
@@ -105,17 +113,20 @@ func (t *tender) tendWhile(ctx context.Context) {
 	}
 }
 
-// follow notes whose keys change, until ctx ends.
-func (t *tender) follow(ctx context.Context) {
+// follow notes whose keys change, until ctx ends. It calls heard once it hears of
+// changes, or knows that it does not.
+func (t *tender) follow(ctx context.Context, heard func()) {
+	defer heard()
 	for ctx.Err() == nil {
-		if err := t.followOnce(ctx); err != nil && ctx.Err() == nil {
+		if err := t.followOnce(ctx, heard); err != nil && ctx.Err() == nil {
 			t.tell("changes of keys are not heard of; they are looked for each hour", err)
+			heard()
 		}
 		_ = clock.Sleep(ctx, clock.Real{}, time.Second)
 	}
 }
 
-func (t *tender) followOnce(ctx context.Context) error {
+func (t *tender) followOnce(ctx context.Context, heard func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	now, err := t.store.List(ctx, keysPrefix, state.Page{Limit: 1, KeysOnly: true})
@@ -131,6 +142,7 @@ func (t *tender) followOnce(ctx context.Context) error {
 		return err
 	}
 	t.mark(nil)
+	heard()
 	for {
 		var e state.Event
 		var open bool
