@@ -80,7 +80,6 @@ func TestAPageThatIsOpenTellsThatTheSessionIsOver(t *testing.T) {
 	p := start(t)
 	b := open(t)
 	b.signIn(p)
-	b.tolerate("MIME type") // of the page to sign in, instead of events
 	b.visit(p.Cred.Endpoint + "/portal/apps/rg/orders")
 	b.see("Instances")
 	b.leave()

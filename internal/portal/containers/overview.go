@@ -60,6 +60,7 @@ func (o *overview) troubles(v *page.Visit, revisions []revision, secrets []secre
 		switch to := o.At.URL("revisions", r.Name); {
 		case r.State().Kind == "bad":
 			say("bad", "trouble.revision", r.Why(), to, "trouble.revision.link", "name", r.Name)
+		case !r.Properties.Active: // nothing is placed of it any more
 		case r.Properties.Scaling.wrong() != "":
 			say("bad", "trouble.scale", r.Properties.Scaling.wrong(), to, "trouble.scale.link", "name", r.Name)
 		case r.Properties.Scaling != nil && r.Properties.Scaling.Error != "":

@@ -294,5 +294,9 @@ func (v *Visit) ask() {
 		v.W.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	if strings.Contains(v.R.Header.Get("Accept"), "text/event-stream") { // nobody reads a page there
+		v.W.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	http.Redirect(v.W, v.R, to, http.StatusSeeOther)
 }
