@@ -64,6 +64,26 @@ func TestSecretsAndCommandsOfTerminalsAreNotKept(t *testing.T) {
 	}
 }
 
+// TestColoursHideNoSecrets: what is taken out of a line must not put a secret together
+// that could not be told before.
+func TestColoursHideNoSecrets(t *testing.T) {
+	l := logs()
+	log := l.Open("shop", "1")
+	own := slog.New(l.Handler(slog.DiscardHandler)).With("app", "shop")
+	for _, text := range []string{
+		"GET /api/f?\x1b[36mcode=\x1b[0mhunter2", "GET /api/f?code\x1b[0m=hunter2", "GET /api/f\x1b[1m?\x1b[0mcode\x1b[2m=\x1b[33mhunter2\x1b[0m",
+		"GET /api/f?code=\x1b]0;t\x07hunter2",
+		strings.Repeat("A", 20) + "\x1b[1m" + strings.Repeat("A", 24) + "AzFu\x1b[0mhunter==",
+	} {
+		own.Info(text, "source", "console")
+		own.Info("", "said", text)
+	}
+	got, _, _ := log.After(0)
+	if text := texts(got); len(got) != 10 || strings.Contains(text, "hunter") {
+		t.Errorf("%d lines: %q", len(got), text)
+	}
+}
+
 func TestAFloodCostsNoMemoryAndIsCounted(t *testing.T) {
 	l := logs()
 	log := l.Open("shop", "1")

@@ -119,6 +119,9 @@ func (h *handler) line(r slog.Record) Line {
 		text.WriteString("\n" + exception)
 	}
 	x.Message = text.String()
+	if !clean(x.Message) { // without colours it may be seen what is a secret
+		x.Message = telemetry.RedactText(Plain(x.Message))
+	}
 	return x
 }
 

@@ -131,6 +131,20 @@ func TestStartFailure(t *testing.T) {
 	e.restartedBecause("host.json changed")
 }
 
+// TestReasonsHaveNoSecrets: a worker's error can quote what the app wrote.
+func TestReasonsHaveNoSecrets(t *testing.T) {
+	e := newEnv(t, watching)
+	e.next(func(w *fakeWorker) error {
+		w.startErr = problem.New(problem.Unavailable, "it does not start; its last output: GET http://b.example/pay?code=\x1b[1mhunter2 | AccountName=a;AccountKey=hunter2")
+		return nil
+	})
+	e.run()
+	want := []string{"it does not start; its last output: GET http://b.example/pay?code=REDACTED | AccountName=a;AccountKey=REDACTED"}
+	if diff := cmp.Diff(want, e.state(Error).Errors); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestStartFailureKeepsStateErrorUntilItRuns(t *testing.T) {
 	e, gate := newEnv(t), make(chan struct{})
 	e.next(startFails)

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/problem"
+	"github.com/latchkey/latchkey/internal/telemetry"
 	"github.com/latchkey/latchkey/internal/worker"
 )
 
@@ -107,6 +109,9 @@ func (r *runner) report(out outcome, pause time.Duration) {
 	if r.retrying {
 		state = Error
 		r.hush() // what they would start could not run
+	}
+	for i, t := range texts { // they can quote what the app says, and all who may read the app see them
+		texts[i] = telemetry.RedactText(applog.Plain(t))
 	}
 	level, before := slog.LevelError, r.Status()
 	if out.crash == nil && before.State == Error && slices.Equal(before.Errors, texts) {

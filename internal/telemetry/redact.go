@@ -58,7 +58,7 @@ type redactor struct {
 	s     string
 	pos   int
 	fresh bool // a parameter name may begin at pos
-	text  bool // values also end at white space and at a closing quote
+	text  bool // values also end at white space and at a closing quote; colours are part of them
 }
 
 // next gives the piece up to the next secret value and reports whether there is
@@ -97,8 +97,10 @@ func plain(s string) bool {
 func (r *redactor) valueEnd(i int) int {
 	for i < len(r.s) {
 		switch c := r.s[i]; {
-		case c == '&', r.text && (c <= ' ' || c == '"'):
+		case c == '&', r.text && (c <= ' ' && c != escape || c == '"'):
 			return i
+		case r.text && c == escape: // a colour ends nothing: it may stand before the value
+			i += colour(r.s[i:]) - 1
 		case r.text && c == '\\':
 			if d, n := unit(r.s[i:]); n > 1 && d == '&' {
 				return i
@@ -108,6 +110,25 @@ func (r *redactor) valueEnd(i int) int {
 		i++
 	}
 	return len(r.s)
+}
+
+// escape begins what terminals take for commands.
+const escape = 0x1b
+
+// colour gives the length of the colour or other command at the start of s, at least 1.
+func colour(s string) int {
+	if !strings.HasPrefix(s, "\x1b[") {
+		return 1
+	}
+	for i := 2; i < len(s) && i < 64; i++ {
+		if s[i] >= '@' && s[i] <= '~' {
+			return i + 1
+		}
+		if s[i] < ' ' || s[i] > '?' {
+			break
+		}
+	}
+	return 2
 }
 
 // secretName gives the length of "name=" at the start of s when the name is one

@@ -80,6 +80,8 @@ func TestRedactTextHidesSecretsWithinSentences(t *testing.T) {
 		{"client error", `Get "http://h/api/f?code=abc": refused`, `Get "http://h/api/f?code=REDACTED": refused`},
 		{"escaped quote in the value", `Get "http://h/?code=a\"bc": refused`, `Get "http://h/?code=REDACTED": refused`},
 		{"end at white space", "call http://h/?code=abc now", "call http://h/?code=REDACTED now"},
+		{"a colour before the value", "call /?code=\x1b[0mabc\x1b[1;31mdef now", "call /?code=REDACTED now"},
+		{"a colour that does not end", "call /?code=\x1b[\nabc now", "call /?code=REDACTED\nabc now"},
 		{"JSON escaping of the ampersand", `{"u":"/?a=1\u0026code=abc\u0026b=2"}`, `{"u":"/?a=1\u0026code=REDACTED\u0026b=2"}`},
 		{"HTML escaping of the ampersand", "/?a=1&amp;code=abc", "/?a=1&amp;code=REDACTED"},
 		{"connection string", "AccountName=n;AccountKey=abc==", "AccountName=n;AccountKey=REDACTED"},

@@ -5,6 +5,9 @@ import (
 	"io"
 	"strings"
 	"sync"
+
+	"github.com/latchkey/latchkey/internal/applog"
+	"github.com/latchkey/latchkey/internal/telemetry"
 )
 
 const (
@@ -85,8 +88,9 @@ func bracketLevel(s string) (level, message string, ok bool) {
 	return level, strings.TrimSpace(message), level != ""
 }
 
-// Tail keeps the last ten lines of an output. Safe for concurrent use; the zero
-// value is empty.
+// Tail keeps the last ten lines of an output, without what is a secret by its form:
+// they are quoted in errors, which others read than those who may read logs. Safe for
+// concurrent use; the zero value is empty.
 type Tail struct {
 	mu   sync.Mutex
 	last []string
@@ -94,6 +98,7 @@ type Tail struct {
 
 // Add adds a line and drops the oldest when there are ten.
 func (t *Tail) Add(line string) {
+	line = telemetry.RedactText(applog.Plain(line))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.last) == tailLines {
