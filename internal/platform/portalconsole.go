@@ -28,12 +28,17 @@ func (n *Node) console() console.Config {
 // process.
 func (n *Node) serveApps(ctx context.Context) error {
 	group, failed := errgroup.WithContext(ctx)
-	for _, l := range []net.Listener{n.functions, n.inner} {
-		group.Go(func() error {
-			return web.NewServer(l, http.HandlerFunc(n.serveFunctions), n.log).Run(failed, n.cfg.Grace)
-		})
+	for l, serve := range map[net.Listener]http.HandlerFunc{n.functions: n.serveFunctions, n.inner: n.serveFromPortal} {
+		group.Go(func() error { return web.NewServer(l, serve, n.log).Run(failed, n.cfg.Grace) })
 	}
 	return group.Wait()
+}
+
+// serveFromPortal serves what the portal asks of apps. It comes past whatever stands in
+// front of them, so that nothing in it is believed of that.
+func (n *Node) serveFromPortal(w http.ResponseWriter, r *http.Request) {
+	console.AsStranger(r)
+	n.serveFunctions(w, r)
 }
 
 // auditPortalRun records that somebody ran a function. How the app decided about it is

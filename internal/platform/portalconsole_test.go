@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -17,6 +18,7 @@ type consoled struct {
 	*platformtest.Platform
 	*viewer
 	calls atomic.Int64 // that reached the function
+	front atomic.Value // what the last of them had that only a front end says
 }
 
 // why finds the way to the decision about a caller.
@@ -29,6 +31,7 @@ func openConsole(t *testing.T) *consoled {
 	c := &consoled{Platform: platformtest.Start(t, platform.Config{})}
 	c.CreateApp(t, "orders", platformtest.Upstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.calls.Add(1)
+		c.front.Store(r.Header.Get("X-Ms-Client-Principal") + r.Header.Get("X-Arr-Log-Id"))
 		if got := r.Header.Get("Cookie"); strings.Contains(got, "latchkey") || r.Header.Get("X-Functions-Key") != "" {
 			t.Errorf("the function sees cookies %q, key %q", got, r.Header.Get("X-Functions-Key"))
 		}
@@ -66,9 +69,12 @@ func TestTheConsoleIsAStranger(t *testing.T) {
 		c.Do(t, http.MethodPut, c.Site("orders")+"/host/default/functionKeys/"+name, map[string]any{"properties": map[string]any{"cidrs": []string{network}}}, nil)
 	}
 	c.wants("200 OK", "key", "host/here")
-	c.wants("for orders.localhost", "key", "host/here", "headers", "X-Forwarded-For: 10.0.0.1\nCookie: __Host-latchkey=stolen; a=b")
+	c.wants("for orders.localhost", "key", "host/here", "headers", "Cookie: __Host-latchkey=stolen; a=b")
 	reached := c.calls.Load()
-	c.wants("401 Unauthorized", "key", "host/elsewhere", "headers", "X-Forwarded-For: 10.0.0.1\nX-Real-IP: 10.0.0.1\nForwarded: for=10.0.0.1\nX-Client-IP: 10.0.0.1")
+	for _, claim := range []string{"X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "x_ms_client_principal"} {
+		c.wants("in front of the app", "key", "host/here", "headers", claim+": 10.0.0.1")
+	}
+	c.wants("401 Unauthorized", "key", "host/elsewhere")
 	c.wants("401 Unauthorized", "key", "none")
 	if c.calls.Load() != reached {
 		t.Error("refused callers reach the function")
@@ -80,6 +86,27 @@ func TestTheConsoleIsAStranger(t *testing.T) {
 	c.read(id[1], "is right, but it may not be used from")
 	c.Do(t, http.MethodPost, c.Site("orders")+"/stop", nil, nil)
 	c.wants("403 Forbidden", "key", "host/here")
+}
+
+// TestTheConsoleIsNoWayPastAFrontEnd: an app that trusts what stands in front of it,
+// because nobody else can reach it, takes requests without its headers for the
+// platform's own, which need no key.
+func TestTheConsoleIsNoWayPastAFrontEnd(t *testing.T) {
+	c := openConsole(t)
+	var settings struct {
+		Properties map[string]string `json:"properties"`
+	}
+	c.Do(t, http.MethodPost, c.Site("orders")+"/config/appsettings/list", nil, &settings)
+	maps.Copy(settings.Properties, map[string]string{"WEBSITE_INSTANCE_ID": "one", "LATCHKEY_TRUST_FRONT_END": "true", "WEBSITE_AUTH_ENABLED": "true"})
+	c.Do(t, http.MethodPut, c.Site("orders")+"/config/appsettings", settings, nil)
+	platformtest.Until(t, "the app trusts its front end", func() bool {
+		status, _ := c.Call(t, "orders", "/admin/host/status", "")
+		return status == http.StatusOK
+	})
+	c.wants("200 OK", "key", "function/default")
+	if got := c.front.Load(); got != "latchkey-portal" {
+		t.Errorf("the function sees %q", got)
+	}
 }
 
 // TestRunsAreRecorded looks for who ran what, with which key by its name.

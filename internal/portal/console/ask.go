@@ -190,6 +190,9 @@ func readHeader(text string) (http.Header, *fault) {
 		if text := notSent[http.CanonicalHeaderKey(name)]; text != "" {
 			return &fault{Text: text, Name: name}
 		}
+		if Vouched(name) {
+			return &fault{Text: "console.header.front", Name: name}
+		}
 		size += len(line)
 		header.Add(name, value)
 		return nil
