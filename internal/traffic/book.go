@@ -53,6 +53,7 @@ type Book struct {
 	minute int64          // that is under way
 	last   map[string]Sum // what counters stood at when it began
 	own    map[string]*ledger
+	over   []Finished       // nobody took them yet, the oldest first
 	others map[string]*told // by node
 }
 
@@ -79,7 +80,7 @@ func (b *Book) begin(now time.Time) {
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 // Run closes each minute when it is over and hands it to finished, which can be nil,
-// until ctx ends.
+// until ctx ends. Minutes that are over while finished is busy are handed to it next.
 func (b *Book) Run(ctx context.Context, finished func(context.Context, Finished)) {
 	for ctx.Err() == nil {
 		now := b.clock.Now()
@@ -87,30 +88,39 @@ func (b *Book) Run(ctx context.Context, finished func(context.Context, Finished)
 		if clock.Sleep(ctx, b.clock, wait) != nil {
 			return
 		}
-		if f, over := b.Close(); over && finished != nil {
-			finished(ctx, f)
+		for f, over := b.Close(); over && ctx.Err() == nil; f, over = b.Close() {
+			if finished != nil {
+				finished(ctx, f)
+			}
 		}
 	}
 }
 
-// Close closes the minute that was under way, if it is over.
+// Close closes the minute that was under way, if it is over, and gives the first of
+// those that were closed and that it did not give yet: reading closes minutes too.
 func (b *Book) Close() (f Finished, over bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.close()
+	b.close()
+	if len(b.over) == 0 {
+		return f, false
+	}
+	f = b.over[0]
+	b.over = b.over[1:]
+	return f, true
 }
 
-func (b *Book) close() (f Finished, over bool) {
+func (b *Book) close() {
 	now := b.clock.Now()
 	minute := minuteOf(now)
 	if minute == b.minute {
-		return f, false
+		return
 	}
 	if minute < b.minute { // the clock was set back: what was counted is of a time to come
 		b.begin(now)
-		return f, false
+		return
 	}
-	f = Finished{Node: b.node, Minute: b.minute, Since: b.since, Apps: map[string]Sum{}}
+	f := Finished{Node: b.node, Minute: b.minute, Since: b.since, Apps: map[string]Sum{}}
 	next := make(map[string]Sum, len(b.last))
 	b.counters.EachTraffic(func(app string, total Sum) {
 		app = strings.ToLower(app)
@@ -125,7 +135,8 @@ func (b *Book) close() (f Finished, over bool) {
 	})
 	maps.DeleteFunc(b.own, func(app string, _ *ledger) bool { _, there := next[app]; return !there }) // it was deleted
 	b.last, b.minute = next, minute
-	return f, true
+	b.over = append(b.over, f)
+	b.over = b.over[max(len(b.over)-minutesKept, 0):]
 }
 
 // Heard takes what a node counted in a minute. What it told before, or what is of
@@ -170,10 +181,10 @@ func (b *Book) Trim() {
 	maps.DeleteFunc(b.others, func(_ string, t *told) bool { return t.minute < oldest })
 }
 
-// Read adds up what all nodes counted for an app, by its name as it is spelled: count times step from a time on.
-// step is whole minutes, and both are rounded down to the minute, or to the quarter
-// of an hour if step is that long or longer. The minute under way counts with what
-// there is of it on this node.
+// Read adds up what all nodes counted for an app, by its name as it is spelled: count
+// times step from a time on. step is whole minutes, and both are rounded down to the
+// minute, or to the quarter of an hour if step is that long or longer. The minute
+// under way counts with what there is of it on this node.
 func (b *Book) Read(app string, from time.Time, step time.Duration, count int) []Sum {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -177,6 +177,31 @@ func TestEachMinuteIsToldOnce(t *testing.T) {
 	}
 }
 
+// TestAMinuteThatReadingClosedIsTold: pages ask for figures at any time, also between
+// the end of a minute and when it would have been closed.
+func TestAMinuteThatReadingClosedIsTold(t *testing.T) {
+	c, a := clock.NewManual(noon), apps{}
+	b := traffic.NewBook("one", c, a)
+	for i := range 3 {
+		a.serve("orders", i+1, 200)
+		c.Advance(time.Minute)
+		b.Read("orders", noon, time.Minute, 1)
+	}
+	var told []uint64
+	for f, over := b.Close(); over; f, over = b.Close() {
+		told = append(told, f.Apps["orders"].Requests())
+	}
+	want(t, "told", told, 1, 2, 3)
+}
+
+// TestTimesLongAgoHaveNothing: whoever asks may ask for any time.
+func TestTimesLongAgoHaveNothing(t *testing.T) {
+	b := traffic.NewBook("one", clock.NewManual(noon), apps{})
+	b.Heard(traffic.Finished{Node: "two", Minute: noon.Unix()/60 - 1, Apps: map[string]traffic.Sum{"orders": {Micros: 1}}})
+	want(t, "minutes", requests(b, "orders", time.Date(1960, 1, 1, 0, 1, 0, 0, time.UTC), time.Minute, 2), 0, 0)
+	want(t, "quarters", requests(b, "orders", time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Hour, 2), 0, 0)
+}
+
 // TestTwoThousandAppsTakeLittleMemory gives the figure that is published.
 func TestTwoThousandAppsTakeLittleMemory(t *testing.T) {
 	c, a := clock.NewManual(noon), apps{}

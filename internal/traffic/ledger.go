@@ -45,7 +45,7 @@ func (l *ledger) sum(first, count int64, quarters bool) (total Sum) {
 	if quarters {
 		slots = l.quarters[:]
 	}
-	for at := first; at < first+count; at++ {
+	for at := max(first, 0); at < first+count; at++ {
 		if s := &slots[at%int64(len(slots))]; s.at == uint32(at) { //nolint:gosec // minutes fit
 			for i, n := range s.counts {
 				total.Counts[i] += uint64(n)

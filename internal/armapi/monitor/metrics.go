@@ -49,7 +49,7 @@ func (p *Provider) metrics(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	at, sums := q.points(func(from time.Time, step time.Duration, count int) []traffic.Sum {
+	at, sums := q.points(p.cfg.Clock.Now(), func(from time.Time, step time.Duration, count int) []traffic.Sum {
 		return p.cfg.Read(t.name, from, step, count)
 	})
 	nodes := p.nodes()
@@ -82,6 +82,9 @@ func (q *query) values(m metric, at []time.Time, sums []traffic.Sum, since, now 
 	for i, t := range at {
 		v := value{At: t}
 		ends := t.Add(q.step)
+		if q.interval == full {
+			ends = q.to // times can be longer than durations
+		}
 		if ends.After(since) && ends.After(now.Add(-kept)) && !t.After(now) {
 			m.fill(&v, sums[i], aggregations)
 		}

@@ -62,6 +62,11 @@ func serve(t *testing.T) http.Handler {
 		},
 		Clock: clock.NewManual(now),
 	})
+	return api(t, p)
+}
+
+func api(t *testing.T, p *monitor.Provider) http.Handler {
+	t.Helper()
 	api, err := arm.New(arm.Config{
 		Authenticate: func(_ context.Context, r *http.Request) (arm.Caller, error) {
 			return arm.Caller{ObjectID: r.Header.Get("Authorization")}, nil
@@ -73,6 +78,45 @@ func serve(t *testing.T) http.Handler {
 	}
 	return api
 }
+
+// TestOneValueOfAVeryLongTime has what was counted lately, however long the time is.
+func TestOneValueOfAVeryLongTime(t *testing.T) {
+	for name, span := range map[string]string{
+		"a month": "P31D", "a year up to tomorrow": "2025-01-01/2026-01-02", "all times": "0001-01-01/9999-12-31", "a year long ago": "1950-01-01/1951-01-01", "to come": "2030-01-01/2031-01-01",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := clock.NewManual(now.Add(-2 * time.Minute))
+			counter := new(traffic.Counter)
+			book := traffic.NewBook("one", c, one{counter})
+			counter.Observe(200, time.Millisecond)
+			c.Advance(time.Minute)
+			book.Close()
+			counter.Observe(200, time.Millisecond)
+			c.Advance(time.Minute)
+			status, body := get(t, api(t, monitor.New(monitor.Config{
+				Find:  func(context.Context, resource.ID) (string, string, error) { return "Orders", "local", nil },
+				Read:  book.Read,
+				Nodes: book.Nodes, Clock: c,
+			})), orders+"/providers/Microsoft.Insights/metrics", url.Values{"timespan": {span}, "interval": {"FULL"}}, "me")
+			var got response
+			if err := json.Unmarshal(body, &got); err != nil || status != http.StatusOK {
+				t.Fatalf("%d %v %s", status, err, body)
+			}
+			data := got.Value[0].Timeseries[0].Data
+			lately := name != "a year long ago" && name != "to come"
+			if len(data) != 1 || (data[0].Total != nil) != lately || lately && *data[0].Total != 2 {
+				t.Errorf("%s", body)
+			}
+		})
+	}
+}
+
+// one is the counter of the app "Orders".
+type one struct{ *traffic.Counter }
+
+func (o one) EachTraffic(yield func(string, traffic.Sum)) { yield("Orders", o.Total()) }
+
+func (o one) Traffic(string) traffic.Sum { return o.Total() }
 
 func get(t *testing.T, h http.Handler, path string, query url.Values, as string) (int, []byte) {
 	t.Helper()

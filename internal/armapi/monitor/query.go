@@ -203,19 +203,23 @@ func (q *query) grain(text string, adjust bool) error {
 	return bad("Invalid time grain duration: %.100s, supported ones are: %s", text, strings.Join(supported, ","))
 }
 
-// points gives the times of the values and what was counted then.
-func (q *query) points(read func(from time.Time, step time.Duration, count int) []traffic.Sum) (at []time.Time, sums []traffic.Sum) {
+// points gives the times of the values and what was counted then. now bounds what of a
+// very long time is read: it has counts in the last day only.
+func (q *query) points(now time.Time, read func(from time.Time, step time.Duration, count int) []traffic.Sum) (at []time.Time, sums []traffic.Sum) {
 	if q.interval == full {
-		first := q.from.Truncate(time.Minute)
 		step := time.Minute
 		if q.to.Sub(q.from) > traffic.MinuteRetention {
-			first, step = q.from.Truncate(15*time.Minute), 15*time.Minute
+			step = 15 * time.Minute
+		}
+		from, to := later(q.from, now.Add(-traffic.Retention)).Truncate(step), q.to
+		if end := now.Add(step); to.After(end) {
+			to = end
 		}
 		var total traffic.Sum
-		for _, s := range read(first, step, int(min((q.to.Sub(first)+step-1)/step, maxPoints))) {
+		for _, s := range read(from, step, int(max((to.Sub(from)+step-1)/step, 0))) {
 			total = total.Plus(s)
 		}
-		return []time.Time{first}, []traffic.Sum{total}
+		return []time.Time{q.from.Truncate(step)}, []traffic.Sum{total}
 	}
 	first := q.from.Truncate(q.step)
 	count := int((q.to.Sub(first) + q.step - 1) / q.step)
@@ -223,4 +227,11 @@ func (q *query) points(read func(from time.Time, step time.Duration, count int) 
 		at = append(at, first.Add(time.Duration(i)*q.step))
 	}
 	return at, read(first, q.step, count)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
