@@ -2,9 +2,9 @@ package concern_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/concern"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -102,6 +103,7 @@ type apps struct {
 	next   time.Time
 	looks  map[string]int
 	broken bool
+	bad    string // cannot be looked at, whatever is done
 	news   int
 }
 
@@ -119,7 +121,10 @@ func (a *apps) config(c clock.Clock) concern.Config {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			if a.broken {
-				return nil, time.Time{}, errors.New("cut off")
+				return nil, time.Time{}, problem.New(problem.Unavailable, "cut off")
+			}
+			if id.Name() == a.bad {
+				return nil, time.Time{}, problem.New(problem.Invalid, "its settings break a rule")
 			}
 			a.looks[id.Name()]++
 			list := append([]concern.Concern(nil), a.found[id.Name()]...)
@@ -248,6 +253,37 @@ func TestWhatCannotBeLookedAtStays(t *testing.T) {
 	a.broken = false
 	a.mu.Unlock()
 	until(t, "it is seen when it can be", func() bool { return found(x) == "map[] true" })
+}
+
+// TestOneAppThatCannotBeLookedAtKeepsNoOthers from being looked at, and is looked at
+// when that can be.
+func TestOneAppThatCannotBeLookedAtKeepsNoOthers(t *testing.T) {
+	c := clock.NewManual(noon)
+	a := &apps{found: map[string][]concern.Concern{}, looks: map[string]int{}, bad: "bad"}
+	for _, name := range []string{"a", "bad", "c", "d", "e", "f"} {
+		a.set(name, concern.Concern{Kind: concern.KeyEnds})
+	}
+	var log strings.Builder
+	cfg := a.config(c)
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	x := concern.NewIndex(cfg)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); x.Run(ctx) }()
+	defer stop()
+	until(t, "the others are known", func() bool { return found(x) == "map[a:1 c:1 d:1 e:1 f:1] true" })
+	a.mu.Lock()
+	a.bad = ""
+	a.mu.Unlock()
+	until(t, "it is seen when it can be", func() bool {
+		c.Advance(time.Minute)
+		return found(x) == "map[a:1 bad:1 c:1 d:1 e:1 f:1] true"
+	})
+	stop()
+	<-ended
+	if n := strings.Count(log.String(), "app bad: its settings"); n != 1 {
+		t.Errorf("told %d times: %s", n, log.String())
+	}
 }
 
 // TestOneAppCannotFillTheList: what is kept of it is bounded, the most pressing first.

@@ -2,12 +2,15 @@ package concern
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -19,6 +22,7 @@ const (
 	gather = 200 * time.Millisecond // changes that come at once are looked at together
 	tick   = time.Minute            // between looks at what time has changed
 	rest   = time.Second            // after a failure
+	quiet  = 10 * time.Minute       // before the same failure is told again
 )
 
 // Entry is what is to be looked at of one app.
@@ -104,9 +108,13 @@ func (x *Index) Entries() (list []*Entry, known bool) {
 
 // Run keeps the index until ctx ends.
 func (x *Index) Run(ctx context.Context) {
+	told, at := "", time.Time{}
 	for ctx.Err() == nil {
 		if err := x.round(ctx); err != nil && ctx.Err() == nil {
-			x.cfg.Log.Warn("what is worth a look may be out of date", "reason", err)
+			if now := x.cfg.Clock.Now(); err.Error() != told || now.Sub(at) >= quiet {
+				x.cfg.Log.Warn("what is worth a look may be out of date", "reason", err)
+				told, at = err.Error(), now
+			}
 			_ = clock.Sleep(ctx, clock.Real{}, rest)
 			continue
 		}
@@ -122,28 +130,51 @@ func (x *Index) Run(ctx context.Context) {
 }
 
 // round looks at what is marked and at what time has changed.
-func (x *Index) round(ctx context.Context) error {
+func (x *Index) round(ctx context.Context) (failed error) {
 	due, all, err := x.due(ctx)
 	if err != nil {
 		return err
 	}
-	news := false
+	news, whole := false, true
 	for i, id := range due {
 		found, next, err := x.cfg.Look(ctx, id)
-		if err != nil {
+		if err != nil && (ctx.Err() != nil || outage(err)) {
 			x.putBack(due[i:], all)
-			return err
+			whole, failed = false, err
+			break
+		}
+		if err != nil { // others must not wait for one that cannot be looked at
+			failed = fmt.Errorf("app %s: %w", id.Name(), err)
+			x.later(id)
+			continue
 		}
 		news = x.put(id, found, next) || news
 	}
 	x.mu.Lock()
-	first := all && !x.known
-	x.known = x.known || all
+	first := whole && all && !x.known
+	x.known = x.known || whole && all
 	x.mu.Unlock()
 	if news || first {
 		x.cfg.Changed()
 	}
-	return nil
+	return failed
+}
+
+// outage reports whether an error is of the state, so that looking at others would
+// fail as well.
+func outage(err error) bool {
+	switch problem.KindOf(err) {
+	case problem.Unavailable, problem.Timeout, problem.Throttled:
+		return true
+	}
+	return false
+}
+
+// later has an app looked at again after a while; what is known of it stays.
+func (x *Index) later(id resource.ID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.nexts[id.Key()] = plan{id, x.cfg.Clock.Now().Add(tick)}
 }
 
 // due takes what is to be looked at.
@@ -230,7 +261,7 @@ func (x *Index) put(id resource.ID, found []Concern, next time.Time) (news bool)
 		return had != nil
 	}
 	x.entries[key] = e
-	return had == nil || len(had.Found) != len(e.Found) || !slices.EqualFunc(had.Found, e.Found, same)
+	return had == nil || !maps.Equal(had.Counts, e.Counts) || !slices.EqualFunc(had.Found, e.Found, same)
 }
 
 // same reports whether two concerns read the same but for when a key was used.
