@@ -146,16 +146,19 @@ func (n *Node) lookAtContainers(ctx context.Context, id resource.ID) (found []co
 
 // concernsNow gives all that is worth a look: what is kept, and how apps do on the
 // nodes that this one hears of. known is false until all apps were looked at.
-func (n *Node) concernsNow() (entries []*concern.Entry, known bool) {
+func (n *Node) concernsNow(ctx context.Context) (entries []*concern.Entry, known bool, err error) {
 	entries, known = n.concerns.Entries()
 	at := map[string]int{}
 	for i, e := range entries {
 		at[e.Resource.Key()] = i
 	}
 	for name, list := range n.failing() {
-		a, err := n.apps.ByName(context.Background(), name)
+		a, err := n.apps.ByName(ctx, name)
+		if errors.Is(err, problem.NotFound) || errors.Is(err, problem.Undecryptable) {
+			continue // it is gone, or its own page says what is wrong
+		}
 		if err != nil {
-			continue // it is gone
+			return nil, false, err
 		}
 		i, there := at[a.ID.Key()]
 		if !there {
@@ -165,7 +168,7 @@ func (n *Node) concernsNow() (entries []*concern.Entry, known bool) {
 		}
 		entries[i] = withMore(entries[i], list)
 	}
-	return entries, known
+	return entries, known, nil
 }
 
 // withMore gives an entry with more concerns; the entry itself is shared.

@@ -5,6 +5,7 @@
 package health
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ import (
 type Config struct {
 	// Concerns gives the apps with something to look at, which must not be changed;
 	// known is false until all were looked at.
-	Concerns  func() (entries []*concern.Entry, known bool)
+	Concerns  func(ctx context.Context) (entries []*concern.Entry, known bool, err error)
 	Authorize arm.Authorizer
 }
 
@@ -94,7 +95,10 @@ func (p *Provider) list(c *arm.Call) (arm.Reply, error) {
 	if err != nil {
 		return arm.Reply{}, err
 	}
-	entries, known := p.cfg.Concerns()
+	entries, known, err := p.cfg.Concerns(c.Context())
+	if err != nil {
+		return arm.Reply{}, err
+	}
 	a := answer{Value: []item{}, Counts: map[concern.Kind]int{}, Complete: known}
 	first := firsts{after: after, most: most + 1}
 	for _, e := range entries {

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/concern"
+	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
 
@@ -51,7 +52,12 @@ func entry(group, app string, list ...concern.Concern) *concern.Entry {
 
 func serve(t *testing.T, r rights, known bool, entries ...*concern.Entry) http.Handler {
 	t.Helper()
-	p := health.New(health.Config{Concerns: func() ([]*concern.Entry, bool) { return entries, known }, Authorize: r})
+	p := health.New(health.Config{Concerns: func(context.Context) ([]*concern.Entry, bool, error) { return entries, known, nil }, Authorize: r})
+	return serving(t, p, r)
+}
+
+func serving(t *testing.T, p *health.Provider, r rights) http.Handler {
+	t.Helper()
 	api, err := arm.New(arm.Config{
 		Authenticate: func(_ context.Context, r *http.Request) (arm.Caller, error) {
 			return arm.Caller{ObjectID: r.Header.Get("Authorization")}, nil
@@ -75,6 +81,22 @@ type answer struct {
 	Apps         int
 	Complete     bool
 	Error        struct{ Code, Message string }
+}
+
+// TestAStateThatCannotBeReadIsNoGoodNews: nobody is told that there is nothing to look
+// at when that is not known.
+func TestAStateThatCannotBeReadIsNoGoodNews(t *testing.T) {
+	me := rights{"me": {"* *"}}
+	p := health.New(health.Config{Concerns: func(context.Context) ([]*concern.Entry, bool, error) {
+		return nil, false, problem.New(problem.Unavailable, "the state does not answer").WithNext("ask again")
+	}, Authorize: me})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "https://localhost/subscriptions/"+sub+"/providers/Latchkey.Health/concerns?api-version=2026-01-01", nil)
+	r.Header.Set("Authorization", "me")
+	serving(t, p, me).ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }
 
 func get(t *testing.T, h http.Handler, as, path string) (a answer) {
@@ -196,7 +218,7 @@ func BenchmarkList(b *testing.B) {
 		}
 		entries = append(entries, entry("rg", fmt.Sprintf("app%05d", i), list...))
 	}
-	p := health.New(health.Config{Concerns: func() ([]*concern.Entry, bool) { return entries, true }, Authorize: rights{"me": {"* *"}}})
+	p := health.New(health.Config{Concerns: func(context.Context) ([]*concern.Entry, bool, error) { return entries, true, nil }, Authorize: rights{"me": {"* *"}}})
 	api, err := arm.New(arm.Config{
 		Authenticate: func(context.Context, *http.Request) (arm.Caller, error) { return arm.Caller{ObjectID: "me"}, nil },
 		Authorize:    rights{"me": {"* *"}}, SubscriptionID: sub, Clock: clock.NewManual(noon),
