@@ -118,6 +118,9 @@ func (api *API) linesOf(c *arm.Call, a app.App, q logQuery, w *logWaiters) (line
 	ctx, cancel := context.WithTimeout(c.Context(), q.wait)
 	defer cancel()
 	lines, last, missed, err = log.Next(ctx, after, q.filter, logsTogether)
+	if after == 0 {
+		missed = 0 // likewise: the caller was told lines of other nodes so far
+	}
 	if errors.Is(err, applog.ErrEnded) {
 		err = missing(err, a.ID)
 	}

@@ -135,6 +135,19 @@ func TestACursorIsForSeveralNodes(t *testing.T) {
 	}
 }
 
+// TestNobodyMissesLinesOfANodeThatTheyComeToFirst, also when the node keeps not all.
+func TestNobodyMissesLinesOfANodeThatTheyComeToFirst(t *testing.T) {
+	w := newLogWorld(t)
+	for i := range 1000 {
+		w.own.Info("line", "n", i)
+	}
+	for _, query := range []string{"after=two:9", "wait=20&after=two:9"} {
+		if got := w.read(query); len(got.Value) == 0 || got.Missed != 0 {
+			t.Errorf("%s: %d lines, %d missed", query, len(got.Value), got.Missed)
+		}
+	}
+}
+
 func TestFollowersOfADeletedAppAreTold(t *testing.T) {
 	w := newLogWorld(t)
 	after := w.read("").After
