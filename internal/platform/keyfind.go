@@ -2,6 +2,9 @@ package platform
 
 import (
 	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/latchkey/latchkey/internal/accesskey"
 	"github.com/latchkey/latchkey/internal/app"
@@ -12,28 +15,32 @@ import (
 	"github.com/latchkey/latchkey/internal/state"
 )
 
-// findPage is how many apps are listed at a time while keys are looked for.
-const findPage = 500
+// Bounds of looking for keys: how many apps are listed at a time, how many of them are
+// asked at a time, and how long one may take, so that a store that is silent does not
+// keep others from being asked.
+const (
+	findPage    = 500
+	findsAtOnce = 8
+	findWithin  = 15 * time.Second
+)
 
 // FindKey implements functions.KeyFinder.
 func (n *Node) FindKey(ctx context.Context, value, name string) (functions.KeysFound, error) {
 	var found functions.KeysFound
 	if name != "" {
 		a, err := n.apps.ByName(ctx, name)
-		if err == nil {
-			err = n.findKeyIn(ctx, a, value, &found)
+		if err != nil {
+			return found, err
 		}
-		return found, err
+		return found, n.findKeyInAll(ctx, []app.App{a}, value, &found)
 	}
 	for after := state.Key(""); ; {
 		list, next, err := n.apps.List(ctx, resource.Subscription(n.install.SubscriptionID), after, findPage)
 		if err != nil {
 			return found, err
 		}
-		for _, a := range list {
-			if err := n.findKeyIn(ctx, a, value, &found); err != nil {
-				return found, err
-			}
+		if err := n.findKeyInAll(ctx, list, value, &found); err != nil {
+			return found, err
 		}
 		if after = next; next == "" {
 			return found, nil
@@ -41,16 +48,37 @@ func (n *Node) FindKey(ctx context.Context, value, name string) (functions.KeysF
 	}
 }
 
-// findKeyIn adds what an app's keys have to say. Its error is that of the context.
-func (n *Node) findKeyIn(ctx context.Context, a app.App, value string, found *functions.KeysFound) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// findKeyInAll adds what the keys of apps have to say, in the order of the apps. Its
+// error is that of the context.
+func (n *Node) findKeyInAll(ctx context.Context, apps []app.App, value string, found *functions.KeysFound) error {
+	parts := make([]functions.KeysFound, len(apps))
+	var group errgroup.Group
+	group.SetLimit(findsAtOnce)
+	for i, a := range apps {
+		group.Go(func() error {
+			if ctx.Err() == nil {
+				parts[i] = n.findKeyIn(ctx, a, value)
+			}
+			return ctx.Err()
+		})
 	}
-	found.Apps++
+	err := group.Wait()
+	for _, part := range parts {
+		found.Apps += part.Apps
+		found.Keys, found.Unread = append(found.Keys, part.Keys...), append(found.Unread, part.Unread...)
+	}
+	return err
+}
+
+// findKeyIn gives what an app's keys have to say.
+func (n *Node) findKeyIn(ctx context.Context, a app.App, value string) (found functions.KeysFound) {
+	ctx, cancel := context.WithTimeout(ctx, findWithin)
+	defer cancel()
+	found.Apps = 1
 	owners, err := n.keyOwners(ctx, a)
 	if err != nil {
 		found.Unread = append(found.Unread, functions.KeyUnread{App: a.ID.String(), Message: err.Error()})
-		return ctx.Err()
+		return found
 	}
 	for _, err := range owners.Unread {
 		found.Unread = append(found.Unread, functions.KeyUnread{App: a.ID.String(), Message: err.Error()})
@@ -58,7 +86,7 @@ func (n *Node) findKeyIn(ctx context.Context, a app.App, value string, found *fu
 	for _, o := range owners.Identify(value) {
 		found.Keys = append(found.Keys, functions.KeyOwner{App: a.ID.String(), Kind: o.Kind.String(), Function: n.spelling(ctx, a, o.Kind, o.Function), Name: o.Name})
 	}
-	return nil
+	return found
 }
 
 // keyOwners reads the keys of an app where its settings say that they are.
