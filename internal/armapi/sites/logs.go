@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -27,6 +28,8 @@ const (
 	logsWaiting  = 500                    // calls that wait for lines
 	logsEach     = 20                     // of one caller
 	logsNodes    = 32                     // in a cursor
+	logsGoesOn   = 2 * time.Minute        // between calls of one who follows
+	logsReaders  = 10_000                 // that are remembered
 )
 
 // Logs are those of apps on this node.
@@ -44,7 +47,7 @@ type Logs struct {
 const logsAction = "sites/publish/Action"
 
 func (api *API) logOperations() []arm.Operation {
-	w := &logWaiters{held: map[string]int{}}
+	w := &logWaiters{held: map[string]int{}, readers: map[[2]string]time.Time{}}
 	return []arm.Operation{action(logsAction, api.at("GET", "/logstream", func(c *arm.Call, a app.App) (arm.Reply, error) { return api.readLog(c, a, w) }))}
 }
 
@@ -78,7 +81,8 @@ func (api *API) readLog(c *arm.Call, a app.App, w *logWaiters) (arm.Reply, error
 	if api.Logs.Of == nil {
 		return arm.OK(part), nil
 	}
-	if q.cursor == nil && api.Logs.Opened != nil {
+	defer w.reads(c.Caller.ObjectID, a.UID) // again, as it can wait
+	if on := w.reads(c.Caller.ObjectID, a.UID); (q.cursor == nil || !on) && api.Logs.Opened != nil {
 		api.Logs.Opened(c, a)
 	}
 	lines, last, missed, err := api.linesOf(c, a, q, w)
@@ -235,11 +239,29 @@ func (c logCursor) with(node string, seq uint64) string {
 	return strings.Join(text, ",")
 }
 
-// logWaiters are the calls that wait for lines.
+// logWaiters are the calls that wait for lines, and who has read which log lately.
 type logWaiters struct {
-	mu   sync.Mutex
-	all  int
-	held map[string]int // by caller
+	mu      sync.Mutex
+	all     int
+	held    map[string]int          // by caller
+	readers map[[2]string]time.Time // by caller and app
+}
+
+// reads notes that somebody reads a log and reports whether that goes on with what they
+// did lately: anybody can make a cursor, and what it says is no proof of that.
+func (w *logWaiters) reads(caller, uid string) (on bool) {
+	key, now := [2]string{caller, uid}, time.Now() // the machine's time, as it is calls that follow each other
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, known := w.readers[key]
+	if !known && len(w.readers) >= logsReaders {
+		maps.DeleteFunc(w.readers, func(_ [2]string, t time.Time) bool { return now.Sub(t) >= logsGoesOn })
+		if len(w.readers) >= logsReaders {
+			clear(w.readers) // their next calls are recorded once more
+		}
+	}
+	w.readers[key] = now
+	return known && now.Sub(last) < logsGoesOn
 }
 
 func (w *logWaiters) enter(caller string) (leave func(), err error) {

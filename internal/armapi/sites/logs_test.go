@@ -130,6 +130,9 @@ func TestACursorIsForSeveralNodes(t *testing.T) {
 	w := newLogWorld(t)
 	w.own.Info("one")
 	got := w.read("after=" + url.QueryEscape("a%2Cb:7,two:9"))
+	if w.opened != 0 { // newLogWorld has read
+		t.Error("going on is taken for opening")
+	}
 	if got.text() != "Information|host|||one" || got.Missed != 0 || !strings.HasPrefix(got.After, "one:") || !strings.HasSuffix(got.After, ",a%2Cb:7,two:9") {
 		t.Errorf("%+v", got)
 	}
@@ -145,6 +148,19 @@ func TestNobodyMissesLinesOfANodeThatTheyComeToFirst(t *testing.T) {
 		if got := w.read(query); len(got.Value) == 0 || got.Missed != 0 {
 			t.Errorf("%s: %d lines, %d missed", query, len(got.Value), got.Missed)
 		}
+	}
+}
+
+// TestACursorThatNobodyGaveIsRecorded: one can be made up, and must not be a way to read
+// a log without a record of that.
+func TestACursorThatNobodyGaveIsRecorded(t *testing.T) {
+	w := newLogWorld(t)
+	w.call("DELETE", siteAt+"?api-version=2023-12-01", "")
+	w.create() // another life, whose log nobody has read
+	w.read("after=one:1")
+	w.own.Info("one")
+	if got := w.read("after=one:1"); got.text() != "Information|host|||one" || w.opened != 1 {
+		t.Errorf("opened %d times, %+v", w.opened, got)
 	}
 }
 
