@@ -188,33 +188,40 @@ func (p *Provider) seen(c *arm.Call, e *concern.Entry, wanted map[concern.Kind]b
 		if wanted != nil && !wanted[kind] {
 			continue
 		}
-		action := actionOf(kind, e.Resource)
-		allowed, known := asked[action]
-		if !known {
+		all := true
+		for _, action := range actionsOf(kind, e.Resource) {
+			allowed, known := asked[action]
+			if known {
+				all = all && allowed
+				continue
+			}
 			d, err := p.cfg.Authorize.Allow(c.Context(), authz.Request{Principal: c.Caller.ObjectID, Groups: c.Caller.Groups, Action: action, Scope: e.Resource})
 			if err != nil {
 				return nil, err
 			}
-			allowed, asked[action] = d.Allowed, d.Allowed
+			all, asked[action] = all && d.Allowed, d.Allowed
 		}
-		if allowed {
+		if all {
 			seen[kind] = true
 		}
 	}
 	return seen, nil
 }
 
-// actionOf gives the action of what shows the same of one app.
-func actionOf(kind concern.Kind, id resource.ID) string {
+// actionsOf gives the actions of what shows the same of one app. Keys that end are of the
+// host and of functions, and counted together.
+func actionsOf(kind concern.Kind, id resource.ID) []string {
 	switch kind {
 	case concern.ReferenceFails, concern.ReferenceStale:
 		if strings.EqualFold(id.Type(), "Microsoft.Web/sites") {
-			return id.Type() + "/config/read"
+			return []string{id.Type() + "/config/read"}
 		}
+	case concern.KeysUnreadable: // it says where the keys are
+		return []string{id.Type() + "/host/keymetadata/read"}
 	case concern.KeyEnded, concern.KeyEnds, concern.FormerInUse:
-		return id.Type() + "/host/keymetadata/read"
+		return []string{id.Type() + "/host/keymetadata/read", id.Type() + "/functions/keymetadata/read"}
 	}
-	return id.Type() + "/read"
+	return []string{id.Type() + "/read"}
 }
 
 func idOf(c concern.Concern) string {

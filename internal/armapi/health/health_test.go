@@ -123,7 +123,8 @@ func names(a answer) (list []string) {
 func fixture(t *testing.T) http.Handler {
 	return serve(t, rights{
 		"owner": {"* *"}, "reader of shop": {"shop Microsoft.Web/sites/read"},
-		"configurer": {"* Microsoft.Web/sites/config/read"}, "keeper": {"orders microsoft.web/SITES/host/keymetadata/read"},
+		"configurer": {"* Microsoft.Web/sites/config/read"}, "keeper": {"orders microsoft.web/SITES/host/keymetadata/read", "orders Microsoft.Web/sites/functions/keymetadata/read"},
+		"keeper of hosts": {"* Microsoft.Web/sites/host/keymetadata/read"}, "keeper of functions": {"* Microsoft.Web/sites/functions/keymetadata/read"},
 	}, true,
 		entry("one", "orders", concern.Concern{Kind: concern.KeyEnds, Name: "late", KeyKind: "host", At: noon.Add(48 * time.Hour)},
 			concern.Concern{Kind: concern.KeyEnds, Name: "early", KeyKind: "host", At: noon.Add(time.Hour)},
@@ -139,6 +140,8 @@ func TestACallerSeesWhatTheyMayKnowOf(t *testing.T) {
 		"configurer":     {"orders referenceFails DB"},
 		"keeper":         {"orders keyEnds early", "orders keyEnds late"},
 		"nobody":         nil,
+
+		"keeper of hosts": nil, "keeper of functions": nil, // the keys of the other are among them
 	} {
 		got := get(t, api, who, "/subscriptions/"+sub+concerns)
 		if diff := cmp.Diff(want, names(got)); diff != "" || got.TotalRecords != len(want) || !got.Complete {
@@ -152,6 +155,17 @@ func TestACallerSeesWhatTheyMayKnowOf(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"appFails": 1, "referenceFails": 1, "keyEnds": 2}, whole.Counts); diff != "" || whole.Apps != 2 {
 		t.Errorf("%d apps, %s", whole.Apps, diff)
+	}
+}
+
+// TestWhereKeysAreIsForThoseWhoMayKnow: why a store cannot be read names it.
+func TestWhereKeysAreIsForThoseWhoMayKnow(t *testing.T) {
+	api := serve(t, rights{"reader": {"orders Microsoft.Web/sites/read"}, "keeper": {"orders Microsoft.Web/sites/host/keymetadata/read"}}, true,
+		entry("one", "orders", concern.Concern{Kind: concern.KeysUnreadable, Why: "https://secret-place.example/ does not answer"}))
+	for who, want := range map[string]int{"reader": 0, "keeper": 1} {
+		if got := get(t, api, who, "/subscriptions/"+sub+concerns); got.TotalRecords != want || len(got.Value) != want {
+			t.Errorf("%s sees %+v", who, got.Value)
+		}
 	}
 }
 
