@@ -20,7 +20,7 @@ func newKeysFind(env *Env) *cobra.Command {
 		Long: "Reads a value from standard input, or typed unseen on a terminal, and tells which keys of\n" +
 			"the installation have it: of all apps, or of one with --app. An address with ?code= will do.\n" +
 			"Former values that still work are found, and keys of which only a hash is kept.\n" +
-			"Exit code 3 if it is nobody's. For files and for an app in a folder see latchkey scan.",
+			"Exit code 3 if it is nobody's, 1 if some keys could not be looked at. For files and for an app in a folder see latchkey scan.",
 		Example: "  latchkey keys find < leaked.txt\n  latchkey keys find --app orders",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return findKey(cmd.Context(), s, app) },
@@ -48,6 +48,10 @@ func findKey(ctx context.Context, s *session, app string) error {
 	}
 	for _, u := range found.Unread {
 		fmt.Fprintf(s.env.Stderr, "latchkey: keys of %s were not looked at: %s\n", printable(path.Base(u.App)), sentences(u.Message))
+	}
+	if len(found.Keys) == 0 && len(found.Unread) > 0 { // nobody must take that for an answer
+		return problem.New(problem.Unavailable, "the value is no key that could be looked at; whether it is one of the others is not known").
+			WithNext("mend what keeps their keys from being read (latchkey keystore check --app NAME) and ask again")
 	}
 	if len(found.Keys) == 0 {
 		return problem.New(problem.NotFound, fmt.Sprintf("the value is no key of %s", appsLookedAt(found))).

@@ -74,12 +74,12 @@ func (n *Node) findKeyInAll(ctx context.Context, apps []app.App, value string, f
 func (n *Node) findKeyIn(ctx context.Context, a app.App, value string) (found functions.KeysFound) {
 	ctx, cancel := context.WithTimeout(ctx, findWithin)
 	defer cancel()
-	found.Apps = 1
 	owners, err := n.keyOwners(ctx, a)
 	if err != nil {
 		found.Unread = append(found.Unread, functions.KeyUnread{App: a.ID.String(), Message: err.Error()})
 		return found
 	}
+	found.Apps = 1
 	for _, err := range owners.Unread {
 		found.Unread = append(found.Unread, functions.KeyUnread{App: a.ID.String(), Message: err.Error()})
 	}

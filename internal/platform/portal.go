@@ -153,7 +153,7 @@ func (n *Node) portalToken(known *lru.Cache[session.Principal, token.Token], aud
 // portal.
 func (n *Node) portalLink(ctx context.Context, c arm.Caller) (installation.PortalLink, error) {
 	if n.portal.Load() == nil {
-		return installation.PortalLink{}, problem.New(problem.Unsupported, "this installation has no portal").WithNext("set portal.enabled in latchkey.yaml")
+		return installation.PortalLink{}, problem.New(problem.Unsupported, "this installation has no portal").WithNext("take portal.disabled out of latchkey.yaml, or LATCHKEY_PORTAL_DISABLED out of the node's environment")
 	}
 	p, err := n.directory.Get(ctx, c.ObjectID)
 	if errors.Is(err, problem.NotFound) || err == nil && p.Kind == identity.ManagedIdentity {
