@@ -100,6 +100,7 @@ func (r *revision) update(is Revision, list []rules.Rule) {
 	defer r.mu.Unlock()
 	if is.Ready && !r.is.Ready {
 		r.state.Ready(r.s.cfg.Clock.Now())
+		r.anew()
 	}
 	if !reflect.DeepEqual(r.is.Template, is.Template) || !reflect.DeepEqual(r.is.Ingress, is.Ingress) {
 		r.rules, r.read, r.hand = list, map[string]reading{}, handover{}
@@ -110,6 +111,15 @@ func (r *revision) update(is Revision, list []rules.Rule) {
 	}
 	is.Ready = is.Ready || r.is.Ready
 	r.is = is
+}
+
+// anew has the engine told at once after a failure from before the revision was
+// there, which says nothing any more. Callers hold mu.
+func (r *revision) anew() {
+	if r.failure != "" {
+		r.failure, r.pause, r.retry = "", firstRetry, r.s.cfg.Clock.Now()
+		r.wake()
+	}
 }
 
 // wake has follow look at once; it never blocks.

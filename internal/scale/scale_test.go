@@ -393,6 +393,26 @@ func TestAnEngineThatRefusesIsToldAgain(t *testing.T) {
 	w.await(2)
 }
 
+// TestWhatFailedBeforeARevisionWasThereIsForgotten: secrets of it could not be read
+// for a while, so that there was nothing to scale.
+func TestWhatFailedBeforeARevisionWasThereIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	var r scale.Revision
+	w.refuse = problem.New(problem.NotFound, "it is not placed")
+	w.set(containerapp.Scale{MinReplicas: ptr(2)}, func(is *scale.Revision) { is.Ready, r = false, *is; r.Ready = false })
+	w.pass(2 * time.Minute)
+	if e, _ := w.scaler.Explain(ref); e.Error == "" {
+		t.Errorf("while it is not there: %+v", e)
+	}
+	w.change(func() { w.refuse = nil })
+	r.Ready = true
+	w.scaler.Set(r)
+	if e, _ := w.scaler.Explain(ref); e.Error != "" {
+		t.Errorf("once it is there: %+v", e)
+	}
+	w.await(2)
+}
+
 func TestAForgottenRevisionIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.set(containerapp.Scale{MinReplicas: ptr(1)}, nil)
