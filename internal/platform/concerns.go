@@ -29,7 +29,6 @@ func (n *Node) openConcerns(context.Context) error {
 	n.concerns = concern.NewIndex(concern.Config{
 		All: n.allApps, Look: n.lookAt, Changed: n.concernsChanged, Clock: n.cfg.Clock, Log: n.log,
 	})
-	n.presented = newPresented()
 	n.beside(func(ctx context.Context) {
 		timer := n.outside().NewTimer(concernsLater)
 		defer timer.Stop()

@@ -119,7 +119,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, deployed: make(chan struct{}, 1), inner: inner.Listen()}
+	n := &Node{cfg: cfg, deployed: make(chan struct{}, 1), inner: inner.Listen(), presented: newPresented()}
 	defer func() {
 		if err != nil {
 			n.Close()

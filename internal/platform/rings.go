@@ -18,10 +18,12 @@ import (
 
 // idleRings is how many keyrings of apps that do not run are kept, and ringGrace how
 // long one that another takes the place of is left to those who have it: closing it
-// would break off what they read.
+// would break off what they read. Of very many, as when the keys of all apps are looked
+// at, the oldest are left for less: few are in use at a time.
 const (
 	idleRings = 256
 	ringGrace = time.Minute
+	leftRings = 4 * idleRings
 )
 
 // rings are the keyrings of apps: of those that run on this node, and of some that
@@ -63,6 +65,14 @@ func (r *rings) closeLeft(ago time.Duration) {
 	}
 }
 
+// closeMost closes the oldest of more keyrings than most that are left. Callers hold mu.
+func (r *rings) closeMost(most int) {
+	for len(r.left) > most {
+		r.left[0].Close()
+		r.left = r.left[1:]
+	}
+}
+
 // keyPlace names the place of an app's keys in the control plane.
 func keyPlace(a app.App) string { return strings.ToLower(a.Name) + "." + strings.ToLower(a.UID) }
 
@@ -88,6 +98,7 @@ func (r *rings) get(place, choice string, make func() (*keyring.Ring, error)) (*
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closeLeft(ringGrace)
+	r.closeMost(leftRings)
 	if ring := r.newest(place); ring != nil {
 		return ring, nil
 	}

@@ -40,7 +40,7 @@ func TestRingsOfAppsThatDoNotRunAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rings.close()
-	const apps = 3*idleRings + 1
+	const apps = idleRings + 2*leftRings + 1
 	before, first := runtime.NumGoroutine(), ""
 	for i := range apps {
 		key := hostKey(t, rings, store, i)
@@ -50,6 +50,9 @@ func TestRingsOfAppsThatDoNotRunAreBounded(t *testing.T) {
 	}
 	if kept := rings.idle.Len(); kept != idleRings {
 		t.Errorf("%d rings are kept", kept)
+	}
+	if left := len(rings.left); left > leftRings+1 {
+		t.Errorf("%d rings are left to those who have them", left)
 	}
 	settled(t, before+5)
 	if again := hostKey(t, rings, store, 0); again != first {
