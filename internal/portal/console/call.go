@@ -114,6 +114,9 @@ func looksLikeID(id string) bool {
 func shown(text, key string) string {
 	if len(key) >= leastToken {
 		text = strings.ReplaceAll(text, key, "••••••••")
+		if bare := strings.TrimRight(key, "="); len(bare) >= leastToken { // as addresses have it: "…%3D%3D"
+			text = strings.ReplaceAll(text, bare, "••••••••")
+		}
 	}
 	return strings.ToValidUTF8(text, "\ufffd")
 }

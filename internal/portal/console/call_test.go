@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,17 @@ func TestAKeyThatComesBackIsNotShown(t *testing.T) {
 		if strings.Contains(f.Value, key) {
 			t.Errorf("%s is %q", f.Name, f.Value)
 		}
+	}
+}
+
+// TestAKeyInAnAddressIsNotShown has an app send its callers on with their key.
+func TestAKeyInAnAddressIsNotShown(t *testing.T) {
+	const key = "a-key-of-the-app=="
+	got := ask(t.Context(), t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/api/g?code="+url.QueryEscape(r.Header.Get("X-Functions-Key")), http.StatusFound)
+	}, form{}, key)
+	if strings.Contains(got.To+got.Body, "a-key") || !strings.HasPrefix(got.To, "/api/g?code=•") {
+		t.Errorf("to %q, the body is %q", got.To, got.Body)
 	}
 }
 
