@@ -45,7 +45,7 @@ func TestWhatIsGivenIsWhatIsAsked(t *testing.T) {
 		return changed.Encode()
 	}
 	const path = "/portal/access/give?"
-	body := f.wantPage(path+q.Encode(), http.StatusOK, "The Real App", "Reads &lt;values&gt;.", "Only the secret", `name="scope" value="secret" checked`)
+	body := f.wantPage(path+q.Encode(), http.StatusOK, "The Real App", `Object id: <code class="value">p</code>`, "Reads &lt;values&gt;.", "Only the secret", `name="scope" value="secret" checked`)
 	if strings.Contains(body, "armless") {
 		t.Errorf("it says what the address says: %s", body)
 	}
