@@ -21,7 +21,7 @@ func TestALeakedKeyIsFoundAndReplaced(t *testing.T) {
 	b.ask("nobody's")
 	b.see("is no key of the")
 	b.ask("https://orders.example/api/hello?code=" + strings.ReplaceAll(leaked, "=", "%3D"))
-	b.see("It is a key that works here")
+	b.see("It is a key of this installation")
 	if html := within(b, chromedp.OuterHTML("html")); strings.Contains(html, leaked) {
 		t.Error("the page has the value")
 	}
