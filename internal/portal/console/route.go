@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/url"
+	pathpkg "path"
 	"strings"
 	"unicode/utf8"
 )
@@ -252,9 +253,11 @@ func checkedPath(path string) (string, *fault) {
 	if err != nil || len(path) > maxPath {
 		return "", &fault{Text: "console.path.long"}
 	}
-	first, _, _ := strings.Cut(strings.TrimLeft(plain, "/"), "/")
-	if strings.EqualFold(first, "admin") || strings.EqualFold(first, "runtime") {
-		return "", &fault{Text: "console.path.runtime", Name: first}
+	for _, read := range []string{plain, pathpkg.Clean("/" + strings.ReplaceAll(plain, `\`, "/"))} { // what is escaped is taken for steps by some
+		first, _, _ := strings.Cut(strings.TrimLeft(read, "/"), "/")
+		if strings.EqualFold(first, "admin") || strings.EqualFold(first, "runtime") {
+			return "", &fault{Text: "console.path.runtime", Name: first}
+		}
 	}
 	return path, nil
 }
