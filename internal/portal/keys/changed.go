@@ -41,7 +41,7 @@ type changed struct {
 	Key     *cell  // as it is now; nil if it is gone
 	Again   string // address of the form; "" if it does not fit any more
 	Changes []change
-	Hidden  bool // the audit record is not for the viewer
+	Hidden  string // key of a text that says why nothing is known of them
 }
 
 // changed says that a key was changed by somebody else, by whom, and what to do.
@@ -70,7 +70,7 @@ func (p *pages) changed(v *page.Visit, w where, action string, k *key) error {
 const mostChanges = 5
 
 // changes finds in the audit record what was done with a key since the form was made.
-func (w where) changes(v *page.Visit, section, name string) (list []change, hidden bool) {
+func (w where) changes(v *page.Visit, section, name string) (list []change, hidden string) {
 	events, hidden := record.Since(v, w.auditScope(), v.R.PostForm.Get("since"))
 	for _, e := range events {
 		if text := about(e, section, name); text != "" && len(list) < mostChanges {

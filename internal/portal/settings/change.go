@@ -88,7 +88,7 @@ func put(name, value string) func(map[string]string) {
 // clash tells of a form that came too late.
 type clash struct {
 	Who    []record.Event
-	Hidden bool
+	Hidden string // key of a text that says why nothing is known of them
 }
 
 const mostClash = 5
