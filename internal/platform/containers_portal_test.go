@@ -144,6 +144,10 @@ func TestContainerAppsInThePortal(t *testing.T) {
 	c.settled("shop", "Succeeded")
 	v.read(at+"/secrets", "✓", "Resolved")
 	platformtest.Until(t, "nothing is wrong", func() bool { return strings.Contains(v.read(at), "No problem is known") })
+	v.read(at, `href="http://`+fqdn(shop)+`"`)
+	if status, body, err := c.visit(nil, false).get(fqdn(shop), "/env?CONTAINER_APP_NAME"); status != http.StatusOK || body != "shop" {
+		t.Errorf("the address on the page: %d %s %v", status, body, err)
+	}
 	platformtest.Until(t, "a replica is shown", func() bool {
 		_, body := v.get(at + "/revisions/" + revision)
 		return strings.Contains(body, `data-label="Restarts">0`) && strings.Contains(body, "many")

@@ -103,7 +103,7 @@ func (a app) url() string {
 	if g == nil || g.FQDN == "" || strings.EqualFold(g.Transport, "tcp") {
 		return ""
 	}
-	return "https://" + g.FQDN
+	return "http://" + g.FQDN // functions and container apps are served without TLS; a front end has it
 }
 
 // state is how something is shown.
