@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,9 +38,10 @@ type world struct {
 	api      http.Handler
 	app      functions.App
 	ring     *keyring.Ring
-	rings    int // how often the ring was asked for
+	rings    atomic.Int32 // how often the ring was asked for
 	releases *release.Releases
 	allow    map[string][]string
+	writing  sync.Mutex // of audit
 	audit    []arm.AuditEntry
 }
 
@@ -61,7 +64,7 @@ func (w *world) Ring(_ context.Context, app string) (*keyring.Ring, error) {
 	if app != "Orders" {
 		return nil, problem.New(problem.NotFound, "no ring")
 	}
-	w.rings++
+	w.rings.Add(1)
 	return w.ring, nil
 }
 
@@ -101,7 +104,12 @@ func newWorld(t *testing.T) *world {
 		Authenticate: func(_ context.Context, r *http.Request) (arm.Caller, error) {
 			return arm.Caller{ObjectID: strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}, nil
 		},
-		Audit: func(_ context.Context, e arm.AuditEntry) error { w.audit = append(w.audit, e); return nil },
+		Audit: func(_ context.Context, e arm.AuditEntry) error {
+			w.writing.Lock()
+			defer w.writing.Unlock()
+			w.audit = append(w.audit, e)
+			return nil
+		},
 	}, provider.Operations()...)
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +353,7 @@ func TestARotatedKeyCountsAtOnce(t *testing.T) {
 func TestReadersSeeNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	w.deploy(t, "1")
-	w.rings = 0
+	w.rings.Store(0)
 	for _, op := range [][2]string{
 		{"POST", "/host/default/listkeys"}, {"POST", "/functions/hello/listkeys"}, {"GET", "/functions/hello/keys"},
 		{"POST", "/functions/hello/listsecrets"}, {"GET", "/functions/admin/token"},
@@ -361,8 +369,8 @@ func TestReadersSeeNoSecrets(t *testing.T) {
 			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
 		}
 	}
-	if w.rings != 0 {
-		t.Errorf("keys were read %d times", w.rings)
+	if w.rings.Load() != 0 {
+		t.Errorf("keys were read %d times", w.rings.Load())
 	}
 	w.audit = nil
 	w.want(t, "POST", site+"/host/default/listkeys", "", 200, "*")
