@@ -41,8 +41,8 @@ timer: ## Build the handler of the example that runs on a schedule
 .PHONY: test
 test: ## Run all tests, with the race detector where a C compiler is present
 	@if echo '#include <stdlib.h>' | $$($(GO) env CC) -E -xc - >/dev/null 2>&1; then \
-	  echo "$(GO) test -race -timeout $(TIMEOUT) $(PKG)"; \
-	  CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(PKG); \
+	  echo "$(GO) test -race -p $(AT_ONCE) -timeout $(TIMEOUT) $(PKG)"; \
+	  CGO_ENABLED=1 $(GO) test -race -p $(AT_ONCE) -timeout $(TIMEOUT) $(PKG); \
 	  allocs="$$(grep -rlE --include='*_test.go' '^func Test[A-Za-z0-9_]*Alloc' internal | xargs -n1 dirname | sort -u | sed 's|^|./|')"; \
 	  echo "$(GO) test -run Alloc" $$allocs "  (the race detector allocates)"; \
 	  CGO_ENABLED=0 $(GO) test -run Alloc $$allocs; \

@@ -52,7 +52,7 @@ func tokenOf(t *testing.T, file, identity string) int {
 // The Go library deploys a container app to the program, whose containers get what
 // the app's settings allow.
 func TestTheGoLibraryRunsAContainerApp(t *testing.T) {
-	p := up(t, t.TempDir(), "--metrics-address", "", "--containers", "process")
+	p := upContained(t)
 	c := p.owner(t)
 	factory, err := armappcontainers.NewClientFactory(c.cred.SubscriptionID, c, c.options())
 	must(t, err)

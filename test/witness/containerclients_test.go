@@ -31,7 +31,7 @@ func answering(t *testing.T) string {
 // Clients of container apps that cannot run here are replayed: what they send is what
 // their own logs show.
 func TestClientsOfContainerAppsAreReplayed(t *testing.T) {
-	p := up(t, t.TempDir(), "--metrics-address", "", "--containers", "process")
+	p := upContained(t)
 	c := p.owner(t)
 	r := replaying(c, "2025-07-01", "tf-ca-rg", "", http.Header{"Accept": {"application/json"}, "X-Ms-Correlation-Request-Id": {uuid.NewString()}})
 	group := c.group("tf-ca-rg")

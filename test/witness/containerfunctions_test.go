@@ -37,7 +37,7 @@ func functionImage(t *testing.T) string {
 
 // A function app that is a container app has its access keys from the app's secrets.
 func TestAFunctionAppAsAContainerAppHasItsKeysFromSecrets(t *testing.T) {
-	p := up(t, t.TempDir(), "--metrics-address", "", "--containers", "process")
+	p := upContained(t)
 	c := p.owner(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*platformtest.Patience)
 	defer cancel()

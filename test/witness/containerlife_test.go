@@ -16,7 +16,7 @@ import (
 
 // The whole life of an environment and an app by the Go library.
 func TestTheGoLibraryLivesWithAContainerApp(t *testing.T) {
-	p := up(t, t.TempDir(), "--metrics-address", "", "--containers", "process")
+	p := upContained(t)
 	c := p.owner(t)
 	factory, err := armappcontainers.NewClientFactory(c.cred.SubscriptionID, c, c.options())
 	must(t, err)

@@ -65,6 +65,12 @@ func upWith(t testing.TB, dir string, env []string, args ...string) *process {
 	return p
 }
 
+// upContained runs container apps as processes, also where the tests are root.
+func upContained(t testing.TB) *process {
+	t.Helper()
+	return upWith(t, t.TempDir(), []string{"LATCHKEY_CONTAINERS_PROCESS_AS_ROOT=true"}, "--metrics-address", "", "--containers", "process")
+}
+
 func (p *process) start(t testing.TB) {
 	t.Helper()
 	path, err := binary()
