@@ -7,6 +7,8 @@ SHELL := /bin/bash
 GO       ?= go
 FUZZTIME ?= 60s
 TIMEOUT  ?= 10m
+# Packages that are tested at a time: tests wait more than they work.
+AT_ONCE  ?= 4
 PKG      ?= ./...
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/latchkey/latchkey/internal/cli.version=$(VERSION)
