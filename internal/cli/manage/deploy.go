@@ -155,6 +155,7 @@ const (
 const (
 	pollEvery    = 200 * time.Millisecond
 	startingMost = 60 * time.Second // an app that takes longer to start is left to it
+	takingOver   = 10 * time.Second // for the place of a release before that does not run
 )
 
 // Await waits until a release is the one that runs, and tells of every stage once.
@@ -169,7 +170,7 @@ func (i *Installation) Await(ctx context.Context, c clock.Clock, a App, id strin
 		if err != nil {
 			return a, err
 		}
-		if now.settled(id) || c.Now().Sub(since) > startingMost {
+		if now.settled(id, c.Now().Sub(since)) || c.Now().Sub(since) > startingMost {
 			tell(Active)
 			return now, nil
 		}
@@ -183,14 +184,17 @@ func (i *Installation) Await(ctx context.Context, c clock.Clock, a App, id strin
 	}
 }
 
-// settled reports whether nothing more happens to a deployed release by itself.
-func (a App) settled(id string) bool {
+// settled reports whether nothing more happens by itself to a release that was deployed
+// so long ago. That the one before does not run says nothing of it yet.
+func (a App) settled(id string, ago time.Duration) bool {
 	if a.Release != id {
 		return true // somebody else deployed after that
 	}
 	for _, in := range a.Instances {
 		switch {
 		case in.State == "Running" && (in.Release == "" || in.Release == id):
+		case in.State == "Error" && in.Release != "" && in.Release != id && ago < takingOver:
+			return false
 		case in.State == "Idle" || in.State == "Stopped" || in.State == "Error" || in.State == "Offline":
 		default:
 			return false

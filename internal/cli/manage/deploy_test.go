@@ -1,6 +1,9 @@
 package manage
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestADeploymentHasSettledWhenNodesServeItOrDoNotTry(t *testing.T) {
 	in := func(state, release string) Instance { return Instance{State: state, Release: release} }
@@ -18,11 +21,16 @@ func TestADeploymentHasSettledWhenNodesServeItOrDoNotTry(t *testing.T) {
 		"waits to be asked":            {App{Release: "2", Instances: []Instance{in("Idle", "")}}, true},
 		"stopped":                      {App{Release: "2", Instances: []Instance{in("Stopped", "")}}, true},
 		"does not come to run":         {App{Release: "2", Instances: []Instance{in("Error", "")}}, true},
+		"does not come to run itself":  {App{Release: "2", Instances: []Instance{in("Error", "2")}}, true},
+		"the one before does not run":  {App{Release: "2", Instances: []Instance{in("Error", "1")}}, false},
 		"somebody else deployed after": {App{Release: "3", Instances: []Instance{in("Running", "1")}}, true},
 	} {
-		if got := tt.app.settled("2"); got != tt.want {
+		if got := tt.app.settled("2", time.Second); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
+	}
+	if failing := (App{Release: "2", Instances: []Instance{in("Error", "1")}}); !failing.settled("2", takingOver) {
+		t.Error("an app whose new release does not take over is waited for longer than it is said")
 	}
 }
 
