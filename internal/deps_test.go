@@ -39,6 +39,7 @@ var layers = map[string]int{
 	"internal/authz":     values,
 	"internal/keyref":    values,
 	"internal/clock":     values,
+	"internal/places":    values,
 	"internal/template":  values,
 	"internal/template/": values,
 

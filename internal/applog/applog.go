@@ -41,6 +41,19 @@ type Line struct {
 	Message    string // may have several lines
 }
 
+// LevelName names a level as the functions host does in its log files.
+func LevelName(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "Error"
+	case l >= slog.LevelWarn:
+		return "Warning"
+	case l >= slog.LevelInfo:
+		return "Information"
+	}
+	return "Debug"
+}
+
 func (l *Line) size() int {
 	return overhead + len(l.Source) + len(l.Function) + len(l.Invocation) + len(l.Message)
 }

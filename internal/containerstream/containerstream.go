@@ -12,12 +12,12 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/containerapp"
 	"github.com/latchkey/latchkey/internal/engine"
+	"github.com/latchkey/latchkey/internal/places"
 	"github.com/latchkey/latchkey/internal/problem"
 	"github.com/latchkey/latchkey/internal/resource"
 )
@@ -68,8 +68,7 @@ type Handler struct {
 	open  context.Context // ends with Close
 	close context.CancelFunc
 
-	mu   sync.Mutex
-	held map[string]int // streams by principal
+	places places.Places // of principals
 }
 
 // Limits of streams.
@@ -85,7 +84,7 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.Engine == nil || cfg.Apps == nil || cfg.Tokens == nil || cfg.Ref == nil || cfg.Active == nil || cfg.Clock == nil || cfg.Log == nil {
 		return nil, errors.New("containerstream: Engine, Apps, Tokens, Ref, Active, Clock and Log must be set")
 	}
-	h := &Handler{cfg: cfg, slots: make(chan struct{}, maxStreams), held: map[string]int{}}
+	h := &Handler{cfg: cfg, slots: make(chan struct{}, maxStreams), places: places.Places{Each: maxEach}}
 	h.open, h.close = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -132,10 +131,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, at place) error 
 	if err != nil {
 		return err
 	}
-	leave, err := h.enter(principal)
-	if err != nil {
+	leave, ok := h.places.Take(principal)
+	if !ok {
 		w.Header().Set("Retry-After", "5")
-		return err
+		return problem.New(problem.Throttled, "you have too many streams open").WithNext("close some")
 	}
 	defer leave()
 	target := engine.Target{Revision: h.cfg.Ref(a, at.revision), Replica: at.replica, Container: at.container}
@@ -157,23 +156,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, at place) error 
 		return h.events(w, r, a, open)
 	}
 	return h.exec(w, r, target, open)
-}
-
-// enter takes one of a principal's places.
-func (h *Handler) enter(principal string) (leave func(), err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.held[principal] >= maxEach {
-		return nil, problem.New(problem.Throttled, "you have too many streams open").WithNext("close some")
-	}
-	h.held[principal]++
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.held[principal]--; h.held[principal] == 0 {
-			delete(h.held, principal)
-		}
-	}, nil
 }
 
 // admit gives the app that a request is about, if it has a token for it.

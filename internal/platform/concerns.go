@@ -247,43 +247,18 @@ func (s *statuses) failing() (list []nodeStatus) {
 // watchForConcerns has apps looked at again whose documents change, on whichever
 // node.
 func (n *Node) watchForConcerns(ctx context.Context) {
-	for ctx.Err() == nil {
-		n.watchConcernsOnce(ctx)
-		timer := n.outside().NewTimer(time.Second) // before the store is asked again
-		select {
-		case <-ctx.Done():
-		case <-timer.C():
-		}
-		timer.Stop()
-	}
-}
-
-func (n *Node) watchConcernsOnce(ctx context.Context) {
-	now, err := n.raw.List(ctx, trafficPrefix, state.Page{Limit: 1, KeysOnly: true})
-	if err != nil {
-		return
-	}
-	events, err := n.raw.Watch(ctx, "/", now.Revision)
-	if err != nil {
-		return
-	}
-	n.concerns.MarkAll() // of what was missed
-	who := &appsByKey{n: n}
-	for e := range events {
-		if e.Kind == state.EventResync {
-			n.concerns.MarkAll()
-			continue
-		}
-		if id, is := who.of(ctx, string(e.Key)); is {
+	who := &appsByKey{n: n, uids: map[string]resource.ID{}}
+	n.heed(ctx, n.concerns.MarkAll, func(key state.Key) {
+		if id, is := who.of(ctx, string(key)); is {
 			n.concerns.Mark(id)
 		}
-	}
+	})
 }
 
 // appsByKey finds the app that a document of the state is about.
 type appsByKey struct {
 	n    *Node
-	uids map[string]resource.ID // filled when one is not known
+	uids map[string]resource.ID // filled when one is not known; no id for what is no app
 }
 
 func (w *appsByKey) of(ctx context.Context, key string) (id resource.ID, is bool) {
@@ -314,16 +289,19 @@ func (w *appsByKey) of(ctx context.Context, key string) (id resource.ID, is bool
 // byUID finds an app by the id of its life.
 func (w *appsByKey) byUID(ctx context.Context, uid string) (resource.ID, bool) {
 	if id, known := w.uids[uid]; known {
-		return id, true
+		return id, id.IsResource()
 	}
 	list, _, err := w.n.apps.List(ctx, resource.Root, "", 0)
 	if err != nil {
 		return resource.ID{}, false
 	}
-	w.uids = make(map[string]resource.ID, len(list))
+	if len(w.uids) > 2*len(list)+1000 { // of apps that are gone
+		clear(w.uids)
+	}
 	for _, a := range list {
 		w.uids[a.UID] = a.ID
 	}
 	id, known := w.uids[uid]
+	w.uids[uid] = id
 	return id, known
 }

@@ -91,33 +91,12 @@ var shownPrefixes = []string{"/resources/", "/sites/", "/status/", "/references/
 // watchForPortal tells pages that are open when something they may show has changed,
 // on whichever node.
 func (n *Node) watchForPortal(ctx context.Context) {
-	for ctx.Err() == nil {
-		n.watchOnce(ctx)
-		timer := n.outside().NewTimer(time.Second) // before the store is asked again
-		select {
-		case <-ctx.Done():
-		case <-timer.C():
+	p := n.portal.Load()
+	n.heed(ctx, p.Notify, func(key state.Key) {
+		if slices.ContainsFunc(shownPrefixes, func(prefix string) bool { return strings.HasPrefix(string(key), prefix) }) {
+			p.Notify()
 		}
-		timer.Stop()
-	}
-}
-
-func (n *Node) watchOnce(ctx context.Context) {
-	now, err := n.raw.List(ctx, "/portal/", state.Page{Limit: 1, KeysOnly: true})
-	if err != nil {
-		return
-	}
-	events, err := n.raw.Watch(ctx, "/", now.Revision)
-	if err != nil {
-		return
-	}
-	n.portal.Load().Notify() // of what was missed
-	for e := range events {
-		shown := slices.ContainsFunc(shownPrefixes, func(p string) bool { return strings.HasPrefix(string(e.Key), p) })
-		if shown || e.Kind == state.EventResync {
-			n.portal.Load().Notify()
-		}
-	}
+	})
 }
 
 // portalToken gives tokens for those who are signed in to the portal. Whether they

@@ -3,7 +3,6 @@ package scmapi
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -68,10 +67,10 @@ func (x *exchange) serveStream(segs []string) error {
 		x.w.WriteHeader(http.StatusMethodNotAllowed)
 		return nil
 	}
-	leave, err := x.api.enter(x.caller)
-	if err != nil {
+	leave, ok := x.api.streams.Take(x.caller)
+	if !ok {
 		x.w.Header().Set("Retry-After", "10")
-		return err
+		return problem.New(problem.Throttled, "too many log streams are open").WithNext("close some")
 	}
 	defer leave()
 	x.record(http.StatusOK, true) // now: the stream can last for hours
@@ -82,25 +81,6 @@ func (x *exchange) serveStream(segs []string) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	s.run(x.r.Context())
 	return nil
-}
-
-// enter takes one of the places of streams.
-func (a *API) enter(caller string) (leave func(), err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.open >= maxStreams || a.held[caller] >= maxEach {
-		return nil, problem.New(problem.Throttled, "too many log streams are open").WithNext("close some")
-	}
-	a.open++
-	a.held[caller]++
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.open--
-		if a.held[caller]--; a.held[caller] == 0 {
-			delete(a.held, caller)
-		}
-	}, nil
 }
 
 // idleOf gives how long a stream goes on without a line.
@@ -245,20 +225,8 @@ func stamped(at time.Time, text string) string {
 func format(lines []applog.Line) string {
 	var b strings.Builder
 	for _, l := range lines {
-		b.WriteString(l.Time.UTC().Format("2006-01-02T15:04:05.000") + " [" + levelName(l.Level) + "] ")
+		b.WriteString(l.Time.UTC().Format("2006-01-02T15:04:05.000") + " [" + applog.LevelName(l.Level) + "] ")
 		b.WriteString(strings.ReplaceAll(l.Message, "\n", "\r\n") + "\r\n")
 	}
 	return b.String()
-}
-
-func levelName(l slog.Level) string {
-	switch {
-	case l >= slog.LevelError:
-		return "Error"
-	case l >= slog.LevelWarn:
-		return "Warning"
-	case l >= slog.LevelInfo:
-		return "Information"
-	}
-	return "Debug"
 }

@@ -13,13 +13,13 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/authz"
 	"github.com/latchkey/latchkey/internal/clock"
 	"github.com/latchkey/latchkey/internal/keyring"
+	"github.com/latchkey/latchkey/internal/places"
 	"github.com/latchkey/latchkey/internal/release"
 	"github.com/latchkey/latchkey/internal/resource"
 )
@@ -109,9 +109,7 @@ type API struct {
 	limiter *keyring.Limiter
 	cross   *http.CrossOriginProtection
 
-	mu   sync.Mutex // guards what follows
-	open int        // log streams
-	held map[string]int
+	streams places.Places // of logs
 }
 
 // New makes an API.
@@ -135,7 +133,7 @@ func New(cfg Config) *API {
 		cfg.Receive = 15 * time.Minute
 	}
 	return &API{
-		cfg: cfg, cross: http.NewCrossOriginProtection(), held: map[string]int{},
+		cfg: cfg, cross: http.NewCrossOriginProtection(), streams: places.Places{All: maxStreams, Each: maxEach},
 		limiter: keyring.NewLimiter(cfg.Clock, cfg.Wrong, 10_000),
 	}
 }

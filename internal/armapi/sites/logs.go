@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/app"
 	"github.com/latchkey/latchkey/internal/applog"
 	"github.com/latchkey/latchkey/internal/armapi/arm"
+	"github.com/latchkey/latchkey/internal/places"
 	"github.com/latchkey/latchkey/internal/problem"
 )
 
@@ -47,7 +48,7 @@ type Logs struct {
 const logsAction = "sites/publish/Action"
 
 func (api *API) logOperations() []arm.Operation {
-	w := &logWaiters{held: map[string]int{}, readers: map[[2]string]time.Time{}}
+	w := &logWaiters{places: places.Places{All: logsWaiting, Each: logsEach}, readers: map[[2]string]time.Time{}}
 	return []arm.Operation{action(logsAction, api.at("GET", "/logstream", func(c *arm.Call, a app.App) (arm.Reply, error) { return api.readLog(c, a, w) }))}
 }
 
@@ -96,7 +97,7 @@ func (api *API) readLog(c *arm.Call, a app.App, w *logWaiters) (arm.Reply, error
 		}
 	}
 	for _, l := range lines {
-		part.Value = append(part.Value, logLine{l.Time.UTC(), levelName(l.Level), l.Source, l.Function, l.Invocation, l.Message})
+		part.Value = append(part.Value, logLine{l.Time.UTC(), applog.LevelName(l.Level), l.Source, l.Function, l.Invocation, l.Message})
 	}
 	part.After, part.Missed = q.cursor.with(part.Node, last), missed
 	return arm.OK(part), nil
@@ -114,9 +115,9 @@ func (api *API) linesOf(c *arm.Call, a app.App, q logQuery, w *logWaiters) (line
 		}
 		return lines, last, missed, nil
 	}
-	leave, err := w.enter(c.Caller.ObjectID)
-	if err != nil {
-		return nil, 0, 0, err
+	leave, ok := w.places.Take(c.Caller.ObjectID)
+	if !ok {
+		return nil, 0, 0, problem.New(problem.Throttled, "too many calls wait for lines of logs").WithNext("follow fewer logs at a time")
 	}
 	defer leave()
 	ctx, cancel := context.WithTimeout(c.Context(), q.wait)
@@ -193,18 +194,6 @@ func readLevel(name string) (slog.Level, error) {
 	return l, nil
 }
 
-func levelName(l slog.Level) string {
-	switch {
-	case l >= slog.LevelError:
-		return "Error"
-	case l >= slog.LevelWarn:
-		return "Warning"
-	case l >= slog.LevelInfo:
-		return "Information"
-	}
-	return "Debug"
-}
-
 // logCursor is a place in the logs of nodes: a client's next call may come to another.
 type logCursor map[string]uint64
 
@@ -241,9 +230,8 @@ func (c logCursor) with(node string, seq uint64) string {
 
 // logWaiters are the calls that wait for lines, and who has read which log lately.
 type logWaiters struct {
-	mu      sync.Mutex
-	all     int
-	held    map[string]int          // by caller
+	places  places.Places
+	mu      sync.Mutex              // of readers
 	readers map[[2]string]time.Time // by caller and app
 }
 
@@ -262,22 +250,4 @@ func (w *logWaiters) reads(caller, uid string) (on bool) {
 	}
 	w.readers[key] = now
 	return known && now.Sub(last) < logsGoesOn
-}
-
-func (w *logWaiters) enter(caller string) (leave func(), err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.all >= logsWaiting || w.held[caller] >= logsEach {
-		return nil, problem.New(problem.Throttled, "too many calls wait for lines of logs").WithNext("follow fewer logs at a time")
-	}
-	w.all++
-	w.held[caller]++
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.all--
-		if w.held[caller]--; w.held[caller] == 0 {
-			delete(w.held, caller)
-		}
-	}, nil
 }

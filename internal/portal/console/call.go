@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -156,36 +155,4 @@ func isText(body []byte, cut bool) bool {
 	return utf8.Valid(body) && !bytes.ContainsFunc(body, func(c rune) bool {
 		return c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\x1b'
 	})
-}
-
-// places bounds runs at a time, so that slow functions keep no more of the node than
-// they may. It is safe for concurrent use.
-type places struct {
-	mu  sync.Mutex
-	all int
-	by  map[string]int // by principal
-}
-
-// take takes one for a principal, and reports whether there was one; give must follow.
-func (p *places) take(who string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.all >= maxAll || p.by[who] >= maxOf {
-		return false
-	}
-	if p.by == nil {
-		p.by = map[string]int{}
-	}
-	p.all++
-	p.by[who]++
-	return true
-}
-
-func (p *places) give(who string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.all--
-	if p.by[who]--; p.by[who] <= 0 {
-		delete(p.by, who)
-	}
 }

@@ -264,29 +264,6 @@ func TestWhatLooksLikeAKeyIsNotShownAgain(t *testing.T) {
 	}
 }
 
-func TestRunsAtATimeAreBounded(t *testing.T) {
-	var p places
-	for range maxOf {
-		if !p.take("alice") {
-			t.Fatal("alice has no place")
-		}
-	}
-	if p.take("alice") {
-		t.Error("alice has one too many")
-	}
-	for i := maxOf; i < maxAll; i++ {
-		if !p.take(string(rune(i))) {
-			t.Fatalf("no place %d", i)
-		}
-	}
-	if p.take("bob") {
-		t.Error("there is one too many")
-	}
-	if p.give("alice"); !p.take("bob") {
-		t.Error("a place that was given back is not there")
-	}
-}
-
 // FuzzWhatIsTypedStaysInItsPlace puts anything into the fields: nothing becomes another
 // host, another header than was named, or a key.
 func FuzzWhatIsTypedStaysInItsPlace(f *testing.F) {

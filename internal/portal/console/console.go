@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/places"
 	"github.com/latchkey/latchkey/internal/portal/page"
 	"github.com/latchkey/latchkey/internal/portal/place"
 	"github.com/latchkey/latchkey/internal/portal/session"
@@ -50,7 +51,7 @@ type Console struct {
 	cfg    Config
 	test   *page.Template
 	where  *page.Template
-	places places
+	places places.Places // of runs: slow functions keep no more of the node than they may
 }
 
 // New makes a console.
@@ -66,7 +67,7 @@ func New(cfg Config) *Console {
 			return nil, problem.New(problem.Unavailable, "apps cannot be reached from here")
 		}
 	}
-	return &Console{cfg: cfg}
+	return &Console{cfg: cfg, places: places.Places{All: maxAll, Each: maxOf}}
 }
 
 // Mount adds the page to a mux.
@@ -292,10 +293,11 @@ func (c *Console) outcome(v *page.Visit, a place.App, f function, in form) (out 
 		return outcome{Bad: bad}, nil
 	}
 	who := v.Session.ObjectID
-	if !c.places.take(who) {
+	leave, ok := c.places.Take(who)
+	if !ok {
 		return outcome{Bad: &fault{Text: "console.busy"}}, nil
 	}
-	defer c.places.give(who)
+	defer leave()
 	key, bad, err := in.value(v, a, f.Name)
 	if bad != nil || err != nil {
 		return outcome{Bad: bad}, err

@@ -38,7 +38,7 @@ type source func(ctx context.Context) (told, error)
 // follow tells a browser what a source gives, until the browser goes, its session ends,
 // or it has lasted long.
 func (p *Pages) follow(v *page.Visit, from source) error {
-	leave, ok := p.join(v.Session.ObjectID)
+	leave, ok := p.places.Take(v.Session.ObjectID)
 	if !ok {
 		v.W.Header().Set("Retry-After", "30")
 		v.W.WriteHeader(http.StatusServiceUnavailable)
@@ -67,25 +67,6 @@ func (p *Pages) follow(v *page.Visit, from source) error {
 		}
 	}
 	return nil
-}
-
-// join takes one of the places of followers.
-func (p *Pages) join(who string) (leave func(), ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.all >= most || p.held[who] >= each {
-		return nil, false
-	}
-	p.all++
-	p.held[who]++
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.all--
-		if p.held[who]--; p.held[who] == 0 {
-			delete(p.held, who)
-		}
-	}, true
 }
 
 // follower is one browser.

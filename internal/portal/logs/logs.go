@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"sync"
 
+	"github.com/latchkey/latchkey/internal/places"
 	"github.com/latchkey/latchkey/internal/portal/client"
 	"github.com/latchkey/latchkey/internal/portal/containers"
 	"github.com/latchkey/latchkey/internal/portal/page"
@@ -28,9 +29,7 @@ const Right = "Microsoft.Web/sites/publish/Action"
 type Pages struct {
 	streams        http.RoundTripper // of container apps; nil: there are none
 	app, container *page.Template
-	mu             sync.Mutex
-	held           map[string]int // followers by object id
-	all            int
+	places         places.Places // of followers
 	closed         chan struct{}
 	once           sync.Once
 }
@@ -38,7 +37,7 @@ type Pages struct {
 // New makes the pages; streams serves the logs of containers, at the addresses that the
 // management API gives. Nil leaves pages about containers out.
 func New(streams http.Handler) *Pages {
-	p := &Pages{held: map[string]int{}, closed: make(chan struct{})}
+	p := &Pages{places: places.Places{All: most, Each: each}, closed: make(chan struct{})}
 	if streams != nil {
 		p.streams = client.Flowing{Handler: streams}
 	}

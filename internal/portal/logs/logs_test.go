@@ -58,30 +58,10 @@ func TestAFollowerGetsLinesAsTheyCome(t *testing.T) {
 	}
 }
 
-func TestOnePrincipalLeavesRoomForOthers(t *testing.T) {
+func TestFollowersAreBounded(t *testing.T) {
 	p := New(nil)
-	var leave func()
-	for range each {
-		l, ok := p.join("a")
-		if leave = l; !ok {
-			t.Fatal("there is no room")
-		}
-	}
-	if _, ok := p.join("a"); ok {
-		t.Error("one principal takes more than its part")
-	}
-	if _, ok := p.join("b"); !ok {
-		t.Error("there is no room for another")
-	}
-	leave()
-	if _, ok := p.join("a"); !ok {
-		t.Error("a place that was left is not free")
-	}
-	for i := range most {
-		_, _ = p.join(fmt.Sprint(i))
-	}
-	if _, ok := p.join("c"); ok || p.all != most {
-		t.Errorf("%d follow", p.all)
+	if p.places.All != most || p.places.Each != each {
+		t.Errorf("%d in all, %d of one principal", p.places.All, p.places.Each)
 	}
 	p.Close()
 	p.Close()
